@@ -1,0 +1,191 @@
+"""
+Defaults of every config key that this package adds.
+
+All of them stand under ``DEEPLAB2`` nodes, and no key of Detectron2 is touched, so that the
+defaults of another project in the same process stay what they were. What a model needs of
+Detectron2's own keys (RGB input, mean and std of 127.5, ...) is said by the base YAML files.
+
+Where a default is DeepLab2's, it is that of its ``*.proto`` files.
+"""
+
+from detectron2.config import CfgNode
+
+
+def add_deeplab2_config(cfg: CfgNode) -> None:
+    """
+    Add the defaults of this package to a Detectron2 config, in place.
+
+    May be called before or after another project's ``add_*_config``, and more than once
+    (values already set under our nodes are then replaced by the defaults).
+
+    Args:
+        cfg: a config from ``detectron2.config.get_cfg()``.
+    """
+    cfg.MODEL.DEEPLAB2 = CfgNode()
+    _add_backbone(cfg.MODEL.DEEPLAB2)
+    _add_norm(cfg.MODEL.DEEPLAB2)
+    _add_panoptic_deeplab_heads(cfg.MODEL.DEEPLAB2)
+    _add_panoptic_deeplab_loss(cfg.MODEL.DEEPLAB2)
+    _add_postprocessing(cfg.MODEL.DEEPLAB2)
+    _add_input(cfg)
+    _add_solver(cfg)
+    _add_test(cfg)
+
+
+def _add_backbone(node: CfgNode) -> None:
+    node.BACKBONE = CfgNode()
+    # Row of the table of backbones: "resnet50", "resnet50_beta", "mobilenet_v3_small", ...
+    node.BACKBONE.NAME = "resnet50"
+    # Ratio of the input's size to that of the last features: 8, 16 or 32.
+    node.BACKBONE.OUTPUT_STRIDE = 32
+    # Squeeze-and-excite in residual blocks. MobileNetV3 has it always.
+    node.BACKBONE.SQUEEZE_AND_EXCITE = False
+    # Probability to keep a residual branch in training (stochastic depth): (0, 1]; 1 = off.
+    node.BACKBONE.DROP_PATH_KEEP_PROB = 1.0
+    # "constant", or "linear": the keep probability falls from 1 at the stem to its value.
+    node.BACKBONE.DROP_PATH_SCHEDULE = "constant"
+    # Factor on the channels of the stem and of the first wide stage (SWideRNet's w1).
+    node.BACKBONE.STEM_WIDTH_MULTIPLIER = 1.0
+    # Factor on the channels of the other stages (SWideRNet's w2).
+    node.BACKBONE.WIDTH_MULTIPLIER = 1.0
+    # Factor on the number of blocks of a stage (SWideRNet's l).
+    node.BACKBONE.LAYER_MULTIPLIER = 1.0
+    # Switchable atrous convolution in stages whose stride is at least this; -1 = nowhere.
+    node.BACKBONE.SAC_BEYOND_STRIDE = -1
+
+
+def _add_norm(node: CfgNode) -> None:
+    node.NORM = CfgNode()
+    # "SyncBN" (plain batch norm where there is no process group), "BN" or "FrozenBN".
+    node.NORM.NAME = "SyncBN"
+    # Added to the variance. TensorFlow's default; PyTorch's 1e-5 shifts the logits.
+    node.NORM.EPSILON = 1e-3
+    # PyTorch's convention: weight of the new batch in the moving statistics (Keras's 1 - 0.99).
+    node.NORM.MOMENTUM = 0.01
+
+
+def _decoder(channels: int, low_level_channels: list) -> CfgNode:
+    node = CfgNode()
+    # Feature that the ASPP reads.
+    node.FEATURE = "res5"
+    # Channels after every fusion with a low-level feature.
+    node.CHANNELS = channels
+    # "depthwise_separable_conv" or "standard_conv".
+    node.CONV_TYPE = "depthwise_separable_conv"
+    # Channels of every ASPP branch and of its output.
+    node.ASPP_CHANNELS = 256
+    # Atrous rates of the three 3x3 branches, in pixels of FEATURE's map.
+    node.ATROUS_RATES = [3, 6, 9]
+    # Replace the ASPP by one 1x1 convolution (as for the axial backbones).
+    node.ASPP_ONLY_1X1 = False
+    # Pooling branch: "tiled" averages over a sliding window as large as the map of a training
+    # crop (INPUT.CROP.SIZE), as DeepLab2; "global" over the whole map.
+    node.ASPP_POOLING = "tiled"
+    # Features fused in, from the lowest to the highest resolution.
+    node.LOW_LEVEL_FEATURES = ["res3", "res2"]
+    # Channels that each of them is projected to.
+    node.LOW_LEVEL_CHANNELS = low_level_channels
+    return node
+
+
+def _head(channels: int) -> CfgNode:
+    node = CfgNode()
+    # Channels of the 5x5 convolution before the last 1x1.
+    node.CHANNELS = channels
+    # "depthwise_separable_conv" or "standard_conv".
+    node.CONV_TYPE = "depthwise_separable_conv"
+    return node
+
+
+def _add_panoptic_deeplab_heads(node: CfgNode) -> None:
+    node.SEMANTIC_DECODER = _decoder(256, [64, 32])
+    node.SEMANTIC_HEAD = _head(256)
+    # False: semantic segmentation only, no instance decoder and no instance heads.
+    node.INSTANCE_ENABLED = True
+    node.INSTANCE_DECODER = _decoder(128, [32, 16])
+    node.CENTER_HEAD = _head(32)
+    node.OFFSET_HEAD = _head(32)
+
+
+def _add_panoptic_deeplab_loss(node: CfgNode) -> None:
+    node.LOSS = CfgNode()
+    # Factor on the cross-entropy, and the part of an image's pixels (the hardest) it keeps: (0, 1].
+    node.LOSS.SEMANTIC_WEIGHT = 1.0
+    node.LOSS.SEMANTIC_TOP_K = 0.2
+    # The same for the squared error of the center heatmap.
+    node.LOSS.CENTER_WEIGHT = 200.0
+    node.LOSS.CENTER_TOP_K = 1.0
+    # The same for the absolute error of the center offsets, in pixels of the input. The released
+    # configs say 0.01, the paper 0.25.
+    node.LOSS.OFFSET_WEIGHT = 0.01
+    node.LOSS.OFFSET_TOP_K = 1.0
+
+
+def _add_postprocessing(node: CfgNode) -> None:
+    node.POSTPROCESSING = CfgNode()
+    # Heatmap values below are no center.
+    node.POSTPROCESSING.CENTER_THRESHOLD = 0.1
+    # Side of the max-pooling window that keeps local maxima, in pixels of the network's input.
+    node.POSTPROCESSING.NMS_KERNEL = 13
+    # Most centers kept in an image, best first; 0 or less keeps all.
+    node.POSTPROCESSING.TOP_K_CENTERS = 400
+    # Stuff segments of fewer pixels become void. 0 = off.
+    node.POSTPROCESSING.STUFF_AREA_LIMIT = 2048
+    # What evaluation returns per image, beside nothing: each costs time and memory.
+    node.POSTPROCESSING.SEMANTIC_OUTPUT = True
+    node.POSTPROCESSING.PANOPTIC_OUTPUT = True
+    node.POSTPROCESSING.INSTANCE_OUTPUT = True
+
+
+def _add_input(cfg: CfgNode) -> None:
+    node = cfg.INPUT.DEEPLAB2 = CfgNode()
+    # Before the random scale: resize so that the shorter side has at least MIN pixels and the
+    # longer at most MAX, as DeepLab2's resize_to_range; 0 = off.
+    node.MIN_SIZE_TRAIN = 0
+    node.MAX_SIZE_TRAIN = 0
+    # Random scale: one of MIN, MIN + STEP, ..., MAX; STEP 0 draws from the whole range.
+    node.MIN_SCALE = 0.5
+    node.MAX_SCALE = 2.0
+    node.SCALE_STEP = 0.1
+    # Standard deviation of a center's Gaussian, in pixels of the crop.
+    node.SIGMA = 8.0
+    # Weight of the semantic loss on things of fewer pixels (of the crop) than SMALL_INSTANCE_AREA.
+    node.SMALL_INSTANCE_AREA = 4096
+    node.SMALL_INSTANCE_WEIGHT = 3.0
+    # Give crowd pixels the ignore label for the semantic loss too, as DeepLab2's data have it.
+    node.IGNORE_CROWD_IN_SEMANTIC = True
+    # Colour augmentation: "" (none) or the name of a policy, and its strength (0.2 and 1.0 are used).
+    node.AUTOAUGMENT = ""
+    node.AUTOAUGMENT_MAGNITUDE = 1.0
+    # Panoptic copy-paste: random scale's half width of the pasted image (0 = off); which classes
+    # are pasted ("random", "all", "none") of things, stuff and void.
+    node.COPY_PASTE = CfgNode()
+    node.COPY_PASTE.SCALE = 0.0
+    node.COPY_PASTE.THING = "random"
+    node.COPY_PASTE.STUFF = "random"
+    node.COPY_PASTE.VOID = "none"
+
+
+def _add_solver(cfg: CfgNode) -> None:
+    node = cfg.SOLVER.DEEPLAB2 = CfgNode()
+    # "adam", "adamw" or "sgd" (momentum SOLVER.MOMENTUM).
+    node.OPTIMIZER = "adam"
+    # After a linear warm-up of SOLVER.WARMUP_ITERS: "poly" or "cosine", down to END_LR.
+    node.SCHEDULE = "poly"
+    node.POLY_POWER = 0.9
+    node.END_LR = 0.0
+    # Keras's default; PyTorch's is 1e-8.
+    node.ADAM_EPSILON = 1e-7
+    # Decoupled decay of convolution kernels ("adamw").
+    node.ADAMW_WEIGHT_DECAY = 0.0
+    # Scale all gradients so that their global norm is at most this; 0 = off.
+    node.CLIP_GLOBAL_NORM = 0.0
+    # Factor on the learning rate of pretrained parts; memory, transformer and extra blocks keep 1.
+    node.BACKBONE_MULTIPLIER = 1.0
+
+
+def _add_test(cfg: CfgNode) -> None:
+    node = cfg.TEST.DEEPLAB2 = CfgNode()
+    # Pad the network's input to this (height, width) with the mean pixel, as DeepLab2 pads to its
+    # evaluation crop; [0, 0]: to the next 1 + multiple of the output stride.
+    node.PAD_TO = [0, 0]

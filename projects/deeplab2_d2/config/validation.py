@@ -1,0 +1,129 @@
+"""Checks of config values that belong together. Each error names the key, the rule and the value."""
+
+from typing import Any, Iterable
+
+from detectron2.config import CfgNode
+
+
+def validate_config(cfg: CfgNode) -> None:
+    """
+    Refuse values that cannot work, before any data or model is touched.
+
+    Args:
+        cfg: a config with this package's keys.
+
+    Raises:
+        ValueError: naming the key, the rule and the value.
+    """
+    _check_backbone(cfg.MODEL.DEEPLAB2.BACKBONE)
+    _check_decoders(cfg.MODEL.DEEPLAB2)
+    _check_loss(cfg.MODEL.DEEPLAB2.LOSS)
+    _check_postprocessing(cfg.MODEL.DEEPLAB2.POSTPROCESSING)
+    _check_input(cfg)
+    _check_solver(cfg.SOLVER)
+
+
+def _require(holds: bool, key: str, rule: str, value: Any) -> None:
+    if not holds:
+        raise ValueError(f"config key {key} must be {rule}, got {value!r}")
+
+
+def _require_one_of(key: str, value: Any, allowed: Iterable[Any]) -> None:
+    allowed = list(allowed)
+    _require(value in allowed, key, "one of " + ", ".join(map(repr, allowed)), value)
+
+
+def _check_backbone(node: CfgNode) -> None:
+    prefix = "MODEL.DEEPLAB2.BACKBONE."
+    _require_one_of(prefix + "OUTPUT_STRIDE", node.OUTPUT_STRIDE, (8, 16, 32))
+    _require_one_of(prefix + "DROP_PATH_SCHEDULE", node.DROP_PATH_SCHEDULE, ("constant", "linear"))
+    _require(
+        0.0 < node.DROP_PATH_KEEP_PROB <= 1.0,
+        prefix + "DROP_PATH_KEEP_PROB",
+        "in (0, 1]",
+        node.DROP_PATH_KEEP_PROB,
+    )
+    for name in ("STEM_WIDTH_MULTIPLIER", "WIDTH_MULTIPLIER", "LAYER_MULTIPLIER"):
+        _require(node[name] > 0, prefix + name, "positive", node[name])
+
+
+def _check_decoders(node: CfgNode) -> None:
+    conv_types = ("depthwise_separable_conv", "standard_conv")
+    for name in ("SEMANTIC_DECODER", "INSTANCE_DECODER"):
+        decoder, prefix = node[name], f"MODEL.DEEPLAB2.{name}."
+        _require_one_of(prefix + "CONV_TYPE", decoder.CONV_TYPE, conv_types)
+        _require_one_of(prefix + "ASPP_POOLING", decoder.ASPP_POOLING, ("tiled", "global"))
+        rates = list(decoder.ATROUS_RATES)
+        _require(
+            decoder.ASPP_ONLY_1X1 or (len(rates) == 3 and all(rate >= 1 for rate in rates)),
+            prefix + "ATROUS_RATES",
+            "three rates of at least 1",
+            rates,
+        )
+        _require(
+            len(decoder.LOW_LEVEL_FEATURES) == len(decoder.LOW_LEVEL_CHANNELS),
+            prefix + "LOW_LEVEL_CHANNELS",
+            f"as long as LOW_LEVEL_FEATURES ({len(decoder.LOW_LEVEL_FEATURES)})",
+            list(decoder.LOW_LEVEL_CHANNELS),
+        )
+    for name in ("SEMANTIC_HEAD", "CENTER_HEAD", "OFFSET_HEAD"):
+        _require_one_of(f"MODEL.DEEPLAB2.{name}.CONV_TYPE", node[name].CONV_TYPE, conv_types)
+
+
+def _check_loss(node: CfgNode) -> None:
+    for name in ("SEMANTIC_TOP_K", "CENTER_TOP_K", "OFFSET_TOP_K"):
+        _require(0.0 < node[name] <= 1.0, f"MODEL.DEEPLAB2.LOSS.{name}", "in (0, 1]", node[name])
+    for name in ("SEMANTIC_WEIGHT", "CENTER_WEIGHT", "OFFSET_WEIGHT"):
+        _require(node[name] >= 0, f"MODEL.DEEPLAB2.LOSS.{name}", "at least 0", node[name])
+
+
+def _check_postprocessing(node: CfgNode) -> None:
+    prefix = "MODEL.DEEPLAB2.POSTPROCESSING."
+    _require(node.NMS_KERNEL >= 1, prefix + "NMS_KERNEL", "at least 1", node.NMS_KERNEL)
+    _require(
+        node.STUFF_AREA_LIMIT >= 0, prefix + "STUFF_AREA_LIMIT", "at least 0", node.STUFF_AREA_LIMIT
+    )
+
+
+def check_grid_size(key: str, size: Iterable[int], output_stride: int) -> None:
+    """
+    Refuse a (height, width) that is not 1 + a multiple of the output stride.
+
+    Only such sizes keep the corners of the input on the corners of every feature map.
+    """
+    size = tuple(size)
+    _require(len(size) == 2, key, "a height and a width", size)
+    _require(
+        all(side > 0 and (side - 1) % output_stride == 0 for side in size),
+        key,
+        f"1 + a multiple of the output stride {output_stride} in both sides",
+        size,
+    )
+
+
+def _check_input(cfg: CfgNode) -> None:
+    stride = cfg.MODEL.DEEPLAB2.BACKBONE.OUTPUT_STRIDE
+    check_grid_size("INPUT.CROP.SIZE", cfg.INPUT.CROP.SIZE, stride)
+    if any(cfg.TEST.DEEPLAB2.PAD_TO):
+        check_grid_size("TEST.DEEPLAB2.PAD_TO", cfg.TEST.DEEPLAB2.PAD_TO, stride)
+    _require_one_of("INPUT.FORMAT", cfg.INPUT.FORMAT, ("RGB", "BGR"))
+    node, prefix = cfg.INPUT.DEEPLAB2, "INPUT.DEEPLAB2."
+    _require(
+        0 < node.MIN_SCALE <= node.MAX_SCALE,
+        prefix + "MIN_SCALE",
+        "positive and at most MAX_SCALE",
+        (node.MIN_SCALE, node.MAX_SCALE),
+    )
+    _require(node.SCALE_STEP >= 0, prefix + "SCALE_STEP", "at least 0", node.SCALE_STEP)
+    _require(node.SIGMA > 0, prefix + "SIGMA", "positive", node.SIGMA)
+    for name in ("THING", "STUFF", "VOID"):
+        value = node.COPY_PASTE[name]
+        _require_one_of(f"{prefix}COPY_PASTE.{name}", value, ("random", "all", "none"))
+
+
+def _check_solver(node: CfgNode) -> None:
+    prefix = "SOLVER.DEEPLAB2."
+    _require_one_of(prefix + "OPTIMIZER", node.DEEPLAB2.OPTIMIZER, ("adam", "adamw", "sgd"))
+    _require_one_of(prefix + "SCHEDULE", node.DEEPLAB2.SCHEDULE, ("poly", "cosine"))
+    clip = node.DEEPLAB2.CLIP_GLOBAL_NORM
+    _require(clip >= 0, prefix + "CLIP_GLOBAL_NORM", "at least 0", clip)
