@@ -1,0 +1,253 @@
+"""What DeepLab2's options of losses, solver, data and evaluation are called in our config."""
+
+from typing import Dict, List, Optional, Tuple
+
+from .option_view import ConfigBuilder, Options
+
+# Why groups of options have no config key.
+_TF_RUNNER = "belongs to TensorFlow's runner"
+_RESULTS = "results are written by the evaluators, without options"
+
+# Losses: DeepLab2's field, the only name that it has in the released configs, our prefix.
+_LOSSES = (
+    ("semantic_loss", "softmax_cross_entropy", "SEMANTIC"),
+    ("center_loss", "mse", "CENTER"),
+    ("regression_loss", "l1", "OFFSET"),
+)
+
+
+def read_losses(builder: ConfigBuilder, losses: Options) -> None:
+    """Weights and top-k parts. A loss that is not set is not computed: its weight is 0."""
+    if not losses.is_set:
+        return
+    for field, kind, prefix in _LOSSES:
+        loss = losses.message(field)
+        node = f"MODEL.DEEPLAB2.LOSS.{prefix}"
+        if not loss.is_set:
+            builder.set(f"{node}_WEIGHT", 0.0)
+            continue
+        if loss.value("name") != kind:
+            raise ValueError(f"{loss.name('name')} must be {kind!r}, got {loss.value('name')!r}")
+        builder.mapped[loss.name("name")] = [f"{node}_WEIGHT"]
+        builder.copy(loss, "weight", f"{node}_WEIGHT")
+        builder.copy(loss, "top_k_percent", f"{node}_TOP_K")
+    for field in losses.fields():
+        if field not in [loss for loss, _, _ in _LOSSES]:
+            builder.refuse(losses, field, "the meta-architecture of this loss is not ported yet")
+
+
+def read_trainer(builder: ConfigBuilder, trainer: Options) -> None:
+    """Checkpoints; losses and solver have functions of their own."""
+    if trainer.has("save_checkpoints_steps"):
+        builder.copy(trainer, "save_checkpoints_steps", "SOLVER.CHECKPOINT_PERIOD")
+    builder.refuse(trainer, "num_checkpoints_to_keep", "every checkpoint is kept")
+    builder.refuse(trainer, "save_summaries_steps", "Detectron2 writes its log every 20 iterations")
+    builder.refuse(trainer, "steps_per_loop", _TF_RUNNER)
+
+
+def read_solver(builder: ConfigBuilder, solver: Options, is_motion_deeplab: bool) -> None:
+    """Batch norm, optimizer and schedule."""
+    is_sync = solver.value("use_sync_batchnorm")
+    norm = "SyncBN" if is_sync else "BN"
+    builder.set("MODEL.DEEPLAB2.NORM.NAME", norm, solver.name("use_sync_batchnorm"))
+    builder.copy(solver, "batchnorm_epsilon", "MODEL.DEEPLAB2.NORM.EPSILON")
+    # Keras weighs the old statistics, PyTorch the new. Rounded: 1 - 0.99 is not 0.01 in binary.
+    momentum = round(1.0 - solver.value("batchnorm_momentum"), 12)
+    builder.set("MODEL.DEEPLAB2.NORM.MOMENTUM", momentum, solver.name("batchnorm_momentum"))
+    for field, key in (
+        ("base_learning_rate", "BASE_LR"),
+        ("warmup_steps", "WARMUP_ITERS"),
+        ("training_number_of_steps", "MAX_ITER"),
+        ("optimizer", "DEEPLAB2.OPTIMIZER"),
+        ("learning_policy", "DEEPLAB2.SCHEDULE"),
+        ("poly_learning_power", "DEEPLAB2.POLY_POWER"),
+        ("poly_end_learning_rate", "DEEPLAB2.END_LR"),
+        ("adamw_weight_decay", "DEEPLAB2.ADAMW_WEIGHT_DECAY"),
+        ("backbone_learning_rate_multiplier", "DEEPLAB2.BACKBONE_MULTIPLIER"),
+    ):
+        builder.copy(solver, field, f"SOLVER.{key}")
+    # Keras adds factor * |w|^2 to the loss, of which the gradient is 2 * factor * w. DeepLab2's
+    # factor is half of its option, but Motion-DeepLab's is all of it.
+    decay = solver.value("weight_decay") * (2.0 if is_motion_deeplab else 1.0)
+    builder.set("SOLVER.WEIGHT_DECAY", decay, solver.name("weight_decay"))
+    builder.set("SOLVER.WEIGHT_DECAY_NORM", 0.0)
+    builder.set("SOLVER.WEIGHT_DECAY_BIAS", 0.0)
+    is_clipped = solver.value("use_gradient_clipping")
+    clip = solver.value("clip_gradient_norm") if is_clipped else 0.0
+    names = [solver.name(field) for field in ("use_gradient_clipping", "clip_gradient_norm")]
+    builder.set("SOLVER.DEEPLAB2.CLIP_GLOBAL_NORM", clip, *names)
+
+
+# DeepLab2's datasets and the registered names of their training and validation parts.
+DATASETS: Dict[str, Tuple[str, str]] = {
+    "cityscapes_panoptic": ("cityscapes_fine_panoptic_train", "cityscapes_fine_panoptic_val"),
+    "coco_panoptic": ("coco_2017_train_panoptic", "coco_2017_val_panoptic"),
+}
+
+_POLICY = "simple_classification_policy"
+# DeepLab2's names of colour policies: our policy and its magnitude.
+_AUTOAUGMENT = {
+    _POLICY: (_POLICY, 1.0),
+    f"{_POLICY}_magnitude_scale_0.2": (_POLICY, 0.2),
+}
+
+_COPY_PASTE = (
+    ("panoptic_copy_paste_scale", "SCALE"),
+    ("panoptic_copy_paste_thing_option", "THING"),
+    ("panoptic_copy_paste_stuff_option", "STUFF"),
+    ("panoptic_copy_paste_void_option", "VOID"),
+)
+
+
+def _read_dataset_name(builder: ConfigBuilder, dataset: Options, part: int, key: str) -> None:
+    name = dataset.value("dataset")
+    if name in DATASETS:
+        builder.set(f"DATASETS.{key}", (DATASETS[name][part],), dataset.name("dataset"))
+    else:
+        builder.refuse(dataset, "dataset", f"{name!r} is not registered; set DATASETS.{key}")
+    builder.refuse(dataset, "file_pattern", f"files are named by DATASETS.{key}")
+    builder.refuse(dataset, "decode_groundtruth_label", "a registered dataset has its annotations")
+    builder.refuse(dataset, "cameras_to_use", "no registered dataset has several cameras")
+    for field in ("use_two_frames", "use_next_frame"):
+        builder.refuse(dataset, field, "the video meta-architectures are not ported yet")
+    for field in ("thing_id_mask_annotations", "max_thing_id"):
+        builder.refuse(dataset, field, "the mask meta-architectures are not ported yet")
+    builder.refuse(dataset, "resize_factor", "sizes are 1 + a multiple of the stride by padding")
+
+
+def _resize_value(dataset: Options, field: str) -> int:
+    """One number for both sides, 0 where nothing is resized."""
+    values = dataset.value(field) or [0]
+    if len(set(values)) > 1:
+        raise ValueError(f"{dataset.name(field)} must be one number for both sides, got {values}")
+    return values[0]
+
+
+def _crop_size(dataset: Options) -> Optional[List[int]]:
+    size = dataset.value("crop_size")
+    if size and len(size) != 2:
+        raise ValueError(f"{dataset.name('crop_size')} must be a height and a width, got {size}")
+    return size or None
+
+
+def read_train_dataset(builder: ConfigBuilder, dataset: Options) -> None:
+    """Training data, crop, augmentation and targets."""
+    if not dataset.is_set:
+        return
+    _read_dataset_name(builder, dataset, 0, "TRAIN")
+    builder.copy(dataset, "batch_size", "SOLVER.IMS_PER_BATCH")
+    crop_size = _crop_size(dataset)
+    if crop_size:
+        builder.set("INPUT.CROP.ENABLED", True, dataset.name("crop_size"))
+        builder.set("INPUT.CROP.TYPE", "absolute", dataset.name("crop_size"))
+        builder.set("INPUT.CROP.SIZE", crop_size, dataset.name("crop_size"))
+    for side in ("min", "max"):
+        field = f"{side}_resize_value"
+        key = f"INPUT.DEEPLAB2.{side.upper()}_SIZE_TRAIN"
+        builder.set(key, _resize_value(dataset, field), dataset.name(field))
+    builder.copy(dataset, "sigma", "INPUT.DEEPLAB2.SIGMA")
+    builder.copy(dataset, "small_instance_threshold", "INPUT.DEEPLAB2.SMALL_INSTANCE_AREA")
+    is_weighted = dataset.value("increase_small_instance_weights")
+    builder.set(
+        "INPUT.DEEPLAB2.SMALL_INSTANCE_WEIGHT",
+        dataset.value("small_instance_weight") if is_weighted else 1.0,
+        dataset.name("increase_small_instance_weights"),
+        dataset.name("small_instance_weight"),
+    )
+    _read_augmentations(builder, dataset.message("augmentations"))
+
+
+def _read_augmentations(builder: ConfigBuilder, augmentations: Options) -> None:
+    builder.set("INPUT.RANDOM_FLIP", "horizontal")
+    for field, key in (
+        ("min_scale_factor", "MIN_SCALE"),
+        ("max_scale_factor", "MAX_SCALE"),
+        ("scale_factor_step_size", "SCALE_STEP"),
+    ):
+        builder.copy(augmentations, field, f"INPUT.DEEPLAB2.{key}")
+    name = augmentations.value("autoaugment_policy_name") or ""
+    if name and name not in _AUTOAUGMENT:
+        raise ValueError(
+            f"{augmentations.name('autoaugment_policy_name')} must be one of "
+            f"{', '.join(_AUTOAUGMENT)}, got {name!r}"
+        )
+    policy, magnitude = _AUTOAUGMENT.get(name, ("", 1.0))
+    option = augmentations.name("autoaugment_policy_name")
+    builder.set("INPUT.DEEPLAB2.AUTOAUGMENT", policy, option)
+    builder.set("INPUT.DEEPLAB2.AUTOAUGMENT_MAGNITUDE", magnitude, option)
+    for field, key in _COPY_PASTE:
+        paste = augmentations.message("panoptic_copy_paste")
+        builder.copy(paste, field, f"INPUT.DEEPLAB2.COPY_PASTE.{key}")
+
+
+def read_eval_dataset(builder: ConfigBuilder, dataset: Options) -> None:
+    """Evaluation data and size. What only shapes a loss has no effect there."""
+    if not dataset.is_set:
+        return
+    _read_dataset_name(builder, dataset, 1, "TEST")
+    crop_size = _crop_size(dataset)
+    if crop_size:
+        builder.set("TEST.DEEPLAB2.PAD_TO", crop_size, dataset.name("crop_size"))
+    for side in ("min", "max"):
+        field = f"{side}_resize_value"
+        key = f"INPUT.{side.upper()}_SIZE_TEST"
+        builder.set(key, _resize_value(dataset, field), dataset.name(field))
+    builder.refuse(dataset, "batch_size", "Detectron2's test loader gives one image at a time")
+    builder.refuse(dataset, "augmentations", "no augmentation in evaluation")
+    for field in (
+        "sigma",
+        "increase_small_instance_weights",
+        "small_instance_threshold",
+        "small_instance_weight",
+    ):
+        builder.refuse(dataset, field, "no loss is computed in evaluation")
+
+
+def read_evaluator(builder: ConfigBuilder, evaluator: Options) -> None:
+    """Post-processing and evaluation."""
+    node = "MODEL.DEEPLAB2.POSTPROCESSING"
+    for field, key in (
+        ("center_score_threshold", f"{node}.CENTER_THRESHOLD"),
+        ("nms_kernel", f"{node}.NMS_KERNEL"),
+        ("keep_k_centers", f"{node}.TOP_K_CENTERS"),
+        ("stuff_area_limit", f"{node}.STUFF_AREA_LIMIT"),
+    ):
+        if evaluator.is_set:
+            builder.copy(evaluator, field, key)
+    if evaluator.has("eval_interval"):
+        builder.copy(evaluator, "eval_interval", "TEST.EVAL_PERIOD")
+    for fields, reason in _EVALUATOR_UNSUPPORTED:
+        for field in fields:
+            builder.refuse(evaluator, field, reason)
+
+
+_EVALUATOR_UNSUPPORTED = (
+    (("eval_steps", "continuous_eval_timeout", "use_tf_function"), _TF_RUNNER),
+    (
+        ("merge_semantic_and_instance_with_tf_op",),
+        "one merge, equal to DeepLab2's in plain TensorFlow, on every device",
+    ),
+    (
+        (
+            "save_predictions",
+            "override_save_dir",
+            "num_vis_samples",
+            "save_raw_predictions",
+            "raw_panoptic_format",
+            "convert_raw_to_eval_ids",
+            "detailed_ap_metrics",
+        ),
+        _RESULTS,
+    ),
+    (("add_flipped_images", "eval_scales"), "test-time augmentation is set by TEST.AUG"),
+    (
+        (
+            "thing_area_limit",
+            "transformer_class_confidence_threshold",
+            "pixel_confidence_threshold",
+            "transformer_post_processing",
+            "maskwise_postprocessing",
+        ),
+        "the mask meta-architectures are not ported yet",
+    ),
+)

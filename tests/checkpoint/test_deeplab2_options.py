@@ -1,0 +1,154 @@
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+from deeplab2_d2.checkpoint import config_from_options, import_options
+
+PARITY = Path(__file__).parents[2] / ".." / "shared" / "parity"
+
+HEAD = {"output_channels": 19, "head_channels": 256}
+MODEL = {
+    "backbone": {"name": "resnet50_beta", "output_stride": 16},
+    "decoder": {"feature_key": "res5", "aspp_channels": 192, "atrous_rates": [6, 12, 18]},
+    "panoptic_deeplab": {
+        "low_level": [
+            {"feature_key": "res3", "channels_project": 64},
+            {"feature_key": "res2", "channels_project": 32},
+        ],
+        "instance": {
+            "instance_decoder_override": {"feature_key": "res5", "atrous_rates": [2, 4, 6]},
+            "center_head": {"output_channels": 1, "head_channels": 32},
+            "regression_head": {"output_channels": 2, "head_channels": 48},
+        },
+        "semantic_head": HEAD,
+    },
+}
+
+
+def with_instance(**instance):
+    panoptic = dict(MODEL["panoptic_deeplab"])
+    panoptic["instance"] = {**panoptic["instance"], **instance}
+    return {"model_options": {**MODEL, "panoptic_deeplab": panoptic}}
+
+
+def test_model_options_become_keys_and_silence_becomes_deeplab2s_defaults():
+    cfg = config_from_options({"model_options": MODEL})
+    node = cfg.MODEL.DEEPLAB2
+    assert cfg.MODEL.META_ARCHITECTURE == "DeepLab2PanopticDeepLab"
+    assert (node.BACKBONE.NAME, node.BACKBONE.OUTPUT_STRIDE) == ("resnet50_beta", 16)
+    assert node.SEMANTIC_DECODER.ASPP_CHANNELS == 192
+    assert node.SEMANTIC_DECODER.CHANNELS == 256  # proto default
+    assert node.OFFSET_HEAD.CHANNELS == 48
+    assert cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES == 19
+    assert cfg.INPUT.FORMAT == "RGB"
+
+
+def test_instance_override_falls_back_to_proto_defaults_not_to_the_semantic_decoder():
+    node = config_from_options({"model_options": MODEL}).MODEL.DEEPLAB2.INSTANCE_DECODER
+    assert node.ASPP_CHANNELS == 256  # not the semantic decoder's 192, nor our default of CHANNELS
+    assert node.CHANNELS == 256
+    assert node.ATROUS_RATES == [2, 4, 6]
+
+
+def test_without_override_the_instance_decoder_is_the_semantic_one():
+    instance = {
+        key: value
+        for key, value in MODEL["panoptic_deeplab"]["instance"].items()
+        if key != "instance_decoder_override"
+    }
+    panoptic = {**MODEL["panoptic_deeplab"], "instance": instance}
+    options = {"model_options": {**MODEL, "panoptic_deeplab": panoptic}}
+    node = config_from_options(options).MODEL.DEEPLAB2.INSTANCE_DECODER
+    assert (node.ASPP_CHANNELS, node.ATROUS_RATES) == (192, [6, 12, 18])
+    assert node.LOW_LEVEL_CHANNELS == [64, 32]
+
+
+def test_solver_momentum_decay_and_clipping_change_convention():
+    solver = {"batchnorm_momentum": 0.9, "weight_decay": 1e-4, "use_gradient_clipping": True}
+    cfg = config_from_options({"trainer_options": {"solver_options": solver}})
+    assert cfg.MODEL.DEEPLAB2.NORM.MOMENTUM == 0.1
+    assert cfg.SOLVER.WEIGHT_DECAY == 1e-4
+    assert cfg.SOLVER.DEEPLAB2.CLIP_GLOBAL_NORM == 10.0
+    silent = config_from_options({"trainer_options": {"solver_options": {}}})
+    assert silent.SOLVER.DEEPLAB2.CLIP_GLOBAL_NORM == 0.0
+    assert (silent.SOLVER.BASE_LR, silent.SOLVER.MAX_ITER) == (1e-3, 60000)
+
+
+def test_motion_deeplab_decays_twice_as_much():
+    panoptic = MODEL["panoptic_deeplab"]
+    motion = {**panoptic, "motion_head": {"output_channels": 2, "head_channels": 32}}
+    model = {key: value for key, value in MODEL.items() if key != "panoptic_deeplab"}
+    options = {
+        "model_options": {**model, "motion_deeplab": motion},
+        "trainer_options": {"solver_options": {"weight_decay": 1e-4}},
+    }
+    cfg = config_from_options(options)
+    assert cfg.MODEL.META_ARCHITECTURE == "DeepLab2MotionDeepLab"
+    assert cfg.SOLVER.WEIGHT_DECAY == 2e-4
+
+
+def test_a_loss_that_is_not_set_is_not_computed():
+    losses = {"semantic_loss": {"name": "softmax_cross_entropy", "top_k_percent": 0.15}}
+    node = config_from_options({"trainer_options": {"loss_options": losses}}).MODEL.DEEPLAB2.LOSS
+    assert (node.SEMANTIC_WEIGHT, node.SEMANTIC_TOP_K) == (1.0, 0.15)
+    assert (node.CENTER_WEIGHT, node.OFFSET_WEIGHT) == (0.0, 0.0)
+
+
+def test_small_instances_weigh_more_only_if_asked():
+    dataset = {"small_instance_weight": 3.0, "crop_size": [65, 97]}
+    cfg = config_from_options({"train_dataset_options": dataset})
+    assert cfg.INPUT.DEEPLAB2.SMALL_INSTANCE_WEIGHT == 1.0
+    dataset["increase_small_instance_weights"] = True
+    cfg = config_from_options({"train_dataset_options": dataset})
+    assert cfg.INPUT.DEEPLAB2.SMALL_INSTANCE_WEIGHT == 3.0
+    assert (cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE) == ("absolute", [65, 97])
+
+
+def test_every_option_is_mapped_or_named():
+    options = {
+        **with_instance(next_regression_head={"output_channels": 2, "head_channels": 32}),
+        "evaluator_options": {"nms_kernel": 13, "save_predictions": True},
+    }
+    imported = import_options(options)
+    head = "model_options.panoptic_deeplab.instance.next_regression_head"
+    assert set(imported.unsupported) == {
+        f"{head}.output_channels",
+        f"{head}.head_channels",
+        "evaluator_options.save_predictions",
+    }
+    assert imported.mapped["evaluator_options.nms_kernel"] == [
+        "MODEL.DEEPLAB2.POSTPROCESSING.NMS_KERNEL"
+    ]
+    first = "model_options.panoptic_deeplab.low_level[0].channels_project"
+    assert imported.mapped[first] == [  # nothing overrides the low-level features here
+        "MODEL.DEEPLAB2.SEMANTIC_DECODER.LOW_LEVEL_CHANNELS",
+        "MODEL.DEEPLAB2.INSTANCE_DECODER.LOW_LEVEL_CHANNELS",
+    ]
+
+
+@pytest.mark.parametrize(
+    "options, culprit",
+    [
+        ({"modle_options": {}}, "modle_options"),
+        ({"trainer_options": {"solver_options": {"warmup_steps": "3"}}}, "solver_options.warmup"),
+        ({"trainer_options": {"solver_options": {"warmup_steps": True}}}, "must be of type int"),
+        ({"model_options": {"decoder": {"feature_key": "res5"}}}, "exactly one of"),
+        ({"train_dataset_options": {"crop_size": [641]}}, "crop_size"),
+        (with_instance(center_head={"output_channels": 3, "head_channels": 32}), "must be 1"),
+    ],
+)
+def test_wrong_options_name_the_culprit(options, culprit):
+    with pytest.raises(ValueError, match=culprit):
+        import_options(options)
+
+
+@pytest.mark.skipif(not PARITY.is_dir(), reason=f"no reference data at {PARITY}")
+def test_all_released_configurations_are_read_and_no_option_is_forgotten():
+    with gzip.open(PARITY / "manifest.jsonl.gz") as lines:
+        rows = [json.loads(line) for line in lines]
+    assert len(rows) == 60
+    for row in rows:
+        imported = import_options(row["options"])
+        imported.to_config()
+        assert "has no equivalent" not in imported.unsupported.values(), row["config"]
