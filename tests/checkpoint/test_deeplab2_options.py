@@ -3,6 +3,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from deeplab2_d2.checkpoint import config_from_options, import_options
 
 PARITY = Path(__file__).parents[2] / ".." / "shared" / "parity"

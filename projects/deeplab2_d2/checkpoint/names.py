@@ -1,0 +1,110 @@
+"""
+DeepLab2's checkpoint keys and our parameters: names and layouts.
+
+A key is the path of a variable in DeepLab2's object graph, for example
+``encoder/_stage2/_block1/_conv1_bn_act/_batch_norm/gamma``. Three tables say what it is called
+here: the first words (which module of the model), the last word (which tensor of a layer), and in
+between every word stays what it is, without its leading underscore:
+``backbone.stage2.block1.conv1_bn_act.batch_norm.weight``.
+"""
+
+from dataclasses import dataclass
+from typing import Callable, Dict, Optional, Tuple
+
+import numpy as np
+
+# The first words of keys, and the modules. The first match counts.
+_MODULES: Tuple[Tuple[str, str], ...] = (
+    ("encoder/", "backbone."),
+    ("semantic_decoder/", "head.semantic_decoder."),
+    ("semantic_head_without_last_layer/", "head.semantic_head."),
+    ("semantic_last_layer/_conv/", "sem_seg_head.final_conv."),
+    ("semantic_last_layer/", "head.semantic_head.final_conv."),
+    ("instance_decoder/", "head.instance_decoder."),
+    ("instance_center_head_without_last_layer/", "head.center_head."),
+    ("instance_center_head_last_layer/", "head.center_head.final_conv."),
+    ("instance_regression_head_without_last_layer/", "head.offset_head."),
+    ("instance_regression_head_last_layer/", "head.offset_head.final_conv."),
+    ("deeplab_v3_aspp/", "sem_seg_head.aspp."),
+    ("classifier_conv_bn_act/", "sem_seg_head.classifier_conv_bn_act."),
+    ("deeplab_v3plus_aspp/", "sem_seg_head.aspp."),
+    ("deeplab_v3plus_project_conv_bn_act/", "sem_seg_head.project_conv_bn_act."),
+    ("deeplab_v3plus_fuse/", "sem_seg_head.fuse."),
+)
+
+# The layers that depend on the number of classes or on the task: dropped for fine-tuning.
+LAST_LAYERS = {
+    "semantic": ("semantic_last_layer/",),
+    "instance": (
+        "instance_center_head_last_layer/",
+        "instance_regression_head_last_layer/",
+        "motion_regression_head_last_layer/",
+        "next_instance_regression_head_last_layer/",
+    ),
+}
+
+# Where DeepLab2's encoder stands in checkpoints that the TensorFlow Model Garden trained.
+_MODEL_GARDEN_ENCODER = "backbone/_encoder/"
+
+
+def _unchanged(array: np.ndarray) -> np.ndarray:
+    return array
+
+
+def _kernel(array: np.ndarray) -> np.ndarray:
+    """(..., in, out) to (out, in, ...): dense, 1-D and 2-D convolutions."""
+    return np.moveaxis(array, (-1, -2), (0, 1))
+
+
+def _depthwise_kernel(array: np.ndarray) -> np.ndarray:
+    """(h, w, in, multiplier) to (in * multiplier, 1, h, w); multiplier runs fastest."""
+    height, width, channels, multiplier = array.shape
+    return array.transpose(2, 3, 0, 1).reshape(channels * multiplier, 1, height, width)
+
+
+# The last word of a key: our name for the tensor, and its layout.
+_TENSORS: Dict[str, Tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
+    "kernel": ("weight", _kernel),
+    "depthwise_kernel": ("weight", _depthwise_kernel),
+    "bias": ("bias", _unchanged),
+    "gamma": ("weight", _unchanged),
+    "beta": ("bias", _unchanged),
+    "moving_mean": ("running_mean", _unchanged),
+    "moving_variance": ("running_var", _unchanged),
+    "embeddings": ("weight", _unchanged),
+    "qkv_kernel": ("qkv_kernel", _unchanged),
+    "memory_feature": ("memory_feature", _unchanged),
+}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """Our name for a DeepLab2 variable, and how its values are laid out here."""
+
+    name: str
+    to_layout: Callable[[np.ndarray], np.ndarray]
+
+    def shape(self, shape: Tuple[int, ...]) -> Tuple[int, ...]:
+        """The shape here of a variable with DeepLab2's ``shape``."""
+        # One number seen as an array of any shape: nothing is allocated.
+        return self.to_layout(np.broadcast_to(np.zeros((), np.float32), shape)).shape
+
+
+def parameter_for_key(key: str) -> Optional[Parameter]:
+    """
+    Our parameter for one of DeepLab2's variables; None for one that no model of ours has.
+
+    Args:
+        key: path in the object graph, without TensorFlow's ``/.ATTRIBUTES/VARIABLE_VALUE``.
+    """
+    if key.startswith(_MODEL_GARDEN_ENCODER):
+        key = "encoder/" + key[len(_MODEL_GARDEN_ENCODER) :]
+    for prefix, module in _MODULES:
+        if key.startswith(prefix):
+            *words, last = key[len(prefix) :].split("/")
+            if last not in _TENSORS:
+                return None
+            tensor, to_layout = _TENSORS[last]
+            path = [word[1:] if word.startswith("_") else word for word in words]
+            return Parameter(module + ".".join(path + [tensor]), to_layout)
+    return None
