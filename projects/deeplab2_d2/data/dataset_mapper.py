@@ -1,6 +1,6 @@
 """From a dataset dict of Detectron2 to what the model takes."""
 
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from .augmentation import (
     RandomScale,
     ResizeToRange,
 )
-from .segment_map import build_segment_map, read_panoptic_png
+from .segment_map import SegmentTable, build_segment_map, read_panoptic_png
 from .targets import PanopticTargetGenerator, PanopticTargets
 
 
@@ -127,6 +127,7 @@ class PanopticDeepLabDatasetMapper:
             self.augmentations(aug_input)
             return {**dataset_dict, **sample, "image": _to_tensor(aug_input.image)}
 
+        assert self.target_generator is not None
         segment_map, segments = self._read_segments(dataset_dict, image)
         aug_input = PanopticAugInput(image, segment_map, rng)
         self.augmentations(aug_input)
@@ -136,7 +137,9 @@ class PanopticDeepLabDatasetMapper:
         sample.update(_target_tensors(targets))
         return sample
 
-    def _read_segments(self, dataset_dict: Dict[str, Any], image: np.ndarray) -> Any:
+    def _read_segments(
+        self, dataset_dict: Dict[str, Any], image: np.ndarray
+    ) -> Tuple[np.ndarray, SegmentTable]:
         for key in ("pan_seg_file_name", "segments_info"):
             if key not in dataset_dict:
                 raise ValueError(

@@ -90,8 +90,12 @@ def size_in_range(
         size = scaled_size(size, max(min_size[0] / size[0], min_size[1] / size[1]))
     if max_size is not None and min(max_size) > 0:
         if factor:
-            max_size = tuple(n - (n - 1) % factor for n in max_size)
+            max_size = (
+                max_size[0] - (max_size[0] - 1) % factor,
+                max_size[1] - (max_size[1] - 1) % factor,
+            )
         size = scaled_size(size, min(max_size[0] / size[0], max_size[1] / size[1], 1.0))
     if factor:
-        size = tuple(n + (factor - (n - 1) % factor) % factor for n in size)
-    return int(size[0]), int(size[1])
+        height, width = (n + (factor - (n - 1) % factor) % factor for n in size)
+        return height, width
+    return size

@@ -122,7 +122,8 @@ def register_shapes(root: Optional[str] = None) -> None:
     Args:
         root: folder of all datasets; default ``$DETECTRON2_DATASETS``, or ``datasets``.
     """
-    root = root or os.getenv("DETECTRON2_DATASETS", "datasets")
+    if root is None:
+        root = os.environ.get("DETECTRON2_DATASETS", "datasets")
     folder = os.path.join(os.path.expanduser(root), "shapes")
     for split in SPLITS:
         name = f"shapes_panoptic_{split}"
@@ -204,7 +205,9 @@ def _write_split(folder: str, split: str, options: ShapesOptions) -> Dict[str, A
     os.makedirs(os.path.join(folder, split))
     os.makedirs(os.path.join(folder, f"panoptic_{split}"))
     num_images = options.num_train if split == "train" else options.num_val
-    images, panoptic, instances = [], [], []
+    images: List[Dict[str, Any]] = []
+    panoptic: List[Dict[str, Any]] = []
+    instances: List[Dict[str, Any]] = []
     counts = np.zeros(4, np.int64)
     per_class = {category["name"]: 0 for category in shapes_categories()}
     for k in range(num_images):

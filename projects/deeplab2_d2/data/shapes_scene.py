@@ -248,9 +248,9 @@ def _thing_mask(
     ys = center[0] + radii * np.sin(angles - angle)
     xs = center[1] + radii * np.cos(angles - angle)
     # fillPoly takes fixed-point coordinates: 4 fractional bits.
-    corners = np.rint(np.stack([xs, ys], axis=1) * 16).astype(np.int32)
+    polygon = np.rint(np.stack([xs, ys], axis=1) * 16).astype(np.int32)
     mask = np.zeros(shape, np.uint8)
-    cv2.fillPoly(mask, [corners], 1, shift=4)
+    cv2.fillPoly(mask, [polygon], 1, shift=4)
     return mask.astype(bool)
 
 
