@@ -182,6 +182,19 @@ def _add_solver(cfg: CfgNode) -> None:
     node.CLIP_GLOBAL_NORM = 0.0
     # Factor on the learning rate of pretrained parts; memory, transformer and extra blocks keep 1.
     node.BACKBONE_MULTIPLIER = 1.0
+    # Batch size that BASE_LR is meant for: the rate is multiplied by IMS_PER_BATCH *
+    # ACCUMULATION_STEPS / REFERENCE_BATCH, and printed. 0 = take BASE_LR as it is.
+    node.REFERENCE_BATCH = 0
+    # Batches of IMS_PER_BATCH images whose gradients are averaged for one optimizer step.
+    node.ACCUMULATION_STEPS = 1
+    # Type of SOLVER.AMP's autocast: "bfloat16", or "float16" with a gradient scaler.
+    node.AMP_DTYPE = "bfloat16"
+    # Decay of a running average of the weights, kept beside them and evaluated; 0 = off.
+    node.EMA_DECAY = 0.0
+    # Let convolutions work on (N, H, W, C) memory.
+    node.CHANNELS_LAST = False
+    # Compile the network (not the losses) with torch.compile.
+    node.COMPILE = False
 
 
 def _add_test(cfg: CfgNode) -> None:

@@ -127,3 +127,9 @@ def _check_solver(node: CfgNode) -> None:
     _require_one_of(prefix + "SCHEDULE", node.DEEPLAB2.SCHEDULE, ("poly", "cosine"))
     clip = node.DEEPLAB2.CLIP_GLOBAL_NORM
     _require(clip >= 0, prefix + "CLIP_GLOBAL_NORM", "at least 0", clip)
+    steps, reference = node.DEEPLAB2.ACCUMULATION_STEPS, node.DEEPLAB2.REFERENCE_BATCH
+    _require(steps >= 1, prefix + "ACCUMULATION_STEPS", "at least 1", steps)
+    _require(reference >= 0, prefix + "REFERENCE_BATCH", "at least 0", reference)
+    _require_one_of(prefix + "AMP_DTYPE", node.DEEPLAB2.AMP_DTYPE, ("bfloat16", "float16"))
+    decay = node.DEEPLAB2.EMA_DECAY
+    _require(0.0 <= decay < 1.0, prefix + "EMA_DECAY", "in [0, 1)", decay)
