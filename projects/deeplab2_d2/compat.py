@@ -1,0 +1,99 @@
+"""
+Makes the installed Detectron2 importable on today's PyTorch and Pillow.
+
+Detectron2's main branch and a complete build of release 0.6 on an old Pillow need nothing, and then
+nothing is changed. Two things are mended, each only if the installed files ask for it:
+
+* ``PIL.Image.LINEAR``, which release 0.6 reads at import, is gone since Pillow 10. It was another
+  name of ``BILINEAR``.
+* Release 0.6 imports the compiled module ``detectron2._C`` unconditionally. Where it was not built,
+  a placeholder takes its place, and each use of it fails with a sentence that says so.
+
+This module imports nothing of ours, so that every room may use it.
+"""
+
+import importlib.util
+import re
+import types
+from pathlib import Path
+
+_DETECTRON2_COMMAND = "pip install 'git+https://github.com/facebookresearch/detectron2.git'"
+_PANOPTICAPI_COMMAND = "pip install 'git+https://github.com/cocodataset/panopticapi.git'"
+
+
+def make_detectron2_importable() -> None:
+    """
+    Mend what the installed Detectron2 needs before its modules are imported. Idempotent.
+
+    Raises:
+        ImportError: if Detectron2 is not installed; the message says how to install it.
+    """
+    spec = importlib.util.find_spec("detectron2")
+    if spec is None or not spec.submodule_search_locations:
+        raise ImportError(
+            f"deeplab2_d2 needs Detectron2, which is not installed: run `{_DETECTRON2_COMMAND}` "
+            "(other ways are in README.md, section Install).",
+            name="detectron2",
+        )
+    root = Path(list(spec.submodule_search_locations)[0])
+    _mend_pillow(root)
+    _mend_compiled_module(root)
+
+
+def require_panopticapi() -> None:
+    """
+    Check that COCO's panoptic API can be imported. To be called where it is about to be used.
+
+    Raises:
+        ImportError: if it is not installed; the message says how to install it.
+    """
+    if importlib.util.find_spec("panopticapi") is None:
+        raise ImportError(
+            "Panoptic quality is computed by panopticapi, which is not installed: "
+            f"run `{_PANOPTICAPI_COMMAND}`.",
+            name="panopticapi",
+        )
+
+
+def _source_matches(path: Path, pattern: str) -> bool:
+    return path.is_file() and re.search(pattern, path.read_text(), re.MULTILINE) is not None
+
+
+def _mend_pillow(detectron2_root: Path) -> None:
+    transforms = detectron2_root / "data" / "transforms" / "transform.py"
+    if not _source_matches(transforms, r"\bImage\.LINEAR\b"):
+        return
+    from PIL import Image
+
+    if not hasattr(Image, "LINEAR"):
+        Image.LINEAR = Image.BILINEAR  # type: ignore[attr-defined]
+
+
+def _mend_compiled_module(detectron2_root: Path) -> None:
+    # Main imports it inside a `try`, and must go on seeing that it is absent.
+    imports_it_unconditionally = _source_matches(
+        detectron2_root / "layers" / "deform_conv.py", r"^from detectron2 import _C"
+    )
+    if not imports_it_unconditionally:
+        return
+    import detectron2
+
+    if hasattr(detectron2, "_C") or importlib.util.find_spec("detectron2._C") is not None:
+        return
+    # As an attribute only: `from detectron2 import _C` finds it, while `import detectron2._C` goes
+    # on failing, by which Detectron2's report of the environment knows that nothing is compiled.
+    detectron2._C = _CompiledModulePlaceholder("detectron2._C")
+
+
+class _CompiledModulePlaceholder(types.ModuleType):
+    """Stands for ``detectron2._C``. Reading anything of it raises ImportError."""
+
+    def __getattr__(self, name: str) -> object:
+        # Python's own protocols (copy, inspect, import) ask for these and expect AttributeError.
+        if name.startswith("__") and name.endswith("__"):
+            raise AttributeError(name)
+        raise ImportError(
+            f"detectron2._C.{name} is a compiled operator of Detectron2, and the installed "
+            "Detectron2 was built without its compiled operators.",
+            name="detectron2._C",
+        )
