@@ -104,27 +104,22 @@ def compare_deeplab2_shapes(
     return report
 
 
-def convert_variables(
-    arrays: Mapping[str, np.ndarray],
-) -> Tuple[Dict[str, torch.Tensor], List[str]]:
+def convert_variable(key: str, array: np.ndarray) -> Optional[Tuple[str, torch.Tensor]]:
     """
-    DeepLab2's variables under our names and in our layouts.
+    One of DeepLab2's variables under our name and in our layout.
 
     Args:
-        arrays: DeepLab2's key to the values.
+        key: path in the object graph.
+        array: the values, in DeepLab2's layout.
 
     Returns:
-        The tensors by name, which own their memory, and the keys that no model of ours has.
+        Name and values, which own their memory; None if no model of ours has it.
     """
-    tensors, unknown = {}, []
-    for key in arrays:
-        parameter = parameter_for_key(key)
-        if parameter is None:
-            unknown.append(key)
-        else:
-            array = np.array(parameter.to_layout(arrays[key]), order="C", copy=True)
-            tensors[parameter.name] = torch.from_numpy(array)
-    return tensors, unknown
+    parameter = parameter_for_key(key)
+    if parameter is None:
+        return None
+    array = np.array(parameter.to_layout(array), order="C", copy=True)
+    return parameter.name, torch.from_numpy(array)
 
 
 def load_deeplab2_weights(model: nn.Module, arrays: Mapping[str, np.ndarray]) -> LoadReport:
@@ -138,7 +133,9 @@ def load_deeplab2_weights(model: nn.Module, arrays: Mapping[str, np.ndarray]) ->
     Returns:
         An account of every key; it is for the caller to insist on ``is_complete``.
     """
-    tensors, unknown = convert_variables(arrays)
+    converted = {key: convert_variable(key, arrays[key]) for key in arrays}
+    unknown = [key for key, pair in converted.items() if pair is None]
+    tensors = dict(pair for pair in converted.values() if pair is not None)
     state = model.state_dict()
     report = compare_shapes(
         {name: tuple(tensor.shape) for name, tensor in tensors.items()},

@@ -1,0 +1,110 @@
+"""DeepLab2's trained checkpoints: where their files are, and which of their tensors are weights."""
+
+import os
+import re
+from typing import Dict, Iterator, List, Mapping, Optional, Tuple, Union
+
+import numpy as np
+
+from .tensor_bundle import TensorBundle
+
+_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
+# What a checkpoint holds beside weights: an optimizer's state and counters.
+_SLOT = "/.OPTIMIZER_SLOT/"
+_NO_WEIGHTS = re.compile(r"(optimizer|backbone_optimizer)/|(save_counter|global_step|step)$")
+_LATEST = re.compile(r'^model_checkpoint_path:\s*"([^"]*)"', re.MULTILINE)
+
+
+class DeepLab2Checkpoint(Mapping[str, np.ndarray]):
+    """
+    The weights of a TensorFlow checkpoint: object-graph key to values, read when asked for.
+
+    Args:
+        path: prefix, index file, or the folder that holds one checkpoint.
+
+    Attributes:
+        prefix: the checkpoint's files without their endings.
+        ignored: the other tensors: optimizer slots, counters, the object graph.
+
+    Raises:
+        FileNotFoundError: if there is no checkpoint.
+        ValueError: if a folder holds several and does not say which is the latest.
+        CheckpointFormatError: if a file is cut short, damaged or of another format.
+    """
+
+    def __init__(self, path: Union[str, "os.PathLike[str]"]) -> None:
+        prefix = find_prefix(os.fspath(path))
+        if prefix is None:
+            raise FileNotFoundError(
+                f"{os.fspath(path)}: no TensorFlow checkpoint (PREFIX.index and its data files)"
+            )
+        self.prefix = prefix
+        self._bundle = TensorBundle(prefix)
+        self._keys = {
+            key[: -len(_SUFFIX)]: key
+            for key, entry in self._bundle.entries.items()
+            if key.endswith(_SUFFIX)
+            and entry.is_readable
+            and _SLOT not in key
+            and not _NO_WEIGHTS.match(key[: -len(_SUFFIX)])
+        }
+        self.ignored: List[str] = sorted(set(self._bundle) - set(self._keys.values()))
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        return self._bundle.read(self._keys[key])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def shapes(self) -> Dict[str, Tuple[int, ...]]:
+        """Key to shape, in TensorFlow's layout; no value is read."""
+        return {key: self._bundle.entries[name].shape for key, name in self._keys.items()}
+
+    def verify(self) -> int:
+        """Read every tensor, slots included, against its checksum; returns how many."""
+        names = [name for name, entry in self._bundle.entries.items() if entry.is_readable]
+        for name in names:
+            self._bundle.read(name)
+        return len(names)
+
+
+def find_prefix(path: str) -> Optional[str]:
+    """
+    The prefix of the checkpoint that a path means; None if there is none.
+
+    Args:
+        path: prefix, index file, or a folder. In a folder its ``checkpoint`` file decides; else it,
+            or the one folder inside it, must hold one checkpoint.
+    """
+    if path.endswith(".index") and os.path.isfile(path):
+        return path[: -len(".index")]
+    if os.path.isfile(path + ".index"):
+        return path
+    if not os.path.isdir(path):
+        return None
+    prefixes = _prefixes_in(path)
+    if not prefixes:
+        folders = [entry.path for entry in os.scandir(path) if entry.is_dir()]
+        return find_prefix(folders[0]) if len(folders) == 1 else None
+    if len(prefixes) > 1:
+        names = ", ".join(os.path.basename(prefix) for prefix in prefixes)
+        raise ValueError(f"{path} holds several checkpoints ({names}); give the prefix of one")
+    return prefixes[0]
+
+
+def _prefixes_in(folder: str) -> List[str]:
+    """The checkpoints of a folder, only the latest where a ``checkpoint`` file names it."""
+    state = os.path.join(folder, "checkpoint")
+    if os.path.isfile(state):
+        with open(state, encoding="utf-8", errors="replace") as file:
+            latest = _LATEST.search(file.read())
+        if latest:
+            # The path is that of the machine that wrote it: only its last part counts.
+            prefix = os.path.join(folder, os.path.basename(latest[1]))
+            if os.path.isfile(prefix + ".index"):
+                return [prefix]
+    names = sorted(name for name in os.listdir(folder) if name.endswith(".index"))
+    return [os.path.join(folder, name[: -len(".index")]) for name in names]
