@@ -1,0 +1,67 @@
+"""Losses of center heatmaps and of offsets."""
+
+from typing import Optional
+
+import torch
+from torch import Tensor
+
+from .topk import average_top_k, to_full_precision
+
+
+def topk_mse(
+    prediction: Tensor, target: Tensor, weights: Optional[Tensor], *, top_k_percent: float = 1.0
+) -> Tensor:
+    """
+    Squared error, averaged over channels and then over the hardest non-zero pixels.
+
+    Reference: Panoptic-DeepLab (arXiv:1911.10194), Sec. 3, center heatmap regression.
+
+    Args:
+        prediction: (N, C, H, W) float.
+        target: like ``prediction``.
+        weights: (N, H, W) float; None = 1 everywhere.
+        top_k_percent: fraction of an image's pixels to keep, in [0, 1].
+
+    Returns:
+        (N,) in at least float32; see :func:`average_top_k`.
+
+    Raises:
+        ValueError: if shapes do not fit each other or ``top_k_percent`` is not in [0, 1].
+    """
+    errors = _subtract(prediction, target).square()
+    return _average(errors, weights, top_k_percent)
+
+
+def topk_l1(
+    prediction: Tensor, target: Tensor, weights: Optional[Tensor], *, top_k_percent: float = 1.0
+) -> Tensor:
+    """
+    Absolute error, averaged over channels and then over the hardest non-zero pixels.
+
+    Reference: Panoptic-DeepLab (arXiv:1911.10194), Sec. 3, offset regression. As in DeepLab2 the
+    two channels are averaged; Detectron2 sums them, so that its weight 0.01 counts double.
+
+    Args, Returns, Raises: as :func:`topk_mse`.
+    """
+    return _average(_subtract(prediction, target).abs(), weights, top_k_percent)
+
+
+def _subtract(prediction: Tensor, target: Tensor) -> Tensor:
+    if prediction.shape != target.shape:
+        raise ValueError(
+            f"target must be {tuple(prediction.shape)}, got {tuple(target.shape)}: "
+            "prediction and target share a shape"
+        )
+    return to_full_precision(prediction) - to_full_precision(target)
+
+
+def _average(errors: Tensor, weights: Optional[Tensor], top_k_percent: float) -> Tensor:
+    with torch.autocast(errors.device.type, enabled=False):
+        losses = errors.mean(1)
+        if weights is not None:
+            if weights.shape != losses.shape:
+                raise ValueError(
+                    f"weights must be {tuple(losses.shape)}, got {tuple(weights.shape)}"
+                )
+            losses = losses * to_full_precision(weights)
+        return average_top_k(losses, top_k_percent)

@@ -1,0 +1,74 @@
+"""Optimizer and schedule from a config."""
+
+import logging
+from typing import Any, Dict
+
+import torch
+from detectron2.config import CfgNode
+from torch import nn
+
+from .optimizers import OPTIMIZERS
+from .parameter_groups import build_parameter_groups
+from .schedules import DeepLab2LRScheduler
+
+logger = logging.getLogger(__name__)
+
+
+def build_optimizer(model: nn.Module, cfg: CfgNode) -> torch.optim.Optimizer:
+    """
+    Build the optimizer that ``SOLVER.DEEPLAB2.OPTIMIZER`` names, for the trainable parameters.
+
+    ``SOLVER.WEIGHT_DECAY`` is the factor ``d`` of an L2 loss ``d / 2 * sum(w ** 2)`` on kernels
+    for "adam" and "sgd": its gradient ``d * w`` is added by the optimizer, after clipping.
+    (DeepLab2 builds such losses, but its trainer does not add them to the total.) "adamw" decays
+    kernels by ``SOLVER.DEEPLAB2.ADAMW_WEIGHT_DECAY`` instead, decoupled. Biases and norms never
+    decay.
+
+    Args:
+        model: the whole model; its backbone's parameters are named ``backbone.*``.
+        cfg: a config with :func:`add_deeplab2_config`'s keys.
+
+    Raises:
+        ValueError: if ``SOLVER.DEEPLAB2.OPTIMIZER`` is unknown or a rate or factor is negative.
+    """
+    node = cfg.SOLVER.DEEPLAB2
+    name = node.OPTIMIZER
+    if name not in OPTIMIZERS:
+        raise ValueError(
+            f"SOLVER.DEEPLAB2.OPTIMIZER must be one of {sorted(OPTIMIZERS)}, got {name!r}"
+        )
+    is_decoupled = name == "adamw"
+    if is_decoupled and cfg.SOLVER.WEIGHT_DECAY:
+        logger.warning(
+            "SOLVER.WEIGHT_DECAY %g has no effect: adamw decays by "
+            "SOLVER.DEEPLAB2.ADAMW_WEIGHT_DECAY",
+            cfg.SOLVER.WEIGHT_DECAY,
+        )
+    groups = build_parameter_groups(
+        model,
+        base_lr=cfg.SOLVER.BASE_LR,
+        weight_decay=node.ADAMW_WEIGHT_DECAY if is_decoupled else cfg.SOLVER.WEIGHT_DECAY,
+        backbone_multiplier=node.BACKBONE_MULTIPLIER,
+    )
+    options: Dict[str, Any] = (
+        {"momentum": cfg.SOLVER.MOMENTUM} if name == "sgd" else {"eps": node.ADAM_EPSILON}
+    )
+    return OPTIMIZERS[name](groups, lr=cfg.SOLVER.BASE_LR, **options)
+
+
+def build_lr_scheduler(optimizer: torch.optim.Optimizer, cfg: CfgNode) -> DeepLab2LRScheduler:
+    """
+    Build the schedule of ``SOLVER.DEEPLAB2.SCHEDULE`` over ``SOLVER.MAX_ITER`` iterations.
+
+    Raises:
+        ValueError: if the schedule is unknown.
+    """
+    node = cfg.SOLVER.DEEPLAB2
+    return DeepLab2LRScheduler(
+        optimizer,
+        max_iter=cfg.SOLVER.MAX_ITER,
+        schedule=node.SCHEDULE,
+        poly_power=node.POLY_POWER,
+        end_lr=node.END_LR,
+        warmup_iters=cfg.SOLVER.WARMUP_ITERS,
+    )

@@ -1,0 +1,102 @@
+"""Learning rates as DeepLab2 computes them: warm-up from zero, then a poly or a cosine fall."""
+
+import math
+from typing import Any, Dict, List
+
+import torch
+
+
+def compute_learning_rate(
+    iteration: int,
+    *,
+    base_lr: float,
+    max_iter: int,
+    schedule: str = "poly",
+    poly_power: float = 0.9,
+    end_lr: float = 0.0,
+    warmup_iters: int = 0,
+) -> float:
+    """
+    Learning rate of the update number ``iteration``, counted from 0.
+
+    During the warm-up it is ``base_lr * iteration / warmup_iters``, so 0 at the first update, as
+    in DeepLab2. Then it follows the schedule at ``iteration`` itself: the warm-up replaces the
+    beginning of the schedule and does not delay it, so the rate drops a little where it ends.
+
+    Args:
+        iteration: at least 0. From ``max_iter`` on, the rate is ``end_lr``.
+        base_lr: rate at the start of the schedule.
+        max_iter: iteration at which the schedule ends, at least 1.
+        schedule: "poly" or "cosine".
+        poly_power: exponent of "poly".
+        end_lr: rate at the end.
+        warmup_iters: length of the warm-up; 0 = none.
+
+    Raises:
+        ValueError: if ``schedule`` is unknown.
+    """
+    if iteration < warmup_iters:
+        return base_lr * iteration / warmup_iters
+    progress = min(iteration / max_iter, 1.0)
+    if schedule == "poly":
+        remaining = (1.0 - progress) ** poly_power
+    elif schedule == "cosine":
+        remaining = 0.5 * (1.0 + math.cos(math.pi * progress))
+    else:
+        raise ValueError(f"schedule must be 'poly' or 'cosine', got {schedule!r}")
+    return end_lr + (base_lr - end_lr) * remaining
+
+
+# PyTorch renamed the base class; Detectron2 0.6 saves and restores the old name's subclasses only.
+class DeepLab2LRScheduler(torch.optim.lr_scheduler._LRScheduler):
+    """
+    :func:`compute_learning_rate` for every parameter group of an optimizer.
+
+    A group's base rate is the rate that it was built with; ``end_lr`` is common to all, as in
+    DeepLab2. The state is the iteration alone: a resumed run follows the schedule that it is
+    resumed with.
+    """
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        *,
+        max_iter: int,
+        schedule: str = "poly",
+        poly_power: float = 0.9,
+        end_lr: float = 0.0,
+        warmup_iters: int = 0,
+    ):
+        """
+        Args: as :func:`compute_learning_rate`.
+
+        Raises:
+            ValueError: if ``schedule`` is unknown or ``max_iter`` is below 1.
+        """
+        if max_iter < 1:
+            raise ValueError(f"max_iter must be at least 1, got {max_iter}")
+        if schedule not in ("poly", "cosine"):
+            raise ValueError(f"schedule must be 'poly' or 'cosine', got {schedule!r}")
+        self._options: Dict[str, Any] = {
+            "max_iter": max_iter,
+            "schedule": schedule,
+            "poly_power": poly_power,
+            "end_lr": end_lr,
+            "warmup_iters": warmup_iters,
+        }
+        super().__init__(optimizer)
+
+    def get_lr(self) -> List[float]:
+        return [
+            compute_learning_rate(self.last_epoch, base_lr=base_lr, **self._options)
+            for base_lr in self.base_lrs
+        ]
+
+    def state_dict(self) -> Dict[str, Any]:
+        return {"last_epoch": self.last_epoch}
+
+    def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
+        self.last_epoch = state_dict["last_epoch"]
+        self._last_lr = self.get_lr()
+        for group, learning_rate in zip(self.optimizer.param_groups, self._last_lr):
+            group["lr"] = learning_rate

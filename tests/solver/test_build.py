@@ -1,0 +1,119 @@
+import logging
+
+import pytest
+import torch
+from detectron2.config import get_cfg
+from torch import nn
+
+from deeplab2_d2.config import add_deeplab2_config
+from deeplab2_d2.solver import (
+    KerasAdam,
+    KerasAdamW,
+    KerasSGD,
+    build_lr_scheduler,
+    build_optimizer,
+    build_parameter_groups,
+)
+
+
+class _Memory(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.memory_feature = nn.Parameter(torch.zeros(1, 4, 8))
+        self.embedding = nn.Embedding(4, 8)
+
+
+def _model():
+    backbone = nn.ModuleDict(
+        {
+            "conv": nn.Conv2d(3, 4, 3),
+            "batch_norm": nn.BatchNorm2d(4),
+            "transformer1": nn.Linear(4, 4),
+            "memory": _Memory(),
+            "frozen": nn.Linear(2, 2).requires_grad_(False),
+        }
+    )
+    return nn.ModuleDict({"backbone": backbone, "head": nn.Conv2d(4, 2, 1)})
+
+
+def _by_name(model, groups):
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return {
+        names[id(parameter)]: (group["lr"], group["weight_decay"])
+        for group in groups
+        for parameter in group["params"]
+    }
+
+
+def test_kernels_decay_and_only_pretrained_parts_get_the_backbones_rate():
+    model = _model()
+    groups = build_parameter_groups(model, base_lr=1.0, weight_decay=0.5, backbone_multiplier=0.1)
+    assert _by_name(model, groups) == {
+        "backbone.conv.weight": (0.1, 0.5),
+        "backbone.conv.bias": (0.1, 0.0),
+        "backbone.batch_norm.weight": (0.1, 0.0),
+        "backbone.batch_norm.bias": (0.1, 0.0),
+        "backbone.transformer1.weight": (1.0, 0.5),
+        "backbone.transformer1.bias": (1.0, 0.0),
+        "backbone.memory.memory_feature": (1.0, 0.0),
+        "backbone.memory.embedding.weight": (0.1, 0.0),
+        "head.weight": (1.0, 0.5),
+        "head.bias": (1.0, 0.0),
+    }
+    assert len(groups) == 4
+
+
+def _cfg(**options):
+    cfg = get_cfg()
+    add_deeplab2_config(cfg)
+    cfg.SOLVER.BASE_LR = 0.5
+    cfg.SOLVER.WEIGHT_DECAY = 0.25
+    for name, value in options.items():
+        setattr(cfg.SOLVER.DEEPLAB2, name, value)
+    return cfg
+
+
+def test_config_chooses_the_optimizer_and_its_options():
+    model = nn.Linear(2, 1)
+    adam = build_optimizer(model, _cfg(ADAM_EPSILON=1e-3))
+    assert type(adam) is KerasAdam
+    assert [(group["keras_eps"], group["weight_decay"]) for group in adam.param_groups] == [
+        (1e-3, 0.25),
+        (1e-3, 0.0),
+    ]
+    sgd = build_optimizer(model, _cfg(OPTIMIZER="sgd"))
+    assert type(sgd) is KerasSGD
+    assert sgd.param_groups[0]["momentum"] == 0.9
+
+
+def test_adamw_takes_its_own_decay_and_says_that_the_other_has_no_effect(caplog):
+    cfg = _cfg(OPTIMIZER="adamw", ADAMW_WEIGHT_DECAY=0.05)
+    with caplog.at_level(logging.WARNING, logger="deeplab2_d2.solver.build"):
+        optimizer = build_optimizer(nn.Linear(2, 1), cfg)
+    assert type(optimizer) is KerasAdamW
+    assert optimizer.param_groups[0]["weight_decay"] == 0.05
+    assert "SOLVER.WEIGHT_DECAY 0.25 has no effect" in caplog.text
+
+
+def test_unknown_optimizer_and_schedule_are_named():
+    with pytest.raises(ValueError, match="SOLVER.DEEPLAB2.OPTIMIZER must be one of.*'rmsprop'"):
+        build_optimizer(nn.Linear(2, 1), _cfg(OPTIMIZER="rmsprop"))
+    with pytest.raises(ValueError, match="schedule must be"):
+        build_lr_scheduler(build_optimizer(nn.Linear(2, 1), _cfg()), _cfg(SCHEDULE="step"))
+
+
+def test_schedule_follows_the_config():
+    cfg = _cfg(POLY_POWER=1.0, END_LR=0.1, BACKBONE_MULTIPLIER=0.5)
+    cfg.SOLVER.MAX_ITER, cfg.SOLVER.WARMUP_ITERS = 4, 1
+    model = nn.ModuleDict({"backbone": nn.Linear(1, 1, bias=False), "head": nn.Conv1d(1, 1, 1)})
+    optimizer = build_optimizer(model, cfg)
+    scheduler = build_lr_scheduler(optimizer, cfg)
+    rates = []
+    for _ in range(5):
+        rates.append(scheduler.get_last_lr()[:2])
+        optimizer.step()
+        scheduler.step()
+    assert rates == [
+        pytest.approx([backbone, head])
+        for backbone, head in [(0, 0), (0.2125, 0.4), (0.175, 0.3), (0.1375, 0.2), (0.1, 0.1)]
+    ]
