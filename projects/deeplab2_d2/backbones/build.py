@@ -1,0 +1,103 @@
+"""From a name and options to a backbone, and from a config."""
+
+from typing import Any, Sequence, Tuple
+
+from detectron2.config import CfgNode
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY
+
+from ..layers import Norm, StageOptions
+from .endpoints import EndpointBackbone
+from .mobile_network import MOBILE_NETWORKS, MobileNetwork
+from .residual_network import OUT_FEATURES, ResidualNetwork
+from .table import RESIDUAL_NETWORKS
+
+BACKBONE_NAMES: Tuple[str, ...] = tuple(RESIDUAL_NETWORKS) + tuple(MOBILE_NETWORKS)
+
+
+def build_backbone_by_name(
+    name: str,
+    *,
+    norm: Norm,
+    output_stride: int = 32,
+    width_multiplier: float = 1.0,
+    out_features: Sequence[str] = OUT_FEATURES,
+    **options: Any,
+) -> EndpointBackbone:
+    """
+    A named backbone.
+
+    Args:
+        name: one of ``BACKBONE_NAMES``.
+        norm: for all its layers.
+        output_stride: 8, 16 or 32 (any power of 2 from 4 on).
+        width_multiplier: factor on the stages' channels.
+        out_features: names of endpoints.
+        options: ``stem_width_multiplier`` and ``layer_multiplier`` of :class:`ResidualNetwork` and
+            fields of :class:`StageOptions`. MobileNetV3 has none of them.
+
+    Raises:
+        ValueError: for a name that is not in the table.
+    """
+    if name in MOBILE_NETWORKS:
+        return MobileNetwork(
+            specs=MOBILE_NETWORKS[name],
+            norm=norm,
+            output_stride=output_stride,
+            width_multiplier=width_multiplier,
+            out_features=out_features,
+            **options,
+        )
+    if name not in RESIDUAL_NETWORKS:
+        raise ValueError(f"backbone name must be one of {BACKBONE_NAMES}, got {name!r}")
+    multipliers = {
+        key: options.pop(key)
+        for key in ("stem_width_multiplier", "layer_multiplier")
+        if key in options
+    }
+    return ResidualNetwork(
+        spec=RESIDUAL_NETWORKS[name],
+        options=StageOptions(output_stride=output_stride, **options),
+        norm=norm,
+        width_multiplier=width_multiplier,
+        out_features=out_features,
+        **multipliers,
+    )
+
+
+@BACKBONE_REGISTRY.register()
+def build_deeplab2_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> EndpointBackbone:
+    """
+    The backbone that ``MODEL.DEEPLAB2.BACKBONE`` describes.
+
+    Raises:
+        ValueError: for images that have not three channels, or options that the backbone has not.
+    """
+    if input_shape.channels != 3:
+        raise ValueError(f"input_shape.channels must be 3, got {input_shape.channels}")
+    node = cfg.MODEL.DEEPLAB2.BACKBONE
+    options = {
+        "stem_width_multiplier": node.STEM_WIDTH_MULTIPLIER,
+        "layer_multiplier": node.LAYER_MULTIPLIER,
+        "use_squeeze_and_excite": node.SQUEEZE_AND_EXCITE,
+        "sac_beyond_stride": node.SAC_BEYOND_STRIDE,
+        "drop_path_keep_prob": node.DROP_PATH_KEEP_PROB,
+        "drop_path_schedule": node.DROP_PATH_SCHEDULE,
+    }
+    if node.NAME in MOBILE_NETWORKS:
+        _refuse_mobile_options(node)
+        options = {}
+    return build_backbone_by_name(
+        node.NAME,
+        norm=Norm.from_config(cfg),
+        output_stride=node.OUTPUT_STRIDE,
+        width_multiplier=node.WIDTH_MULTIPLIER,
+        **options,
+    )
+
+
+def _refuse_mobile_options(node: CfgNode) -> None:
+    fixed = {"DROP_PATH_KEEP_PROB": 1.0, "SAC_BEYOND_STRIDE": -1, "LAYER_MULTIPLIER": 1.0}
+    for key, value in fixed.items():
+        if node[key] != value:
+            raise ValueError(f"MODEL.DEEPLAB2.BACKBONE.{key} must be {value} for {node.NAME}")

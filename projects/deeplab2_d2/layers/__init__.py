@@ -1,0 +1,27 @@
+"""Layers of the backbones and heads, and the general block that joins them."""
+
+from .activation import ACTIVATIONS, Activation, hard_sigmoid
+from .aspp import ASPP, ASPPPool
+from .block import BLOCK_KINDS, BlockSpec, GeneralBlock
+from .checkpointing import checkpointed
+from .convolution import (
+    CONV_TYPES,
+    ConvNormAct,
+    DepthwiseConvNormAct,
+    PaddedConv2d,
+    SeparableConvNormAct,
+    build_conv,
+)
+from .drop_path import DropPath, drop_path_keep_prob
+from .initialization import (
+    depthwise_glorot_uniform_,
+    he_normal_,
+    lecun_normal_,
+    truncated_normal_,
+)
+from .norm import NORM_NAMES, Norm
+from .resizing import resize_align_corners
+from .squeeze_and_excite import SimplifiedSqueezeAndExcite, SqueezeAndExcite
+from .stage import STAGE_KINDS, Stage, StageOptions, StageSpec, plan_blocks
+from .stem import InceptionStem
+from .switchable_atrous_convolution import GlobalContext, SwitchableAtrousConv2d

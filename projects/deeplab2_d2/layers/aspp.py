@@ -1,0 +1,144 @@
+"""Atrous spatial pyramid pooling (DeepLab v3, arXiv:1706.05587, Sec. 3.3)."""
+
+from typing import Optional, Sequence, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .convolution import ConvNormAct
+from .norm import Norm
+from .resizing import resize_align_corners
+
+_DROPOUT = 0.1
+
+
+class ASPPConv(nn.Module):
+    """A 3x3 atrous branch."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        atrous_rate: int,
+        norm: Norm,
+        activation: str = "relu",
+    ):
+        super().__init__()
+        self.conv_bn_act = ConvNormAct(
+            in_channels,
+            out_channels,
+            3,
+            atrous_rate=atrous_rate,
+            norm=norm,
+            activation=activation,
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.conv_bn_act(features)
+
+
+class ASPPPool(nn.Module):
+    """
+    The branch of means, resized to the input's size.
+
+    With a ``pool_size`` the mean slides over the map (stride 1, no padding), so that in evaluation
+    on larger images a pixel sees no more context than in training. The window is clamped to the
+    map, where DeepLab2 raises for smaller images.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        norm: Norm,
+        pool_size: Optional[Tuple[int, int]] = None,
+        activation: str = "relu",
+    ):
+        """
+        Args:
+            pool_size: (height, width) of the window, in pixels of the input; None for the mean
+                over the whole map.
+        """
+        super().__init__()
+        self.pool_size = pool_size
+        self.conv_bn_act = ConvNormAct(
+            in_channels, out_channels, 1, norm=norm, activation=activation
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        height, width = features.shape[-2:]
+        if self.pool_size is None:
+            pooled = features.mean(dim=(2, 3), keepdim=True)
+        else:
+            window = (min(self.pool_size[0], height), min(self.pool_size[1], width))
+            # Windows differ by one row or column: rows first, then columns, is cheaper than 2-D.
+            pooled = F.avg_pool2d(features, (window[0], 1), stride=1)
+            pooled = F.avg_pool2d(pooled, (1, window[1]), stride=1)
+        return resize_align_corners(self.conv_bn_act(pooled), (height, width))
+
+
+class ASPP(nn.Module):
+    """
+    One 1x1, three 3x3 and one pooling branch, concatenated and projected; dropout at the end.
+
+    With ``use_only_1x1`` just the projection, as for backbones that have attention.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        atrous_rates: Sequence[int] = (),
+        norm: Norm,
+        use_only_1x1: bool = False,
+        pool_size: Optional[Tuple[int, int]] = None,
+        activation: str = "relu",
+    ):
+        """
+        Args:
+            atrous_rates: three, in pixels of the input; not used with ``use_only_1x1``.
+            pool_size: see :class:`ASPPPool`.
+
+        Raises:
+            ValueError: if there are not three rates where they are needed.
+        """
+        super().__init__()
+        options = {"norm": norm, "activation": activation}
+        self.use_only_1x1 = use_only_1x1
+        if use_only_1x1:
+            self.proj_conv_bn_act = ConvNormAct(in_channels, out_channels, 1, **options)
+            return
+        if len(atrous_rates) != 3:
+            raise ValueError(f"atrous_rates must be three numbers, got {list(atrous_rates)}")
+        self.conv_bn_act = ConvNormAct(in_channels, out_channels, 1, **options)
+        rates = [{"atrous_rate": rate, **options} for rate in atrous_rates]
+        self.aspp_conv1 = ASPPConv(in_channels, out_channels, **rates[0])
+        self.aspp_conv2 = ASPPConv(in_channels, out_channels, **rates[1])
+        self.aspp_conv3 = ASPPConv(in_channels, out_channels, **rates[2])
+        self.aspp_pool = ASPPPool(in_channels, out_channels, pool_size=pool_size, **options)
+        self.proj_conv_bn_act = ConvNormAct(5 * out_channels, out_channels, 1, **options)
+        self.proj_drop = nn.Dropout(_DROPOUT)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """
+        Args:
+            features: (N, in_channels, h, w).
+
+        Returns:
+            (N, out_channels, h, w).
+        """
+        if self.use_only_1x1:
+            return self.proj_conv_bn_act(features)
+        branches = (
+            self.conv_bn_act,
+            self.aspp_conv1,
+            self.aspp_conv2,
+            self.aspp_conv3,
+            self.aspp_pool,
+        )
+        pyramid = torch.cat([branch(features) for branch in branches], dim=1)
+        return self.proj_drop(self.proj_conv_bn_act(pyramid))

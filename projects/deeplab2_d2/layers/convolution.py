@@ -1,0 +1,208 @@
+"""Convolutions padded as DeepLab2 pads them, with batch norm and activation."""
+
+from typing import Optional
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .activation import Activation
+from .initialization import depthwise_glorot_uniform_, he_normal_
+from .norm import Norm
+from .switchable_atrous_convolution import GlobalContext, SwitchableAtrousConv2d
+
+CONV_TYPES = ("standard_conv", "depthwise_separable_conv")
+
+
+class PaddedConv2d(nn.Conv2d):
+    """
+    Convolution with ``(k_eff - 1) // 2`` zeros before and the rest of ``k_eff - 1`` after.
+
+    ``k_eff = (kernel_size - 1) * atrous_rate + 1``. For odd kernels this is symmetric at every
+    stride, so that features of all strides keep their top-left pixels aligned; TensorFlow's own
+    "same" padding depends on the input's size where the stride is 2.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        atrous_rate: int = 1,
+        groups: int = 1,
+        use_bias: bool = True,
+    ):
+        total = (kernel_size - 1) * atrous_rate
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride=stride,
+            padding=total // 2,
+            dilation=atrous_rate,
+            groups=groups,
+            bias=use_bias,
+        )
+        # Only even kernels need one pixel more at the bottom and at the right.
+        self.extra_padding = total % 2
+
+    def reset_parameters(self) -> None:
+        if self.groups > 1:
+            depthwise_glorot_uniform_(self.weight)
+        else:
+            he_normal_(self.weight)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        if self.extra_padding:
+            before, after = self.padding[0], self.padding[0] + self.extra_padding
+            features = F.pad(features, (before, after, before, after))
+            return F.conv2d(
+                features, self.weight, self.bias, self.stride, 0, self.dilation, self.groups
+            )
+        return super().forward(features)
+
+
+class ConvNormAct(nn.Module):
+    """
+    Convolution, then optionally batch norm and activation.
+
+    With ``use_sac``, a stride-1 convolution is switchable between two atrous rates, and the
+    features' global context is added before and after it, at any stride (DetectoRS,
+    arXiv:2006.02334, Sec. 3.3).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        atrous_rate: int = 1,
+        norm: Optional[Norm] = None,
+        activation: str = "none",
+        use_sac: bool = False,
+        zero_init_norm: bool = False,
+        use_bias: Optional[bool] = None,
+    ):
+        """
+        Args:
+            norm: None for no batch norm.
+            activation: see :class:`Activation`.
+            zero_init_norm: start with the batch norm's scale at 0.
+            use_bias: default: a bias where there is no batch norm.
+        """
+        super().__init__()
+        use_bias = norm is None if use_bias is None else use_bias
+        self.pre_global_context = GlobalContext(in_channels) if use_sac else None
+        layer = SwitchableAtrousConv2d if use_sac and stride == 1 else PaddedConv2d
+        self.conv = layer(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride=stride,
+            atrous_rate=atrous_rate,
+            use_bias=use_bias,
+        )
+        self.post_global_context = GlobalContext(out_channels) if use_sac else None
+        self.batch_norm = norm.build(out_channels, zero_init=zero_init_norm) if norm else None
+        self.activation = Activation(activation)
+
+    def forward(self, features: Tensor) -> Tensor:
+        if self.pre_global_context is not None:
+            features = self.pre_global_context(features)
+        features = self.conv(features)
+        if self.post_global_context is not None:
+            features = self.post_global_context(features)
+        if self.batch_norm is not None:
+            features = self.batch_norm(features)
+        return self.activation(features)
+
+
+class DepthwiseConvNormAct(nn.Module):
+    """One filter a channel, then optionally batch norm and activation."""
+
+    def __init__(
+        self,
+        channels: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        atrous_rate: int = 1,
+        norm: Optional[Norm] = None,
+        activation: str = "none",
+    ):
+        super().__init__()
+        self.depthwise_conv = PaddedConv2d(
+            channels,
+            channels,
+            kernel_size,
+            stride=stride,
+            atrous_rate=atrous_rate,
+            groups=channels,
+            use_bias=norm is None,
+        )
+        self.batch_norm = norm.build(channels) if norm else None
+        self.activation = Activation(activation)
+
+    def forward(self, features: Tensor) -> Tensor:
+        features = self.depthwise_conv(features)
+        if self.batch_norm is not None:
+            features = self.batch_norm(features)
+        return self.activation(features)
+
+
+class SeparableConvNormAct(nn.Module):
+    """Depthwise convolution, then a 1x1 one, each with batch norm and activation."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        atrous_rate: int = 1,
+        norm: Optional[Norm] = None,
+        activation: str = "none",
+    ):
+        super().__init__()
+        self.depthwise = DepthwiseConvNormAct(
+            in_channels,
+            kernel_size,
+            stride=stride,
+            atrous_rate=atrous_rate,
+            norm=norm,
+            activation=activation,
+        )
+        self.pointwise = ConvNormAct(in_channels, out_channels, 1, norm=norm, activation=activation)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.pointwise(self.depthwise(features))
+
+
+def build_conv(
+    conv_type: str,
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    *,
+    norm: Optional[Norm],
+    activation: str = "relu",
+) -> nn.Module:
+    """
+    A convolution of decoders and heads.
+
+    Args:
+        conv_type: "standard_conv" or "depthwise_separable_conv".
+
+    Raises:
+        ValueError: for another ``conv_type``.
+    """
+    if conv_type not in CONV_TYPES:
+        raise ValueError(f"conv_type must be one of {CONV_TYPES}, got {conv_type!r}")
+    layer = ConvNormAct if conv_type == "standard_conv" else SeparableConvNormAct
+    return layer(in_channels, out_channels, kernel_size, norm=norm, activation=activation)

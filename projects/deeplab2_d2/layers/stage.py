@@ -1,0 +1,142 @@
+"""A stage: blocks in a row, the first of which may have a stride."""
+
+from dataclasses import dataclass
+from math import log2
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
+
+from torch import Tensor, nn
+
+from .block import BlockSpec, GeneralBlock
+from .drop_path import drop_path_keep_prob
+from .norm import Norm
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """
+    A stage as data: what a row of the table of backbones is made of.
+
+    Attributes:
+        kind: a key of ``STAGE_KINDS``.
+        width: base number of channels f; a stage returns 4 f.
+        num_blocks: how many.
+        input_stride: stride of its input in the undilated network.
+        stride: 1 or 2, of the undilated network.
+        first_kind: kind of the first block, if it is another.
+    """
+
+    kind: str
+    width: int
+    num_blocks: int
+    input_stride: int
+    stride: int = 2
+    first_kind: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class StageOptions:
+    """
+    What the stages of a network share.
+
+    Attributes:
+        output_stride: beyond this stride, atrous rates replace strides; a power of 2.
+        activation: see :class:`Activation`.
+        use_squeeze_and_excite: in every block.
+        sac_beyond_stride: switchable atrous convolutions in stages whose undilated output stride is
+            at least this; 0 or less for none.
+        drop_path_keep_prob: see :func:`drop_path_keep_prob`.
+        drop_path_schedule: "constant" or "linear".
+        drop_path_beyond_stride: no drop path in blocks of a smaller undilated input stride.
+        attention_expansion: first 1x1 convolution of an attention block, over the width.
+        checkpointed_kinds: kinds of blocks whose inner values are computed again in backward.
+    """
+
+    output_stride: int = 32
+    activation: str = "relu"
+    use_squeeze_and_excite: bool = False
+    sac_beyond_stride: int = -1
+    drop_path_keep_prob: float = 1.0
+    drop_path_schedule: str = "constant"
+    drop_path_beyond_stride: int = 16
+    attention_expansion: int = 2
+    checkpointed_kinds: Tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.output_stride < 1 or self.output_stride & (self.output_stride - 1):
+            raise ValueError(f"output_stride must be a power of 2, got {self.output_stride}")
+
+
+# Kind of a stage: kind of its blocks, and their channels for the width f.
+STAGE_KINDS: Dict[str, Tuple[str, Callable[[int, StageOptions], Tuple[int, ...]]]] = {
+    "basic": ("basic", lambda f, options: (4 * f, 4 * f)),
+    "bottleneck": ("bottleneck", lambda f, options: (f, f, 4 * f)),
+    "wide_bottleneck": ("bottleneck", lambda f, options: (f, 2 * f, 4 * f)),
+}
+
+
+def plan_blocks(stage: StageSpec, options: StageOptions) -> List[BlockSpec]:
+    """
+    The blocks of a stage at an output stride.
+
+    Where the stride is beyond ``output_stride`` it becomes a rate. The first block still has the
+    rate of its input (and its second convolution the new one), so that the dense network computes
+    the strided network's values at every pixel that the latter has.
+    """
+    output_stride = stage.input_stride * stage.stride
+    blocks = []
+    for index in range(stage.num_blocks):
+        is_first = index == 0
+        current_stride = stage.input_stride if is_first else output_stride
+        kind = stage.first_kind if is_first and stage.first_kind else stage.kind
+        if kind not in STAGE_KINDS:
+            raise ValueError(f"stage kind must be one of {sorted(STAGE_KINDS)}, got {kind!r}")
+        block_kind, channels = STAGE_KINDS[kind]
+        blocks.append(
+            BlockSpec(
+                kind=block_kind,
+                channels=channels(stage.width, options),
+                stride=stage.stride if is_first and current_stride < options.output_stride else 1,
+                atrous_rate=max(1, current_stride // options.output_stride),
+                second_atrous_rate=max(1, output_stride // options.output_stride),
+                activation=options.activation,
+                use_sac=output_stride >= options.sac_beyond_stride > 0,
+                use_squeeze_and_excite=options.use_squeeze_and_excite,
+                drop_path_keep_prob=_keep_prob(current_stride, options),
+                use_checkpoint=block_kind in options.checkpointed_kinds,
+            )
+        )
+    return blocks
+
+
+def _keep_prob(current_stride: int, options: StageOptions) -> float:
+    if current_stride < options.drop_path_beyond_stride:
+        return 1.0
+    return drop_path_keep_prob(
+        options.drop_path_keep_prob,
+        options.drop_path_schedule,
+        stage=int(round(log2(current_stride) - 1)),
+    )
+
+
+class Stage(nn.Module):
+    """Blocks ``block1``, ``block2``, ... one after the other."""
+
+    def __init__(self, in_channels: int, blocks: Sequence[BlockSpec], *, norm: Norm):
+        super().__init__()
+        self.num_blocks = len(blocks)
+        for index, spec in enumerate(blocks):
+            self.add_module(f"block{index + 1}", GeneralBlock(in_channels, spec, norm=norm))
+            in_channels = spec.channels[-1]
+        self.out_channels = in_channels
+
+    def forward(self, features: Tensor) -> Tensor:
+        """
+        Args:
+            features: (N, in_channels, h, w), not activated.
+
+        Returns:
+            (N, out_channels, h', w'), not activated.
+        """
+        for index in range(self.num_blocks):
+            features = getattr(self, f"block{index + 1}")(features)
+        return features
