@@ -17,9 +17,13 @@ STUFF_NAMES = ("stripes", "checker", "clouds")
 
 # A thing is only placed where every thing below keeps at least this part of its pixels, so that
 # each can still be recognized, and at least so many of them.
-_MIN_VISIBLE_FRACTION = 0.5
+_MIN_VISIBLE_FRACTION = 0.6
 _MIN_VISIBLE_PIXELS = 24
 _PLACEMENT_TRIALS = 20
+# Brightness of the dark color of a texture, relative to the light one. Things stand out by their
+# contrast; the colors themselves are as random as those of stuff.
+_STUFF_DARK = (0.6, 0.75)
+_THING_DARK = (0.15, 0.4)
 
 
 @dataclass(frozen=True)
@@ -41,14 +45,14 @@ class SceneOptions:
 
     height: int = 128
     width: int = 160
-    num_things: Tuple[int, int] = (3, 7)
-    radius: Tuple[float, float] = (11.0, 25.0)
-    small_radius: Tuple[float, float] = (5.0, 8.0)
-    small_probability: float = 0.15
+    num_things: Tuple[int, int] = (2, 5)
+    radius: Tuple[float, float] = (15.0, 27.0)
+    small_radius: Tuple[float, float] = (6.0, 8.0)
+    small_probability: float = 0.1
     overlap_probability: float = 0.6
     crowd_probability: float = 0.15
     void_probability: float = 0.1
-    noise: float = 8.0
+    noise: float = 5.0
 
     def __post_init__(self) -> None:
         if self.height < 64 or self.width < 64:
@@ -171,18 +175,21 @@ def _is_thing(segment: SceneSegment) -> bool:
     return segment.name in THING_NAMES
 
 
-def _random_colors(rng: np.random.Generator) -> Tuple[np.ndarray, np.ndarray]:
-    """Two colors whose channels differ by 70 grey levels on average or more."""
-    while True:
-        colors = rng.uniform(20, 235, (2, 3)).astype(np.float32)
-        if np.abs(colors[0] - colors[1]).mean() >= 70:
-            return colors[0], colors[1]
+def _blend(amount: np.ndarray, dark: Tuple[float, float], rng: np.random.Generator) -> np.ndarray:
+    """
+    A random color and a darker one of nearly the same hue, mixed.
 
+    Args:
+        amount: (H, W) in [0, 1] of the darker color.
+        dark: least and greatest brightness of the darker color, relative to the other.
 
-def _blend(amount: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(H, W, 3) mixture of two random colors; ``amount`` (H, W) in [0, 1] of the second."""
-    first, second = _random_colors(rng)
-    return first + amount[..., None] * (second - first)
+    Returns:
+        (H, W, 3) float32.
+    """
+    light = rng.uniform(40, 235, 3)
+    light *= rng.uniform(170, 235) / light.max()
+    darker = light * rng.uniform(*dark) + rng.uniform(-15, 15, 3)
+    return (light + amount[..., None] * (darker - light)).astype(np.float32)
 
 
 def _rotated(grid: np.ndarray, center: Tuple[float, float], angle: float) -> np.ndarray:
@@ -203,13 +210,13 @@ def _stuff_texture(name: str, grid: np.ndarray, rng: np.random.Generator) -> np.
     """(H, W, 3) texture of a stuff class."""
     ys, xs = _rotated(grid, (0.0, 0.0), rng.uniform(0, np.pi))
     if name == "stripes":
-        amount = 0.5 + 0.5 * np.sin(2 * np.pi * ys / rng.uniform(5.0, 8.0))
+        amount = 0.5 + 0.5 * np.sin(2 * np.pi * ys / rng.uniform(7.0, 10.0))
     elif name == "checker":
-        cell = rng.uniform(5.0, 8.0)
+        cell = rng.uniform(6.0, 9.0)
         amount = ((np.floor(ys / cell) + np.floor(xs / cell)) % 2).astype(np.float32)
     else:
         amount = _smooth_noise(grid.shape[1:], 24, rng)
-    return _blend(amount, rng)
+    return _blend(amount, _STUFF_DARK, rng)
 
 
 def _thing_texture(
@@ -218,7 +225,7 @@ def _thing_texture(
     """(H, W, 3) texture of a thing class; ``points`` are relative to its center."""
     ys, xs = points
     if name == "disc":
-        amount = 0.5 + 0.5 * np.sin(2 * np.pi * np.hypot(ys, xs) / 6.0)
+        amount = 0.5 + 0.5 * np.sin(2 * np.pi * np.hypot(ys, xs) / 8.0)
     elif name == "square":
         rim = max(1.5, 0.15 * radius)
         amount = (np.maximum(np.abs(ys), np.abs(xs)) > radius * np.sqrt(0.5) - rim).astype(
@@ -228,7 +235,7 @@ def _thing_texture(
         amount = ((np.mod(ys, 6.0) - 3) ** 2 + (np.mod(xs, 6.0) - 3) ** 2 < 3.0).astype(np.float32)
     else:
         amount = (rng.random(ys.shape) < 0.5).astype(np.float32)
-    return _blend(amount, rng)
+    return _blend(amount, _THING_DARK, rng)
 
 
 def _thing_mask(
