@@ -1,0 +1,44 @@
+# Every command makes the environment first (scripts/setup_env.sh: its variables PYTHON, VENV, SYSTEM_SITE and
+# DETECTRON2_SPEC can be given to make); once made, that takes a second.
+SHELL := /bin/bash
+VENV ?= .venv
+export PYTHON VENV SYSTEM_SITE DETECTRON2_SPEC
+BIN := $(VENV)/bin
+# More arguments for the command that runs, as in: make test ARGS="tests/ops -k grouping"
+ARGS ?=
+
+PYTHON_CODE := $(wildcard projects tests datasets demo scripts train_net.py setup.py)
+CPP_CODE = $(shell find projects -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
+
+.PHONY: help setup demo test lint format bench
+
+help:
+	@echo "make demo    generate a dataset, train on it, evaluate and draw (minutes, on a CPU)"
+	@echo "make test    run the tests"
+	@echo "make lint    check style and types; make format mends what can be mended"
+	@echo "make bench   time the operators and the network"
+	@echo "make setup   only make the environment ($(VENV))"
+
+setup:
+	@scripts/setup_env.sh
+
+demo: setup
+	$(BIN)/python -m deeplab2_d2.engine.demo $(ARGS)
+
+test: setup
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: setup
+	$(BIN)/isort --check-only --diff $(PYTHON_CODE)
+	$(BIN)/black --check --diff --quiet $(PYTHON_CODE)
+	$(BIN)/flake8 $(PYTHON_CODE)
+	$(BIN)/mypy
+	$(if $(CPP_CODE),$(BIN)/clang-format --dry-run -Werror $(CPP_CODE))
+
+format: setup
+	$(BIN)/isort $(PYTHON_CODE)
+	$(BIN)/black --quiet $(PYTHON_CODE)
+	$(if $(CPP_CODE),$(BIN)/clang-format -i $(CPP_CODE))
+
+bench: setup
+	$(BIN)/python tests/benchmarks/run.py $(ARGS)
