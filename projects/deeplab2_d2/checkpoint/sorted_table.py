@@ -24,12 +24,14 @@ class CheckpointFormatError(ValueError):
     Attributes:
         path: the file.
         offset: where in it, in bytes.
+        reason: what is wrong there.
     """
 
     def __init__(self, path: str, offset: int, message: str) -> None:
         super().__init__(f"{path}, byte {offset}: {message}")
         self.path = path
         self.offset = offset
+        self.reason = message
 
 
 class ByteReader:

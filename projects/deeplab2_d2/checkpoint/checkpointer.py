@@ -1,0 +1,161 @@
+"""Detectron2's checkpointer with DeepLab2's checkpoints, whole files and weights that must fit."""
+
+import logging
+import os
+from typing import Any, Dict, List, Optional
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from torch import nn
+
+from .atomic import atomic_path
+from .deeplab2_checkpoint import DeepLab2Checkpoint, find_prefix
+from .load import LoadReport, compare_shapes
+from .sorted_table import CheckpointFormatError
+from .weights_file import AUTHOR, check_whole, convert_checkpoint, read_weights
+
+logger = logging.getLogger(__name__)
+
+# Rows of a table that an error or a log shows.
+_MAX_ROWS = 40
+
+
+class DeepLab2Checkpointer(DetectionCheckpointer):
+    """
+    Load and save a model.
+
+    Beside what Detectron2 loads: ``deeplab2://NAME`` (the zoo), TensorFlow checkpoints of DeepLab2
+    (prefix, index file, folder) and .safetensors. Beside what it saves with: checkpoints appear
+    when they are whole, so that an interrupt or a full disk leaves the ones before.
+
+    Args:
+        model: the model.
+        save_dir: folder of this run's checkpoints.
+        allow_partial: load what fits of weights that do not fit the model, instead of refusing.
+        checkpointables: as in Detectron2.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        save_dir: str = "",
+        *,
+        allow_partial: bool = False,
+        **checkpointables: Any,
+    ) -> None:
+        super().__init__(model, save_dir, **checkpointables)
+        self._allow_partial = allow_partial
+
+    def load(self, path: str, checkpointables: Optional[List[str]] = None) -> Dict[str, Any]:
+        """
+        Load weights and what else was saved.
+
+        Args:
+            path: file, prefix, folder or address. "" loads nothing.
+            checkpointables: names of what else to load; None for all.
+
+        Raises:
+            FileNotFoundError: if there is no such checkpoint.
+            CheckpointFormatError: if it is cut short or damaged; the message offers the newest
+                whole one of its folder.
+            ValueError: if weights and model differ, with the table of names.
+        """
+        if path:
+            local = self.path_manager.get_local_path(path)
+            prefix = find_prefix(local)
+            if prefix is None and not os.path.isfile(local):
+                raise FileNotFoundError(f"MODEL.WEIGHTS {path}: no such checkpoint")
+            path = local if prefix is None else prefix + ".index"
+        return super().load(path, checkpointables)
+
+    def save(self, name: str, **kwargs: Any) -> None:
+        """
+        Save the model and all checkpointables as ``name``.pth in the run's folder.
+
+        Args:
+            name: without ending.
+            kwargs: more to keep in the file.
+        """
+        if not self.save_dir or not self.save_to_disk:
+            return
+        data = {"model": self.model.state_dict()}
+        data.update({key: value.state_dict() for key, value in self.checkpointables.items()})
+        path = os.path.join(self.save_dir, f"{name}.pth")
+        logger.info("Saving checkpoint to %s", path)
+        with atomic_path(path) as temporary:
+            torch.save({**data, **kwargs}, temporary)
+        self.tag_last_checkpoint(os.path.basename(path))
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        """Name the newest checkpoint in ``last_checkpoint``."""
+        with atomic_path(os.path.join(self.save_dir, "last_checkpoint")) as temporary:
+            with open(temporary, "w", encoding="utf-8") as file:
+                file.write(last_filename_basename)
+
+    def _load_file(self, filename: str) -> Dict[str, Any]:
+        if filename.endswith(".index"):
+            weights, unknown = convert_checkpoint(DeepLab2Checkpoint(filename))
+            return {"model": weights, "__author__": AUTHOR, "unknown": unknown}
+        if filename.endswith(".safetensors"):
+            return {"model": read_weights(filename)[0], "__author__": AUTHOR}
+        if filename.endswith(".pth"):
+            try:
+                check_whole(filename)
+            except CheckpointFormatError as error:
+                raise CheckpointFormatError(
+                    filename, error.offset, error.reason + self._offer_another(filename)
+                ) from error
+        return super()._load_file(filename)
+
+    def _load_model(self, checkpoint: Dict[str, Any]) -> Any:
+        unknown = checkpoint.pop("unknown", [])
+        if not checkpoint.get("matching_heuristics", False):
+            report = self._compare(checkpoint["model"])
+            report.unused[:0] = unknown
+            if not (self._allow_partial or report.is_complete or _is_backbone_only(report)):
+                raise ValueError(
+                    f"the weights do not fit the model ({report.summary()}); to load what fits, "
+                    f"set MODEL.DEEPLAB2.PARTIAL_WEIGHTS True\n{report.table(_MAX_ROWS)}"
+                )
+            if not report.is_complete:
+                logger.warning("weights: %s\n%s", report.summary(), report.table(_MAX_ROWS))
+        return super()._load_model(checkpoint)
+
+    def _log_incompatible_keys(self, incompatible: Any) -> None:
+        pass  # Told as one table, before the weights are loaded.
+
+    def _compare(self, weights: Dict[str, Any]) -> LoadReport:
+        state = {name: tuple(value.shape) for name, value in self.model.state_dict().items()}
+        prefix = "module." if all(name.startswith("module.") for name in weights) else ""
+        shapes = {name[len(prefix) :]: tuple(value.shape) for name, value in weights.items()}
+        report = compare_shapes(shapes, state)
+        # The config says what they are, whatever an older checkpoint holds.
+        for names in (report.missing, report.unused):
+            names[:] = [name for name in names if name not in ("pixel_mean", "pixel_std")]
+        return report
+
+    def _offer_another(self, path: str) -> str:
+        folder = os.path.dirname(path)
+        files = [os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(".pth")]
+        for other in sorted(files, key=os.path.getmtime, reverse=True):
+            if _is_whole(other):
+                return f"; the newest whole one is {other}"
+        return ""
+
+
+def _is_whole(path: str) -> bool:
+    try:
+        check_whole(path)
+    except CheckpointFormatError:
+        return False
+    return True
+
+
+def _is_backbone_only(report: LoadReport) -> bool:
+    """Whether these are ImageNet weights: a backbone, all of it, and at most a classifier."""
+    return (
+        bool(report.used)
+        and all(name.startswith("backbone.") for name in report.used)
+        and not report.mismatched
+        and not any(name.startswith("backbone.") for name in report.missing + report.unused)
+    )
