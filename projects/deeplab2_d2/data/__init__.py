@@ -1,5 +1,6 @@
 """Datasets, augmentation, training targets, the dataset mapper and the loaders."""
 
+from .augmentation import ResizeToRange
 from .dataset_mapper import PanopticDeepLabDatasetMapper, build_train_augmentations
 from .loader import build_test_loader, build_train_loader, check_dataset_paths
 from .shapes import register_shapes

@@ -9,8 +9,8 @@ things, sometimes a crowd (many tiny shapes under one segment) and sometimes an 
 from dataclasses import dataclass, field
 from typing import Dict, List, Tuple
 
-import cv2
 import numpy as np
+from PIL import Image
 
 THING_NAMES = ("disc", "square", "triangle", "star")
 STUFF_NAMES = ("stripes", "checker", "clouds")
@@ -202,8 +202,8 @@ def _rotated(grid: np.ndarray, center: Tuple[float, float], angle: float) -> np.
 def _smooth_noise(shape: Tuple[int, int], cell: int, rng: np.random.Generator) -> np.ndarray:
     """(H, W) float32 in [0, 1]: random values every ``cell`` pixels, cubic in between."""
     coarse = rng.random((shape[0] // cell + 2, shape[1] // cell + 2)).astype(np.float32)
-    noise = cv2.resize(coarse, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC)
-    return np.clip(noise, 0, 1)
+    noise = Image.fromarray(coarse).resize((shape[1], shape[0]), Image.Resampling.BICUBIC)
+    return np.clip(np.asarray(noise), 0, 1)
 
 
 def _stuff_texture(name: str, grid: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -238,27 +238,38 @@ def _thing_texture(
     return _blend(amount, _THING_DARK, rng)
 
 
-def _thing_mask(
-    name: str, shape: Tuple[int, int], center: Tuple[float, float], angle: float, radius: float
-) -> np.ndarray:
+def _thing_mask(name: str, points: np.ndarray, radius: float) -> np.ndarray:
     """(H, W) bool outline of a thing; ``radius`` reaches to its farthest corner."""
+    ys, xs = points
     if name == "disc":
-        angles, radii = np.linspace(0, 2 * np.pi, 33)[:-1], np.full(32, radius)
-    elif name == "star":
-        angles, radii = np.linspace(0, 2 * np.pi, 11)[:-1], np.tile([radius, 0.5 * radius], 5)
-    else:
-        corners = 4 if name == "square" else 3
-        angles, radii = np.linspace(0, 2 * np.pi, corners + 1)[:-1], np.full(corners, radius)
+        return np.hypot(ys, xs) <= radius
     if name == "square":
-        angles = angles + np.pi / 4
-    # Turned like the texture, whose coordinates are those of `_rotated`.
-    ys = center[0] + radii * np.sin(angles - angle)
-    xs = center[1] + radii * np.cos(angles - angle)
-    # fillPoly takes fixed-point coordinates: 4 fractional bits.
-    polygon = np.rint(np.stack([xs, ys], axis=1) * 16).astype(np.int32)
-    mask = np.zeros(shape, np.uint8)
-    cv2.fillPoly(mask, [polygon], 1, shift=4)
-    return mask.astype(bool)
+        return np.maximum(np.abs(ys), np.abs(xs)) <= radius * np.sqrt(0.5)
+    if name == "triangle":
+        return _inside_polygon(points, np.full(3, radius))
+    return _inside_polygon(points, np.tile([radius, 0.5 * radius], 5))
+
+
+def _inside_polygon(points: np.ndarray, radii: np.ndarray) -> np.ndarray:
+    """
+    Which points lie inside a polygon around (0, 0), by the even-odd rule.
+
+    Args:
+        points: (2, H, W) ``(y, x)``.
+        radii: (K,) distances of the corners, at equal angles.
+
+    Returns:
+        (H, W) bool.
+    """
+    angles = 2 * np.pi * np.arange(len(radii)) / len(radii)
+    corners = np.stack([radii * np.sin(angles), radii * np.cos(angles)], axis=1)
+    ys, xs = points
+    inside = np.zeros(ys.shape, bool)
+    for (y0, x0), (y1, x1) in zip(corners, np.roll(corners, -1, axis=0)):
+        if y0 != y1:
+            crosses = (ys < y0) != (ys < y1)
+            inside ^= crosses & (xs < x0 + (ys - y0) * (x1 - x0) / (y1 - y0))
+    return inside
 
 
 def _draw_background(canvas: _Canvas, rng: np.random.Generator) -> None:
@@ -288,8 +299,8 @@ def _draw_crowd(canvas: _Canvas, rng: np.random.Generator) -> None:
     for _ in range(int(rng.integers(9, 17))):
         center = tuple(origin + rng.uniform(-1, 1, 2) * spread)
         angle, radius = rng.uniform(0, 2 * np.pi), rng.uniform(4.0, 6.0)
-        one = _thing_mask(name, mask.shape, center, angle, radius)
         points = _rotated(canvas.grid, center, angle)
+        one = _thing_mask(name, points, radius)
         texture[one] = _thing_texture(name, points, radius, rng)[one]
         mask |= one
     canvas.add(mask, texture, name, is_crowd=True)
@@ -325,9 +336,9 @@ def _draw_thing(canvas: _Canvas, rng: np.random.Generator) -> None:
         inside = all(margin <= c <= n - margin for c, n in zip(center, shape))
         if not inside:
             continue
-        mask = _thing_mask(name, shape, center, angle, radius)
+        points = _rotated(canvas.grid, center, angle)
+        mask = _thing_mask(name, points, radius)
         if canvas.keeps_others_visible(mask):
-            points = _rotated(canvas.grid, center, angle)
             canvas.add(mask, _thing_texture(name, points, radius, rng), name)
             canvas.placed.append((*center, radius))
             return
