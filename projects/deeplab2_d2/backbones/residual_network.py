@@ -78,6 +78,7 @@ class ResidualNetwork(EndpointBackbone):
         for name, shape in shapes.items():
             self.endpoint_shapes[name] = shape
             self.endpoint_shapes[name.replace("stage", "res")] = shape
+        self.endpoint_shapes["backbone_output"] = shapes["stage5"]
         self.set_out_features(out_features)
 
     def endpoints(self, images: Tensor) -> Dict[str, Tensor]:
@@ -88,6 +89,7 @@ class ResidualNetwork(EndpointBackbone):
             endpoints[name] = features
         for name in list(endpoints):
             endpoints[name.replace("stage", "res")] = self.activation(endpoints[name])
+        endpoints["backbone_output"] = endpoints["res5"]
         return endpoints
 
 
