@@ -3,6 +3,8 @@ from pathlib import Path
 
 import pytest
 
+import deeplab2_d2  # noqa: F401  (makes Detectron2 importable, before a test imports it)
+
 PARITY = Path(__file__).parents[2] / ".." / "shared" / "parity"
 
 

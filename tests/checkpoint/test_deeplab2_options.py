@@ -106,6 +106,17 @@ def test_small_instances_weigh_more_only_if_asked():
     assert (cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE) == ("absolute", [65, 97])
 
 
+def test_deeplab2s_coco_models_have_a_channel_for_void():
+    panoptic = {**MODEL["panoptic_deeplab"], "semantic_head": {**HEAD, "output_channels": 134}}
+    options = {
+        "model_options": {**MODEL, "panoptic_deeplab": panoptic},
+        "train_dataset_options": {"dataset": "coco_panoptic"},
+    }
+    assert config_from_options(options).MODEL.DEEPLAB2.CLASS_MAP == "deeplab2_coco"
+    options["train_dataset_options"] = {"dataset": "cityscapes_panoptic"}
+    assert config_from_options(options).MODEL.DEEPLAB2.CLASS_MAP == "identity"
+
+
 def test_every_option_is_mapped_or_named():
     options = {
         **with_instance(next_regression_head={"output_channels": 2, "head_channels": 32}),

@@ -9,6 +9,7 @@ from ..config import add_deeplab2_config
 from .model_option_rules import read_model
 from .option_view import ConfigBuilder, Options
 from .run_option_rules import (
+    read_class_map,
     read_eval_dataset,
     read_evaluator,
     read_losses,
@@ -72,6 +73,7 @@ def import_options(options: Mapping[str, Any]) -> ImportedOptions:
     model, trainer = root.message("model_options"), root.message("trainer_options")
     if model.is_set:
         read_model(builder, model)
+        read_class_map(builder, root.message("train_dataset_options"))
     read_trainer(builder, trainer)
     read_losses(builder, trainer.message("loss_options"))
     read_solver(builder, trainer.message("solver_options"), model.has("motion_deeplab"))

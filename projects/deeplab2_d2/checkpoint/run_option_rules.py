@@ -130,6 +130,13 @@ def _crop_size(dataset: Options) -> Optional[List[int]]:
     return size or None
 
 
+def read_class_map(builder: ConfigBuilder, dataset: Options) -> None:
+    """What the semantic channels mean: DeepLab2's COCO has void as its first class."""
+    is_coco = dataset.value("dataset") == "coco_panoptic"
+    if is_coco and builder.values["MODEL.SEM_SEG_HEAD.NUM_CLASSES"] == 134:
+        builder.set("MODEL.DEEPLAB2.CLASS_MAP", "deeplab2_coco", dataset.name("dataset"))
+
+
 def read_train_dataset(builder: ConfigBuilder, dataset: Options) -> None:
     """Training data, crop, augmentation and targets."""
     if not dataset.is_set:
