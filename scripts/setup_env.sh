@@ -57,7 +57,7 @@ environment_hash() {
 }
 package_hash() {
   { cat setup.py setup.cfg pyproject.toml
-    find projects/deeplab2_d2/ops/csrc -type f 2> /dev/null | LC_ALL=C sort | xargs -r cat
+    find projects/deeplab2_d2 -path '*/csrc/*' -type f | LC_ALL=C sort | xargs -r cat
   } | sha256sum | cut -d' ' -f1
 }
 is_stamped() { [[ -f "$1" && "$(cat "$1")" == "$2" ]]; }

@@ -1,0 +1,88 @@
+"""Every YAML file loads, names no unknown key, and says what its file name says."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from detectron2.config import get_cfg
+
+from deeplab2_d2.config import add_deeplab2_config, validate_config
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+FILES = sorted(CONFIGS.rglob("*.yaml"))
+LEAVES = [path for path in FILES if not path.name.startswith("Base-")]
+
+
+def name_of(path):
+    return str(path.relative_to(CONFIGS))
+
+
+def load(path):
+    cfg = get_cfg()
+    add_deeplab2_config(cfg)
+    cfg.merge_from_file(str(path))
+    return cfg
+
+
+class UniqueKeyLoader(yaml.SafeLoader):
+    """Refuses what SafeLoader overlooks: a key that is set twice. `!!python` it refuses itself."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [key.value for key, _ in node.value]
+        assert len(keys) == len(set(keys)), f"a key is set twice in {keys}"
+        return super().construct_mapping(node, deep)
+
+
+def parse(path):
+    return yaml.load(path.read_text(), Loader=UniqueKeyLoader) or {}
+
+
+def bases(path):
+    base = parse(path).get("_BASE_")
+    return [] if base is None else [path.parent / base] + bases(path.parent / base)
+
+
+def test_there_are_configs():
+    assert LEAVES
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_file_loads_and_has_no_unknown_key(path):
+    load(path)
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_file_stands_on_at_most_two_bases(path):
+    assert len(bases(path)) <= 2
+    assert all(base.name.startswith("Base-") for base in bases(path))
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=name_of)
+def test_leaf_passes_the_checks_of_values(path):
+    validate_config(load(path))
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=name_of)
+def test_leaf_opens_with_what_it_reproduces_and_its_command(path):
+    header = re.match(r"(#.*\n)+", path.read_text())
+    assert header is not None, "the file must open with a comment"
+    assert re.search(r"[Ee]xpected", header.group())
+    assert "train_net.py" in header.group()
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=name_of)
+def test_leaf_is_what_its_name_says(path):
+    cfg, name = load(path), path.stem
+    stride = re.search(r"_os(\d+)(_|$)", name)
+    batch = re.search(r"_bs(\d+)(_|$)", name)
+    crop = re.search(r"_crop_(\d+)_(\d+)(_|$)", name)
+    schedule = re.search(r"_(poly|cosine)(_(\d+)(k?))?(_|$)", name)
+    assert stride and batch and crop and schedule, "..._os<stride>_<schedule>_bs<N>_crop_<H>_<W>"
+    assert cfg.MODEL.DEEPLAB2.BACKBONE.OUTPUT_STRIDE == int(stride.group(1))
+    assert cfg.SOLVER.IMS_PER_BATCH == int(batch.group(1))
+    assert tuple(cfg.INPUT.CROP.SIZE) == (int(crop.group(1)), int(crop.group(2)))
+    assert cfg.SOLVER.DEEPLAB2.SCHEDULE == schedule.group(1)
+    if schedule.group(3):
+        factor = 1000 if schedule.group(4) else 1
+        assert cfg.SOLVER.MAX_ITER == int(schedule.group(3)) * factor
