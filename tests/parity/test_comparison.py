@@ -1,0 +1,59 @@
+"""The error rule of the golden set."""
+
+import numpy as np
+import pytest
+from parity.comparison import compare, relative_error
+
+
+def test_error_is_relative_to_the_standard_deviation_of_the_reference() -> None:
+    reference = np.array([0.0, 2.0, 4.0])  # std = sqrt(8 / 3)
+    assert relative_error(reference + 0.1, reference) == pytest.approx(0.1 / np.sqrt(8 / 3))
+
+
+def test_constant_reference_is_scaled_by_a_thousandth_of_its_size() -> None:
+    assert relative_error(np.full(3, 2.0 + 1e-4), np.full(3, 2.0)) == pytest.approx(0.05)
+
+
+def test_nan_equals_nan_and_nothing_else() -> None:
+    reference = np.array([np.nan, 1.0])
+    assert relative_error(np.array([np.nan, 1.0]), reference) == 0.0
+    assert relative_error(np.array([0.0, 1.0]), reference) == np.inf
+    assert relative_error(np.array([np.nan, np.nan]), reference) == np.inf
+
+
+def test_integers_must_be_equal() -> None:
+    reference = np.arange(4, dtype=np.int32)
+    assert compare("networks", "c", "out", reference, reference).status == "ok"
+    assert compare("networks", "c", "out", reference + 1, reference).status == "FAIL"
+
+
+def test_missing_output_is_not_ported_and_another_shape_fails() -> None:
+    reference = np.zeros((2, 3))
+    assert compare("layers", "c", "out", None, reference).status == "not ported"
+    assert compare("layers", "c", "out", np.zeros((3, 2)), reference).status == "FAIL"
+
+
+def test_stated_statistics_catch_an_error_outside_of_the_stored_slice() -> None:
+    ours = np.random.default_rng(0).normal(size=(1, 4, 4, 2))
+    stated = {
+        "shape": [1, 4, 4, 2],
+        "stored_stride": 2,
+        "mean": ours.mean(),
+        "std": ours.std(),
+        "min": ours.min(),
+        "max": ours.max(),
+    }
+    stored = ours[:, ::2, ::2]
+    assert compare("networks", "c", "raw/x", ours, stored, stated).status == "ok"
+    wrong = ours.copy()
+    wrong[0, 1, 1, 0] += 1.0
+    assert compare("networks", "c", "raw/x", wrong, stored, stated).status == "FAIL"
+
+
+def test_grey_levels_of_images_are_absolute_and_rounded_operations_may_differ_by_one() -> None:
+    image = np.full((2, 2, 3), 100.0, np.float32)
+    assert compare("targets", "c", "out/image", image + 9e-4, image).status == "ok"
+    assert compare("targets", "c", "out/image", image + 2e-3, image).status == "FAIL"
+    grey = np.full((2, 2, 3), 100, np.uint8)
+    assert compare("targets", "c", "out/Color/3.4", grey + 1, grey).status == "ok"
+    assert compare("targets", "c", "out/Invert/0", grey + 1, grey).status == "FAIL"
