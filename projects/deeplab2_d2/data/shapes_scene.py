@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 THING_NAMES = ("disc", "square", "triangle", "star")
-STUFF_NAMES = ("stripes", "checker", "clouds")
+STUFF_NAMES = ("stripes", "grain", "clouds")
 
 # A thing is only placed where every thing below keeps at least this part of its pixels, so that
 # each can still be recognized, and at least so many of them.
@@ -208,12 +208,13 @@ def _smooth_noise(shape: Tuple[int, int], cell: int, rng: np.random.Generator) -
 
 def _stuff_texture(name: str, grid: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """(H, W, 3) texture of a stuff class."""
-    ys, xs = _rotated(grid, (0.0, 0.0), rng.uniform(0, np.pi))
     if name == "stripes":
-        amount = 0.5 + 0.5 * np.sin(2 * np.pi * ys / rng.uniform(7.0, 10.0))
-    elif name == "checker":
-        cell = rng.uniform(6.0, 9.0)
-        amount = ((np.floor(ys / cell) + np.floor(xs / cell)) % 2).astype(np.float32)
+        ys, _ = _rotated(grid, (0.0, 0.0), rng.uniform(0, np.pi))
+        amount = 0.5 + 0.5 * np.sin(2 * np.pi * ys / rng.uniform(9.0, 13.0))
+    elif name == "grain":
+        height, width = grid.shape[1:]
+        blocks = rng.random((height // 2 + 1, width // 2 + 1))
+        amount = blocks.repeat(2, axis=0).repeat(2, axis=1)[:height, :width]
     else:
         amount = _smooth_noise(grid.shape[1:], 24, rng)
     return _blend(amount, _STUFF_DARK, rng)
@@ -232,7 +233,7 @@ def _thing_texture(
             np.float32
         )
     elif name == "triangle":
-        amount = ((np.mod(ys, 6.0) - 3) ** 2 + (np.mod(xs, 6.0) - 3) ** 2 < 3.0).astype(np.float32)
+        amount = (np.mod(ys, 4.0) < 2).astype(np.float32)
     else:
         amount = (rng.random(ys.shape) < 0.5).astype(np.float32)
     return _blend(amount, _THING_DARK, rng)

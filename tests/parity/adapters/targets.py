@@ -8,7 +8,7 @@ through the package's own augmentations and generators, and is put together agai
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
-from fvcore.transforms.transform import PadTransform, Transform
+from fvcore.transforms.transform import PadTransform, Transform, TransformList
 
 from deeplab2_d2.data.augmentation import (
     MEAN_PIXEL,
@@ -18,6 +18,15 @@ from deeplab2_d2.data.augmentation import (
     RandomHorizontalFlip,
     RandomScale,
 )
+from deeplab2_d2.data.autoaugment import apply_operation
+from deeplab2_d2.data.copy_paste import PADDING, LabeledImage, PanopticCopyPaste
+from deeplab2_d2.data.frame_targets import (
+    depth_target,
+    frame_offset_targets,
+    next_offset_targets,
+    previous_centers,
+)
+from deeplab2_d2.data.mask_targets import thing_id_targets
 from deeplab2_d2.data.resizing import size_in_range
 from deeplab2_d2.data.segment_map import SegmentTable
 from deeplab2_d2.data.targets import PanopticTargetGenerator
@@ -31,6 +40,7 @@ def port(case: Dict[str, Any], arrays: Arrays) -> Optional[Arrays]:
         "data.sample_generator.PanopticSampleGenerator": _sample,
         "data.preprocessing.preprocess_utils.resize_to_range": _resize_to_range,
         "data.preprocessing.input_preprocessing.preprocess_image_and_label": _preprocess_eval,
+        "data.preprocessing.autoaugment_utils": _autoaugment,
     }
     if case["target"] not in ports:
         return None
@@ -80,15 +90,23 @@ def _preprocess_eval(params: Dict[str, Any], arrays: Arrays) -> Arrays:
     }
 
 
+def _autoaugment(params: Dict[str, Any], arrays: Arrays) -> Arrays:
+    return {
+        output: apply_operation(arrays["in/image"], name, float(level))
+        for output in params["arguments"]
+        for _, name, level in [output.split("/")]
+    }
+
+
 class _Labels:
-    """The distinct labels of a sample as a segment table, in the order of their first pixels."""
+    """The distinct labels of one or more frames as a table, in the order of their first pixels."""
 
     def __init__(self, params: Dict[str, Any], maps: List[np.ndarray]):
         divisor, ignore = params["panoptic_label_divisor"], params["ignore_label"]
         self.void = ignore * divisor
         values, first = np.unique(np.concatenate([m.ravel() for m in maps]), return_index=True)
         values = values[np.argsort(first)]
-        self.values = values[values // divisor != ignore]
+        self.values = values[values // divisor != ignore].astype(np.int32)
         classes, numbers = self.values // divisor, self.values % divisor
         is_thing = np.isin(classes, params["class_has_instances_list"])
         self.table = SegmentTable(classes.astype(np.int64), is_thing, is_thing & (numbers == 0))
@@ -101,7 +119,7 @@ class _Labels:
         return np.where(found, order[places] + 1, 0).astype(np.int32)
 
     def label(self, segment_map: np.ndarray) -> np.ndarray:
-        return self.table.look_up(self.values.astype(np.int32), self.void)[segment_map]
+        return self.table.look_up(self.values, self.void)[segment_map]
 
     def is_crowd(self, segment_map: np.ndarray) -> np.ndarray:
         return self.table.look_up(self.table.is_crowd.astype(np.uint8), 0)[segment_map]
@@ -110,12 +128,15 @@ class _Labels:
         return self.table.look_up(self.table.category_ids, ignore)[segment_map].astype(np.int32)
 
 
-def _augment(params: Dict[str, Any], aug_input: PanopticAugInput) -> None:
-    """Apply the augmentations of training in place."""
+def _augment(params: Dict[str, Any], aug_input: PanopticAugInput, padding: int = 0) -> Transform:
+    """Apply the augmentations of training in place; what was applied."""
     scales = [params.get(f"{end}_scale_factor", 1.0) for end in ("min", "max")]
-    RandomScale(*scales, params.get("scale_factor_step_size", 0))(aug_input)
-    RandomCropOrPad(params["crop_size"])(aug_input)
-    RandomHorizontalFlip(1.0 if params["flip"] else 0.0)(aug_input)
+    augmentations = [
+        RandomScale(*scales, params.get("scale_factor_step_size", 0)),
+        RandomCropOrPad(params["crop_size"], segment_pad_value=padding),
+        RandomHorizontalFlip(1.0 if params["flip"] else 0.0),
+    ]
+    return TransformList([augmentation(aug_input) for augmentation in augmentations])
 
 
 def _target_generator(params: Dict[str, Any]) -> PanopticTargetGenerator:
@@ -131,27 +152,93 @@ def _target_generator(params: Dict[str, Any]) -> PanopticTargetGenerator:
     )
 
 
-def _sample(params: Dict[str, Any], arrays: Arrays) -> Optional[Arrays]:
-    if params["frames"]:
-        return None
-    labels = _Labels(params, [arrays["in/label"]])
-    image = arrays["in/image"].astype(np.float32)
-    aug_input = PanopticAugInput(
-        image, labels.segment_map(arrays["in/label"]), np.random.default_rng(0)
-    )
+def _sample(params: Dict[str, Any], arrays: Arrays) -> Arrays:
+    other = {"prev": "prev", "next+depth": "next", "paste": "paste"}.get(params["frames"])
+    names = ["label"] + ([f"{other}_label"] if other in ("prev", "next") else [])
+    labels = _Labels(params, [arrays[f"in/{name}"] for name in names])
+    aug_input = _aug_input(labels, arrays)
     outputs: Dict[str, np.ndarray] = {}
     if params["is_training"]:
-        _augment(params, aug_input)
+        transform = _augment(params, aug_input)
     else:
         sizes = {"min_resize_value": None, "max_resize_value": None, **params}
-        resize, pad = _eval_transforms(sizes, image.shape[:2])
-        aug_input.transform(resize)
-        outputs["out/resized_image"] = aug_input.image
-        aug_input.transform(pad)
+        transforms = _eval_transforms(sizes, aug_input.image.shape[:2])
+        outputs["out/resized_image"] = transforms[0].apply_image(aug_input.image)
+        transform = TransformList(transforms)
+        aug_input.transform(transform)
         outputs.update(_raw_outputs(params, labels, arrays))
+    if other == "paste":
+        labels, aug_input = _paste(params, labels, aug_input, arrays)
     outputs["out/image"] = aug_input.image
     outputs.update(_target_outputs(params, labels, aug_input.sem_seg))
+    if other in ("prev", "next"):
+        second = _aug_input(labels, arrays, f"{other}_")
+        second.transform(transform)
+        make = _previous_outputs if other == "prev" else _next_outputs
+        outputs.update(make(params, labels, aug_input, second))
+    if "depth" in params["frames"]:
+        depth = transform.apply_segmentation(arrays["in/depth"][..., 0])
+        outputs["out/depth_gt"] = depth_target(depth)[..., None]
     return outputs
+
+
+def _aug_input(labels: _Labels, arrays: Arrays, prefix: str = "") -> PanopticAugInput:
+    segment_map = labels.segment_map(arrays[f"in/{prefix}label"])
+    image = arrays[f"in/{prefix}image"].astype(np.float32)
+    return PanopticAugInput(image, segment_map, np.random.default_rng(0))
+
+
+def _paste(
+    params: Dict[str, Any], labels: _Labels, base: PanopticAugInput, arrays: Arrays
+) -> Tuple[_Labels, PanopticAugInput]:
+    source_labels = _Labels(params, [arrays["in/paste_label"]])
+    source = _aug_input(source_labels, arrays, "paste_")
+    _augment(params, source, PADDING)
+    options = params["panoptic_copy_paste_options"]
+    kinds = ("thing", "stuff", "void")
+    paste = PanopticCopyPaste(**{k: options[f"panoptic_copy_paste_{k}_option"] for k in kinds})
+    result = paste(
+        LabeledImage(base.image, base.sem_seg, labels.table),
+        LabeledImage(source.image, source.sem_seg, source_labels.table),
+        np.random.default_rng(0),
+    )
+    # DeepLab2 numbers what is pasted from the divisor downwards.
+    divisor = params["panoptic_label_divisor"]
+    numbers = source_labels.values % divisor
+    renumbered = np.where(
+        numbers == 0, source_labels.values, source_labels.values - 2 * numbers + divisor - 1
+    )
+    labels.values = np.concatenate([labels.values, renumbered.astype(np.int32)])
+    labels.table = result.segments
+    return labels, PanopticAugInput(result.image, result.segment_map)
+
+
+def _previous_outputs(
+    params: Dict[str, Any], labels: _Labels, frame: PanopticAugInput, previous: PanopticAugInput
+) -> Arrays:
+    # The set was made without noise on the previous centers.
+    centers = previous_centers(previous.sem_seg, labels.table, sigma=params.get("sigma", 8))
+    offsets, weights = frame_offset_targets(frame.sem_seg, centers)
+    channels = [frame.image, previous.image]
+    if params["is_training"]:
+        channels.append(centers.heatmap[..., None])
+    return {
+        "out/image": np.concatenate(channels, axis=-1),
+        "out/frame_offset_gt": offsets.transpose(1, 2, 0),
+        "out/frame_regression_loss_weight": weights,
+    }
+
+
+def _next_outputs(
+    params: Dict[str, Any], labels: _Labels, frame: PanopticAugInput, following: PanopticAugInput
+) -> Arrays:
+    offsets, weights = next_offset_targets(frame.sem_seg, following.sem_seg, labels.table)
+    return {
+        "out/image": np.concatenate([frame.image, following.image], axis=-1),
+        "out/next_image": following.image,
+        "out/next_instance_regression_gt": offsets.transpose(1, 2, 0),
+        "out/next_regression_loss_weight": weights,
+    }
 
 
 def _raw_outputs(params: Dict[str, Any], labels: _Labels, arrays: Arrays) -> Arrays:
@@ -180,4 +267,7 @@ def _target_outputs(
         outputs["out/regression_loss_weight"] = targets.offset_weights
         outputs["out/instance_center_gt"] = targets.center_heatmap
         outputs["out/instance_regression_gt"] = targets.center_offsets.transpose(1, 2, 0)
+    if params.get("thing_id_mask_annotations"):
+        thing_ids, classes = thing_id_targets(segment_map, labels.table, params["max_thing_id"])
+        outputs["out/thing_id_mask_gt"], outputs["out/thing_id_class_gt"] = thing_ids, classes
     return outputs
