@@ -1,6 +1,6 @@
 """Softmax cross-entropy over pixels or over mask slots."""
 
-from typing import Optional, Tuple
+from typing import Optional, Set, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -106,7 +106,7 @@ def stride_to_size(maps: Tensor, size: Tuple[int, int]) -> Tensor:
     Raises:
         ValueError: if there is no such integer s, or it differs between height and width.
     """
-    strides = set()
+    strides: Set[int] = set()
     for source, target in zip(maps.shape[-2:], size):
         if source == target:
             # A single row or column fits every stride.

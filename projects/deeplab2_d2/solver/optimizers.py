@@ -1,6 +1,6 @@
 """Adam, AdamW and SGD with the update rules of Keras, which DeepLab2 was trained with."""
 
-from typing import Any, Callable, Dict, List, Optional, Type
+from typing import Any, Callable, Dict, List, Optional
 
 import torch
 from torch import Tensor
@@ -81,9 +81,10 @@ class KerasSGD(SGD):
         return loss
 
     def _step_group(self, group: Dict[str, Any], weights: List[Tensor]) -> None:
-        gradients = [weight.grad for weight in weights]
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
         if group["weight_decay"] != 0:
-            gradients = torch._foreach_add(gradients, weights, alpha=group["weight_decay"])
+            decay = group["weight_decay"]
+            gradients = list(torch._foreach_add(gradients, weights, alpha=decay))
         if group["momentum"] == 0:
             torch._foreach_add_(weights, gradients, alpha=-group["lr"])
             return
@@ -96,4 +97,8 @@ class KerasSGD(SGD):
         torch._foreach_add_(weights, steps)
 
 
-OPTIMIZERS: Dict[str, Type[Optimizer]] = {"adam": KerasAdam, "adamw": KerasAdamW, "sgd": KerasSGD}
+OPTIMIZERS: Dict[str, Callable[..., Optimizer]] = {
+    "adam": KerasAdam,
+    "adamw": KerasAdamW,
+    "sgd": KerasSGD,
+}

@@ -86,9 +86,9 @@ class DeepLab2LRScheduler(torch.optim.lr_scheduler._LRScheduler):
         }
         super().__init__(optimizer)
 
-    def get_lr(self) -> List[float]:
+    def get_lr(self) -> List[Any]:
         return [
-            compute_learning_rate(self.last_epoch, base_lr=base_lr, **self._options)
+            compute_learning_rate(self.last_epoch, base_lr=float(base_lr), **self._options)
             for base_lr in self.base_lrs
         ]
 

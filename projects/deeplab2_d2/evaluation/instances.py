@@ -1,0 +1,145 @@
+"""COCO's mask AP on any panoptic dataset."""
+
+import json
+import os
+import tempfile
+from typing import Any, Dict, Mapping, Optional, Sequence
+
+import numpy as np
+import pycocotools.mask as mask_util
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.evaluation import COCOEvaluator
+from detectron2.structures import Instances
+from detectron2.utils import comm
+from detectron2.utils.file_io import PathManager
+
+from .ground_truth import read_segment_ids
+
+
+class PanopticInstanceEvaluator(COCOEvaluator):
+    """
+    ``COCOEvaluator`` for datasets of Detectron2's panoptic kind.
+
+    Detectron2's assumes that things are the first contiguous ids and that ``thing_classes`` lists
+    them only, and its fast implementation needs the compiled extension. Here ids may be any, and
+    the official pycocotools computes the scores. The ground truth is the metadata's ``json_file``
+    (instance annotations) where it exists, otherwise the thing segments of the panoptic PNGs.
+    """
+
+    def __init__(
+        self,
+        dataset_name: str,
+        output_dir: Optional[str] = None,
+        *,
+        tasks: Sequence[str] = ("segm",),
+        max_dets_per_image: Optional[int] = None,
+    ):
+        """
+        Args:
+            dataset_name: registered panoptic dataset.
+            output_dir: where predictions are kept; None = not kept.
+            tasks: of "segm" and "bbox".
+            max_dets_per_image: number of instances of an image that count, those of the highest
+                scores; None = 100.
+        """
+        metadata = MetadataCatalog.get(dataset_name)
+        dataset_ids = sorted(metadata.thing_dataset_id_to_contiguous_id)
+        contiguous_ids = [metadata.thing_dataset_id_to_contiguous_id[key] for key in dataset_ids]
+        # The base class wants things numbered from 0, in the order of their ids in the dataset.
+        self._thing_index = {contiguous: i for i, contiguous in enumerate(contiguous_ids)}
+        with tempfile.TemporaryDirectory(prefix="instances_") as folder:
+            json_file = metadata.get("json_file")
+            if not json_file or not PathManager.isfile(json_file):
+                json_file = os.path.join(folder, "instances.json")
+                _write_instances(dataset_name, json_file)
+            name = f"{dataset_name}_as_instances"
+            MetadataCatalog.pop(name, None)
+            MetadataCatalog.get(name).set(
+                json_file=json_file,
+                thing_classes=[metadata.thing_classes[key] for key in contiguous_ids],
+                thing_dataset_id_to_contiguous_id={key: i for i, key in enumerate(dataset_ids)},
+            )
+            super().__init__(
+                name,
+                tasks=tuple(tasks),
+                output_dir=output_dir,
+                max_dets_per_image=max_dets_per_image,
+                use_fast_impl=False,
+            )
+
+    def process(
+        self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """
+        Args:
+            inputs: dicts with ``image_id``.
+            outputs: dicts with ``instances``: ``pred_masks``, ``pred_boxes``, ``scores`` and
+                contiguous ``pred_classes``.
+
+        Raises:
+            ValueError: if a predicted class is not a thing.
+        """
+        renumbered = [{"instances": self._renumber(output["instances"])} for output in outputs]
+        super().process(inputs, renumbered)
+
+    def _renumber(self, instances: Instances) -> Instances:
+        classes = instances.pred_classes.tolist()
+        wrong = sorted(set(classes) - set(self._thing_index))
+        if wrong:
+            raise ValueError(
+                f"pred_classes must be contiguous ids of things, got {wrong}; things are "
+                f"{sorted(self._thing_index)}"
+            )
+        # A shallow copy: the outputs belong to the caller.
+        copy = Instances(instances.image_size, **instances.get_fields())
+        copy.pred_classes = torch.tensor(
+            [self._thing_index[index] for index in classes], dtype=torch.int64
+        )
+        return copy
+
+
+def _write_instances(dataset_name: str, file_name: str) -> None:
+    """COCO instance annotations of a panoptic dataset; without content where nothing is scored."""
+    metadata = MetadataCatalog.get(dataset_name)
+    ids = metadata.thing_dataset_id_to_contiguous_id
+    content: Dict[str, Any] = {
+        "images": [],
+        "annotations": [],
+        "categories": [
+            {"id": key, "name": metadata.thing_classes[ids[key]]} for key in sorted(ids)
+        ],
+    }
+    if comm.is_main_process():
+        to_dataset_id = {contiguous: key for key, contiguous in ids.items()}
+        for record in DatasetCatalog.get(dataset_name):
+            _add_image(content, record, to_dataset_id)
+    with open(file_name, "w") as f:
+        json.dump(content, f)
+
+
+def _add_image(
+    content: Dict[str, Any], record: Mapping[str, Any], to_dataset_id: Mapping[int, int]
+) -> None:
+    segment_ids = read_segment_ids(record["pan_seg_file_name"])
+    height, width = segment_ids.shape
+    content["images"].append({"id": record["image_id"], "height": height, "width": width})
+    for segment in record["segments_info"]:
+        if segment["category_id"] not in to_dataset_id:
+            continue
+        mask = np.asfortranarray(segment_ids == segment["id"], dtype=np.uint8)
+        encoded = mask_util.encode(mask)
+        content["annotations"].append(
+            {
+                "id": len(content["annotations"]) + 1,
+                "image_id": record["image_id"],
+                "category_id": to_dataset_id[segment["category_id"]],
+                "iscrowd": int(segment.get("iscrowd", 0)),
+                "area": int(mask_util.area(encoded)),
+                "bbox": mask_util.toBbox(encoded).tolist(),
+                "segmentation": {
+                    "size": [height, width],
+                    "counts": encoded["counts"].decode("ascii"),
+                },
+            }
+        )

@@ -1,0 +1,172 @@
+"""Panoptic quality by COCO's panopticapi, for every dataset in its format."""
+
+import contextlib
+import io
+import itertools
+import json
+import logging
+import os
+import tempfile
+from collections import OrderedDict
+from typing import Any, Dict, Mapping, Optional, Sequence
+
+from detectron2.evaluation import COCOPanopticEvaluator
+from detectron2.utils import comm
+from detectron2.utils.file_io import PathManager
+from tabulate import tabulate
+
+from ..compat import require_panopticapi
+
+logger = logging.getLogger(__name__)
+
+
+class PanopticQualityEvaluator(COCOPanopticEvaluator):
+    """
+    ``COCOPanopticEvaluator`` that leaves predictions as they are and can report each class.
+
+    Detectron2's changes the ``panoptic_seg`` of the outputs that it is given, which evaluators and
+    pictures after it then see.
+    """
+
+    def __init__(
+        self, dataset_name: str, output_dir: Optional[str] = None, *, per_class: bool = False
+    ):
+        """
+        Args:
+            dataset_name: registered with ``panoptic_json`` and ``panoptic_root``.
+            output_dir: where ``predictions.json`` is kept; None = not kept.
+            per_class: add "PQ-<class>", "SQ-<class>" and "RQ-<class>" to the results, for classes
+                that occur.
+
+        Raises:
+            ImportError: if panopticapi is not installed.
+        """
+        require_panopticapi()
+        super().__init__(dataset_name, output_dir)
+        self._per_class = per_class
+
+    def process(
+        self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """
+        Args:
+            inputs: dicts with ``file_name`` and ``image_id``.
+            outputs: dicts with ``panoptic_seg``: a pair of an (H, W) integer map of segment ids,
+                0 = void, and a list of dicts with ``id``, contiguous ``category_id`` and
+                ``isthing``.
+        """
+        copies = []
+        for output in outputs:
+            panoptic_map, segments_info = output["panoptic_seg"]
+            # `isthing` decides by identity with True there.
+            segments_info = segments_info and [
+                {**segment, "isthing": bool(segment["isthing"])} for segment in segments_info
+            ]
+            copies.append({"panoptic_seg": (panoptic_map.detach().clone(), segments_info)})
+        super().process(inputs, copies)
+
+    def evaluate(self) -> Optional[Dict[str, Dict[str, float]]]:
+        """
+        Returns:
+            ``{"panoptic_seg": {"PQ": ..., "SQ": ..., "RQ": ..., "PQ_th": ..., "PQ_st": ..., ...}}``
+            in percent, with the keys of ``COCOPanopticEvaluator``. None in all but the main
+            process.
+        """
+        gathered = comm.gather(self._predictions)
+        if not comm.is_main_process():
+            return None
+        predictions = list(itertools.chain(*gathered))
+        scores = compute_panoptic_quality(
+            predictions,
+            self._metadata.panoptic_json,
+            self._metadata.panoptic_root,
+            output_dir=self._output_dir,
+        )
+        result = {}
+        for suffix, part in (("", "All"), ("_th", "Things"), ("_st", "Stuff")):
+            for metric in ("pq", "sq", "rq"):
+                result[metric.upper() + suffix] = float(100 * scores[part][metric])
+        _log_table(scores)
+        if self._per_class:
+            result.update(self._name_classes(scores["per_class"], predictions))
+        return OrderedDict(panoptic_seg=result)
+
+    def _name_classes(
+        self,
+        per_class: Mapping[int, Mapping[str, float]],
+        predictions: Sequence[Mapping[str, Any]],
+    ) -> Dict[str, float]:
+        """Scores by class name, of the classes that occur in ground truth or predictions."""
+        with PathManager.open(self._metadata.panoptic_json) as f:
+            annotations = json.load(f)["annotations"]
+        occurring = {
+            segment["category_id"]
+            for annotation in itertools.chain(annotations, predictions)
+            for segment in annotation["segments_info"]
+        }
+        names = {}
+        for classes, ids in (
+            (self._metadata.thing_classes, self._metadata.thing_dataset_id_to_contiguous_id),
+            (self._metadata.stuff_classes, self._metadata.stuff_dataset_id_to_contiguous_id),
+        ):
+            names.update({dataset_id: classes[index] for dataset_id, index in ids.items()})
+        return {
+            f"{metric.upper()}-{names[dataset_id]}": float(100 * score[metric])
+            for metric in ("pq", "sq", "rq")
+            for dataset_id, score in per_class.items()
+            if dataset_id in occurring
+        }
+
+
+def compute_panoptic_quality(
+    predictions: Sequence[Mapping[str, Any]],
+    panoptic_json: str,
+    panoptic_root: str,
+    *,
+    output_dir: Optional[str] = None,
+) -> Dict[str, Any]:
+    """
+    Run panopticapi on predictions held in memory.
+
+    Args:
+        predictions: annotations of COCO's panoptic format (``image_id``, ``file_name`` and
+            ``segments_info`` with ids of the dataset), each with its PNG in ``png_string``.
+        panoptic_json, panoptic_root: ground truth of the same images.
+        output_dir: existing folder that keeps the annotations as ``predictions.json``.
+
+    Returns:
+        panopticapi's: "All", "Things", "Stuff" with "pq", "sq", "rq" in [0, 1] and "n" classes, and
+        "per_class" by id of the dataset.
+    """
+    from panopticapi.evaluation import pq_compute
+
+    truth_json = PathManager.get_local_path(panoptic_json)
+    with tempfile.TemporaryDirectory(prefix="panoptic_eval_") as folder:
+        annotations = []
+        for prediction in predictions:
+            with open(os.path.join(folder, prediction["file_name"]), "wb") as f:
+                f.write(prediction["png_string"])
+            annotations.append({k: v for k, v in prediction.items() if k != "png_string"})
+        with open(truth_json) as f:
+            content = json.load(f)
+        content["annotations"] = annotations
+        predictions_json = os.path.join(output_dir or folder, "predictions.json")
+        with PathManager.open(predictions_json, "w") as f:
+            json.dump(content, f)
+        with contextlib.redirect_stdout(io.StringIO()):
+            return pq_compute(
+                truth_json,
+                PathManager.get_local_path(predictions_json),
+                gt_folder=PathManager.get_local_path(panoptic_root),
+                pred_folder=folder,
+            )
+
+
+def _log_table(scores: Mapping[str, Any]) -> None:
+    rows = [
+        [part, *(100 * scores[part][metric] for metric in ("pq", "sq", "rq")), scores[part]["n"]]
+        for part in ("All", "Things", "Stuff")
+    ]
+    headers = ["", "PQ", "SQ", "RQ", "#categories"]
+    table = tabulate(rows, headers=headers, tablefmt="pipe", floatfmt=".3f")
+    logger.info("Panoptic quality:\n%s", table)

@@ -1,0 +1,133 @@
+"""Mean intersection over union on any dataset whose semantic ground truth can be read."""
+
+import logging
+from collections import OrderedDict
+from typing import Any, Dict, List, Mapping, Optional, Sequence
+
+import numpy as np
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils import comm
+from detectron2.utils.file_io import PathManager
+from PIL import Image
+
+from .ground_truth import decode_semantic_map
+
+logger = logging.getLogger(__name__)
+
+
+class SemanticEvaluator(DatasetEvaluator):
+    """
+    The metrics of Detectron2's ``SemSegEvaluator``, also for panoptic datasets.
+
+    Detectron2's own needs ``sem_seg_file_name``, which COCO panoptic dicts lack, and release 0.6
+    of it does not run on NumPy 1.24 or later. Here the ground truth is that file where there is
+    one, and otherwise is decoded from the panoptic PNG. It works over any number of processes.
+    """
+
+    def __init__(self, dataset_name: str, *, ignore_crowd: bool = True):
+        """
+        Args:
+            dataset_name: registered; its metadata has ``stuff_classes`` (names of all classes by
+                contiguous id) and ``ignore_label``.
+            ignore_crowd: do not evaluate pixels of crowd segments, as DeepLab2 does by default.
+                Detectron2's conversion of COCO (and the numbers of Mask2Former) evaluate them.
+                Without effect where there is a ``sem_seg_file_name``.
+        """
+        metadata = MetadataCatalog.get(dataset_name)
+        self._class_names: Sequence[str] = metadata.stuff_classes
+        self._ignore_label = int(metadata.ignore_label)
+        self._ignore_crowd = ignore_crowd
+        self._records = {record["file_name"]: record for record in DatasetCatalog.get(dataset_name)}
+        self.reset()
+
+    def reset(self) -> None:
+        size = len(self._class_names) + 1
+        # Rows: predicted class, columns: true class; the last of each is void.
+        self._confusion = np.zeros((size, size), dtype=np.int64)
+
+    def process(
+        self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """
+        Args:
+            inputs: dicts with the ``file_name`` of a record of the dataset.
+            outputs: dicts with ``sem_seg``: (C, H, W) scores, or (H, W) integer class ids in which
+                values outside [0, C) are void; at the size of the ground truth.
+
+        Raises:
+            ValueError: if a prediction has another size than its ground truth.
+        """
+        for sample, output in zip(inputs, outputs):
+            prediction = output["sem_seg"]
+            if prediction.dim() == 3:
+                prediction = prediction.argmax(dim=0)
+            self._add(prediction.cpu().numpy(), self._read(sample["file_name"]), sample)
+
+    def _add(self, prediction: np.ndarray, truth: np.ndarray, sample: Mapping[str, Any]) -> None:
+        if prediction.shape != truth.shape:
+            raise ValueError(
+                f"the prediction for {sample['file_name']} is {prediction.shape}, its ground "
+                f"truth {truth.shape}: they must have the same size"
+            )
+        size = len(self._class_names) + 1
+        is_class = (truth >= 0) & (truth < size - 1) & (truth != self._ignore_label)
+        truth = np.where(is_class, truth, size - 1)
+        prediction = prediction.astype(np.int64)
+        prediction = np.where((prediction >= 0) & (prediction < size), prediction, size - 1)
+        counts = np.bincount((size * prediction + truth).ravel(), minlength=size * size)
+        self._confusion += counts.reshape(size, size)
+
+    def _read(self, file_name: str) -> np.ndarray:
+        record = self._records[file_name]
+        if "sem_seg_file_name" not in record:
+            return decode_semantic_map(
+                record, ignore_label=self._ignore_label, ignore_crowd=self._ignore_crowd
+            )
+        with PathManager.open(record["sem_seg_file_name"], "rb") as f, Image.open(f) as image:
+            return np.asarray(image).astype(np.int64)
+
+    def evaluate(self) -> Optional[Dict[str, Dict[str, float]]]:
+        """
+        Returns:
+            ``{"sem_seg": {"mIoU": ..., "fwIoU": ..., "IoU-<class>": ..., "mACC": ..., "pACC": ...,
+            "ACC-<class>": ...}}`` in percent, NaN for classes without ground truth; a class that
+            is predicted somewhere but nowhere true counts as 0 in the mean, as in Detectron2.
+            None in all but the main process.
+        """
+        gathered: List[np.ndarray] = comm.gather(self._confusion)
+        if not comm.is_main_process():
+            return None
+        result = summarize_confusion(np.sum(gathered, axis=0), self._class_names)
+        logger.info("Semantic segmentation: mIoU %.3f, pACC %.3f", result["mIoU"], result["pACC"])
+        return OrderedDict(sem_seg=result)
+
+
+def summarize_confusion(confusion: np.ndarray, class_names: Sequence[str]) -> Dict[str, float]:
+    """
+    Metrics of a confusion matrix, in percent; see :meth:`SemanticEvaluator.evaluate`.
+
+    Args:
+        confusion: (C + 1, C + 1) counts of pixels, predicted class by true class, void last.
+        class_names: C names.
+    """
+    # Pixels without a true class are not evaluated; those predicted as void are errors.
+    evaluated = confusion[:, :-1].astype(np.float64)
+    hits = np.diagonal(evaluated)
+    num_true = evaluated.sum(0)
+    num_predicted = evaluated[:-1].sum(1)
+    has_truth = num_true > 0
+    union = num_true + num_predicted - hits
+    with np.errstate(divide="ignore", invalid="ignore"):
+        iou = np.where(has_truth, hits / union, np.nan)
+        accuracy = np.where(has_truth, hits / num_true, np.nan)
+        frequency = num_true / num_true.sum()
+        result = {
+            "mIoU": 100 * np.nansum(iou) / np.count_nonzero(union),
+            "fwIoU": 100 * np.nansum(iou * frequency),
+            "mACC": 100 * np.nansum(accuracy) / np.count_nonzero(has_truth),
+            "pACC": 100 * hits.sum() / num_true.sum(),
+        }
+    result.update({f"IoU-{name}": 100 * value for name, value in zip(class_names, iou)})
+    result.update({f"ACC-{name}": 100 * value for name, value in zip(class_names, accuracy)})
+    return {name: float(value) for name, value in result.items()}
