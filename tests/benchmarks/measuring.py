@@ -1,0 +1,102 @@
+"""
+How the benchmarks measure: the median time of repeats, and the peak memory above the start.
+
+Time is wall-clock time of one call, with the GPU waited for. Memory is what a call adds at its
+worst moment: on the GPU what PyTorch's allocator counts, on the CPU the high-water mark of the process
+(Linux only), which sees every allocation, also those of C++ and of NumPy.
+"""
+
+import ctypes
+import gc
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Optional
+
+import torch
+
+_STATUS = Path("/proc/self/status")
+_CLEAR = Path("/proc/self/clear_refs")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """
+    Attributes:
+        seconds: median of the repeats.
+        fastest: the fastest of the repeats, in seconds.
+        repeats: how many they were.
+        peak_bytes: most memory in use during a call, above what was in use before; None where it
+            cannot be measured.
+    """
+
+    seconds: float
+    fastest: float
+    repeats: int
+    peak_bytes: Optional[int]
+
+
+def measure(
+    call: Callable[[], object],
+    *,
+    repeats: int = 5,
+    warmups: int = 1,
+    device: str = "cpu",
+    seconds_at_most: float = 60.0,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Measurement:
+    """
+    Measure a call. Memory is measured in a call of its own, so that it cannot disturb the time.
+
+    Args:
+        call: takes nothing; what it returns is dropped.
+        repeats: timed calls; fewer (at least one) once `seconds_at_most` are spent.
+        warmups: calls before, not timed.
+        device: "cpu" or "cuda": whose memory is meant, and whether the GPU is waited for.
+    """
+    if repeats < 1:
+        raise ValueError(f"repeats must be at least 1, got {repeats}")
+    for _ in range(warmups):
+        call()
+    times = []
+    while len(times) < repeats and (not times or sum(times) < seconds_at_most):
+        _wait(device)
+        start = clock()
+        call()
+        _wait(device)
+        times.append(clock() - start)
+    peak = peak_memory(call, device=device)
+    return Measurement(statistics.median(times), min(times), len(times), peak)
+
+
+def peak_memory(call: Callable[[], object], *, device: str = "cpu") -> Optional[int]:
+    """Bytes that a call adds at its worst moment; None where that cannot be measured."""
+    gc.collect()
+    if device != "cpu":
+        _wait(device)
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        call()
+        _wait(device)
+        return torch.cuda.max_memory_allocated() - before
+    if not _CLEAR.exists():
+        return None
+    # Free memory that malloc keeps would be used again unseen.
+    ctypes.CDLL(None).malloc_trim(0)
+    _CLEAR.write_text("5")  # proc(5): resets the high-water mark VmHWM to the memory in use
+    before = _status_bytes("VmHWM")
+    call()
+    return _status_bytes("VmHWM") - before
+
+
+def _status_bytes(field: str) -> int:
+    for line in _STATUS.read_text().splitlines():
+        if line.startswith(field + ":"):
+            return 1024 * int(line.split()[1])
+    raise RuntimeError(f"{_STATUS} has no {field}")
+
+
+def _wait(device: str) -> None:
+    if device != "cpu":
+        torch.cuda.synchronize()
