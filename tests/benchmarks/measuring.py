@@ -2,8 +2,8 @@
 How the benchmarks measure: the median time of repeats, and the peak memory above the start.
 
 Time is wall-clock time of one call, with the GPU waited for. Memory is what a call adds at its
-worst moment: on the GPU what PyTorch's allocator counts, on the CPU the high-water mark of the process
-(Linux only), which sees every allocation, also those of C++ and of NumPy.
+worst moment: on the GPU what PyTorch's allocator counts; on the CPU the high-water mark of the
+process (Linux only), which sees every allocation, also those of C++ and of NumPy.
 """
 
 import ctypes
