@@ -44,7 +44,7 @@ print("SCORES", json.dumps(scores))
         ("cityscapes_mini", "cityscapes_fine_panoptic_val"),
     ],
 )
-def test_every_evaluator_gives_ground_truth_its_highest_score(root, name):
+def test_every_evaluator_gives_ground_truth_its_highest_score(root, name, tmp_path):
     if not (DATA / root).is_dir():
         pytest.skip(f"{DATA / root} is not there")
     pytest.importorskip("panopticapi")
@@ -53,8 +53,10 @@ def test_every_evaluator_gives_ground_truth_its_highest_score(root, name):
         env={**os.environ, "DETECTRON2_DATASETS": str(DATA / root)},
         capture_output=True,
         text=True,
+        cwd=tmp_path,
     )
     assert process.returncode == 0, process.stderr
+    assert list(tmp_path.iterdir()) == []
     line = [line for line in process.stdout.splitlines() if line.startswith("SCORES")][-1]
     for result in json.loads(line[len("SCORES ") :]):
         for task, scores in result.items():
