@@ -19,6 +19,7 @@ DETECTRON2_SHA256="5d2e9e51e523ec72f6a31cca04b0a515492e9514b773a3d134cedc0677170
 LOG="$VENV/setup.log"
 ENVIRONMENT_STAMP="$VENV/.environment-stamp"
 PACKAGE_STAMP="$VENV/.package-stamp"
+VERSION_NAME='import sys; print("%d.%d" % sys.version_info[:2])'
 VERSION_CHECK='import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))'
 
 say() { echo "setup: $*"; }
@@ -82,12 +83,15 @@ make_venv() {
   if [[ -n "$SYSTEM_SITE" && -f "$VENV/pyvenv.cfg" ]] && ! is_system_site; then
     fail "$VENV was made without SYSTEM_SITE: remove it, or choose another folder with VENV=."
   fi
-  if [[ -x "$VENV/bin/python" ]] && "$VENV/bin/python" -c "$VERSION_CHECK" 2> /dev/null \
-    && "$VENV/bin/python" -m pip --version > /dev/null 2>&1; then
+  if [[ -x "$VENV/bin/python" ]] && "$VENV/bin/python" -m pip --version > /dev/null 2>&1; then
+    local has wanted
+    has="$("$VENV/bin/python" -c "$VERSION_NAME")" wanted="$("$PYTHON" -c "$VERSION_NAME")"
+    [[ "$has" == "$wanted" ]] \
+      || fail "$VENV was made with Python $has, not $wanted: remove it, or choose another folder with VENV=."
     return
   fi
   "$PYTHON" -c 'import ensurepip, venv' 2> /dev/null \
-    || fail "The venv module of $PYTHON is missing: install it (Debian, Ubuntu: apt install $("$PYTHON" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'))."
+    || fail "The venv module of $PYTHON is missing: install it (Debian, Ubuntu: apt install python$("$PYTHON" -c "$VERSION_NAME")-venv)."
   say "making $VENV with $("$PYTHON" --version)"
   "$PYTHON" -m venv --clear ${SYSTEM_SITE:+--system-site-packages} "$VENV" > /dev/null \
     || fail "$PYTHON -m venv could not make $VENV."
