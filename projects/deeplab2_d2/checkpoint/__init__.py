@@ -1,9 +1,17 @@
+from detectron2.utils.file_io import PathManager
+
+from .checkpointer import DeepLab2Checkpointer
 from .deeplab2_options import ImportedOptions, config_from_options, import_options
 from .load import LoadReport, compare_deeplab2_shapes, load_deeplab2_weights
 from .names import parameter_for_key
 from .tensor_bundle import TensorBundle
+from .zoo_cache import DeepLab2ZooHandler
+
+# So that MODEL.WEIGHTS may be deeplab2://NAME, whatever loads it.
+PathManager.register_handler(DeepLab2ZooHandler(), allow_override=True)
 
 __all__ = [
+    "DeepLab2Checkpointer",
     "ImportedOptions",
     "LoadReport",
     "TensorBundle",

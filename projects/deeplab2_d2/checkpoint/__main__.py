@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Checkpoints of DeepLab2 (TensorFlow) and of this package.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    source = "DeepLab2's checkpoint (prefix, index or folder), .pth or .safetensors"
+    source = "DeepLab2's checkpoint (prefix, index, folder, archive), .pth or .safetensors"
 
     command = commands.add_parser("convert", help="write weights as .pth or .safetensors")
     command.set_defaults(run=_convert)

@@ -8,11 +8,12 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
+from .archive import ARCHIVE_ENDINGS
 from .atomic import atomic_path
-from .deeplab2_checkpoint import DeepLab2Checkpoint, find_prefix
+from .deeplab2_checkpoint import find_prefix
 from .load import LoadReport, compare_shapes
 from .sorted_table import CheckpointFormatError
-from .weights_file import AUTHOR, check_whole, convert_checkpoint, read_weights
+from .weights_file import AUTHOR, check_whole, read_weights
 
 logger = logging.getLogger(__name__)
 
@@ -24,9 +25,9 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
     """
     Load and save a model.
 
-    Beside what Detectron2 loads: ``deeplab2://NAME`` (the zoo), TensorFlow checkpoints of DeepLab2
-    (prefix, index file, folder) and .safetensors. Beside what it saves with: checkpoints appear
-    when they are whole, so that an interrupt or a full disk leaves the ones before.
+    Loads, beside what Detectron2 does, ``deeplab2://NAME`` (the zoo), DeepLab2's TensorFlow
+    checkpoints (prefix, index file, folder, archive) and .safetensors. What it saves appears when
+    it is whole: an interrupt or a full disk leaves the checkpoints before.
 
     Args:
         model: the model.
@@ -93,11 +94,9 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
                 file.write(last_filename_basename)
 
     def _load_file(self, filename: str) -> Dict[str, Any]:
-        if filename.endswith(".index"):
-            weights, unknown = convert_checkpoint(DeepLab2Checkpoint(filename))
+        if filename.endswith((".index", ".safetensors") + ARCHIVE_ENDINGS):
+            weights, unknown = read_weights(filename)
             return {"model": weights, "__author__": AUTHOR, "unknown": unknown}
-        if filename.endswith(".safetensors"):
-            return {"model": read_weights(filename)[0], "__author__": AUTHOR}
         if filename.endswith(".pth"):
             try:
                 check_whole(filename)
@@ -152,10 +151,11 @@ def _is_whole(path: str) -> bool:
 
 
 def _is_backbone_only(report: LoadReport) -> bool:
-    """Whether these are ImageNet weights: a backbone, all of it, and at most a classifier."""
+    """Whether these are ImageNet weights: the whole backbone, and at most a classifier."""
     return (
         bool(report.used)
-        and all(name.startswith("backbone.") for name in report.used)
         and not report.mismatched
-        and not any(name.startswith("backbone.") for name in report.missing + report.unused)
+        and all(name.startswith("backbone.") for name in report.used)
+        and not any(name.startswith("backbone.") for name in report.missing)
+        and not any(name.startswith(("head.", "sem_seg_head.")) for name in report.unused)
     )

@@ -1,6 +1,7 @@
 """Weights on disk: DeepLab2's checkpoints, Detectron2's .pth and .safetensors."""
 
 import os
+import tempfile
 import zipfile
 from typing import Any, Dict, List, Mapping, Tuple
 
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from .archive import ARCHIVE_ENDINGS, unpack
 from .atomic import atomic_path
 from .deeplab2_checkpoint import DeepLab2Checkpoint, find_prefix
 from .load import convert_variable
@@ -23,7 +25,8 @@ def read_weights(path: str, show_progress: bool = False) -> Tuple[Weights, List[
     Read the weights of a model.
 
     Args:
-        path: a checkpoint of DeepLab2 (prefix, index file or folder), .pth or .safetensors.
+        path: a checkpoint of DeepLab2 (prefix, index file, folder or archive), .pth or
+            .safetensors.
         show_progress: show a bar, for large checkpoints.
 
     Returns:
@@ -35,6 +38,10 @@ def read_weights(path: str, show_progress: bool = False) -> Tuple[Weights, List[
     """
     if find_prefix(path) is not None:
         return convert_checkpoint(DeepLab2Checkpoint(path), show_progress)
+    if path.endswith(ARCHIVE_ENDINGS) and os.path.isfile(path):
+        with tempfile.TemporaryDirectory() as folder:
+            unpack(path, folder)
+            return convert_checkpoint(DeepLab2Checkpoint(folder), show_progress)
     if not os.path.isfile(path):
         raise FileNotFoundError(f"{path}: no such checkpoint")
     if path.endswith(".safetensors"):

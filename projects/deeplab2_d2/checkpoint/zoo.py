@@ -1,0 +1,136 @@
+"""
+DeepLab2's published models: ``get_config`` and ``get_model``, as in Detectron2's model zoo.
+
+``python -m deeplab2_d2.checkpoint.zoo [TEXT]`` lists the table.
+"""
+
+import argparse
+import os
+import sys
+from typing import List, Optional
+
+import torch
+from detectron2.config import CfgNode, get_cfg
+from detectron2.modeling import build_model
+from tabulate import tabulate
+from torch import nn
+
+from ..config import add_deeplab2_config
+from .checkpointer import DeepLab2Checkpointer
+from .zoo_cache import DeepLab2ZooHandler
+from .zoo_table import ZooRow, find_row, zoo_rows
+
+_CONFIGS = os.path.join(os.path.dirname(__file__), "..", "..", "..", "configs")
+
+
+def get_config_file(name: str) -> str:
+    """
+    The YAML file of a published model.
+
+    Args:
+        name: of a row of the zoo.
+
+    Raises:
+        KeyError: if there is no such row.
+        ValueError: if it is no model of ours: a pretrained backbone, or not ported yet.
+        FileNotFoundError: if the package was installed without its ``configs``.
+    """
+    row = find_row(name)
+    if row.config is None:
+        raise ValueError(f"{name} ({row.model}, {row.task}) has no configuration here")
+    path = os.path.normpath(os.path.join(_CONFIGS, row.config))
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"{path}: configurations come with the repository, see README")
+    return path
+
+
+def get_config(name: str, trained: bool = False) -> CfgNode:
+    """
+    The configuration of a published model.
+
+    Args:
+        name: of a row of the zoo.
+        trained: set MODEL.WEIGHTS to the published weights, and with them the classes they have
+            (COCO: 134, void among them); else it is the one to train by.
+    """
+    cfg = get_cfg()
+    add_deeplab2_config(cfg)
+    cfg.merge_from_file(get_config_file(name))
+    if trained:
+        overrides = {**find_row(name).overrides, "MODEL.WEIGHTS": DeepLab2ZooHandler.PREFIX + name}
+        cfg.merge_from_list([item for pair in overrides.items() for item in pair])
+    return cfg
+
+
+def get_model(name: str, trained: bool = False, device: Optional[str] = None) -> nn.Module:
+    """
+    A published model, in evaluation mode.
+
+    Args:
+        name: of a row of the zoo.
+        trained: load the published weights (a download at the first time).
+        device: "cpu", "cuda", ...; the config's where there is a GPU, else "cpu".
+    """
+    cfg = get_config(name, trained)
+    cfg.MODEL.DEVICE = device or (cfg.MODEL.DEVICE if torch.cuda.is_available() else "cpu")
+    model = build_model(cfg)
+    if trained:
+        DeepLab2Checkpointer(model).load(cfg.MODEL.WEIGHTS)
+    return model.eval()
+
+
+def list_rows(text: str = "") -> str:
+    """
+    The table, for people.
+
+    Args:
+        text: keep the rows that contain it, whatever the case.
+    """
+    kept = [row for row in zoo_rows() if text.lower() in repr(row).lower()]
+    cells = [
+        (
+            row.name,
+            row.model,
+            row.backbone.split(" (aka")[0],
+            row.dataset,
+            row.output_stride or "",
+            row.input or "",
+            _scores(row),
+            "yes" if row.config else "",
+        )
+        for row in kept
+    ]
+    headers = ("name", "model", "backbone", "dataset", "stride", "input", "published", "config")
+    return tabulate(cells, headers=headers) + f"\n{len(kept)} of {len(zoo_rows())} rows"
+
+
+def _scores(row: ZooRow) -> str:
+    for group in ("official", "published", "deeplab2"):
+        if group in row.scores:
+            return ", ".join(f"{key} {value:g}" for key, value in row.scores[group].items())
+    return ""
+
+
+def main(arguments: Optional[List[str]] = None) -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m deeplab2_d2.checkpoint.zoo", description="List DeepLab2's published models."
+    )
+    parser.add_argument("text", nargs="?", default="", help="only the rows that contain it")
+    parser.add_argument("--fetch", action="store_true", help="download and convert the one row")
+    options = parser.parse_args(arguments)
+    if options.fetch:
+        from .zoo_cache import fetch
+
+        try:
+            print(fetch(options.text))
+        except (KeyError, OSError, ValueError) as error:
+            print(error.args[0] if isinstance(error, KeyError) else error, file=sys.stderr)
+            return 2
+    else:
+        print(list_rows(options.text))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""The zoo's checkpoints on this machine: downloaded, unpacked, converted, once."""
+
+import logging
+import os
+import shutil
+import tempfile
+from typing import Any, List, Optional
+
+from iopath.common.file_io import PathHandler, get_cache_dir
+
+from .archive import unpack
+from .deeplab2_checkpoint import DeepLab2Checkpoint, find_prefix
+from .download import DownloadError, download
+from .weights_file import convert_checkpoint, write_weights
+from .zoo_table import ZooRow, find_row
+
+logger = logging.getLogger(__name__)
+
+# Part of the file names: raised when the same variables get other names here.
+_FORMAT = 1
+
+# The models that have a network here; others are refused before they are downloaded.
+_PORTED = ("ImageNet", "Panoptic-DeepLab", "Axial-DeepLab")
+
+
+def cache_folder() -> str:
+    """Where converted checkpoints are kept: inside Detectron2's cache ($FVCORE_CACHE)."""
+    return os.path.join(get_cache_dir(), "deeplab2")
+
+
+def fetch(name: str, url: Optional[str] = None) -> str:
+    """
+    The local file with the weights of a row of the zoo; made at the first call.
+
+    A process that finds another one at it waits. What stands in the cache folder as NAME.tar.gz or
+    as a folder NAME is used instead of a download.
+
+    Args:
+        name: of a row.
+        url: another address of the archive than the row's.
+
+    Returns:
+        Path of a .pth file.
+
+    Raises:
+        KeyError: if there is no such row.
+        DownloadError: if the archive cannot be had; the message says where to put it.
+        ValueError: if it is hostile or damaged, or no network here has its variables.
+    """
+    from filelock import FileLock
+
+    row = find_row(name)
+    if row.model not in _PORTED:
+        raise ValueError(f"{row.name} is a {row.model}, which is not ported yet")
+    folder = cache_folder()
+    path = os.path.join(folder, f"{row.name}.v{_FORMAT}.pth")
+    if os.path.isfile(path):
+        return path
+    os.makedirs(folder, exist_ok=True)
+    with FileLock(os.path.join(folder, f"{row.name}.lock")):
+        if not os.path.isfile(path):
+            _make(row, url or row.address, folder, path)
+    return path
+
+
+def _make(row: ZooRow, url: str, folder: str, path: str) -> None:
+    unpacked = os.path.join(folder, row.name)
+    if find_prefix(unpacked) is not None:
+        _convert(row, unpacked, path)
+        return
+    archive = unpacked + ".tar.gz"
+    is_own = os.path.isfile(archive)
+    if not is_own:
+        _download(url, archive)
+    temporary = tempfile.mkdtemp(prefix=f".{row.name}.", dir=folder)
+    try:
+        unpack(archive, temporary)
+        _convert(row, temporary, path)
+    except ValueError:
+        if not is_own:
+            os.remove(archive)  # It is no use to a later call.
+        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    if not is_own:
+        os.remove(archive)
+
+
+def _download(url: str, archive: str) -> None:
+    try:
+        download(url, archive)
+    except DownloadError as error:
+        raise DownloadError(
+            f"cannot download {error}. Without a network: get {url} elsewhere and put it at "
+            f"{archive}, or give its path (archive or unpacked folder) as MODEL.WEIGHTS"
+        ) from error
+
+
+def _convert(row: ZooRow, source: str, path: str) -> None:
+    checkpoint = DeepLab2Checkpoint(source)
+    weights, unknown = convert_checkpoint(checkpoint, show_progress=True)
+    if unknown and row.model != "ImageNet":  # Which has a classifier that nothing here needs.
+        raise ValueError(
+            f"no network here has {len(unknown)} of the {len(checkpoint)} variables of "
+            f"{row.name} ({unknown[0]}, ...)"
+        )
+    write_weights(path, weights, row.address)
+    logger.info("%s: %d weights in %s", row.name, len(weights), path)
+
+
+class DeepLab2ZooHandler(PathHandler):
+    """Makes ``deeplab2://NAME`` a path that Detectron2 can load from."""
+
+    PREFIX = "deeplab2://"
+
+    def _get_supported_prefixes(self) -> List[str]:
+        return [self.PREFIX]
+
+    def _get_local_path(self, path: str, force: bool = False, **kwargs: Any) -> str:
+        name = path[len(self.PREFIX) :]
+        return fetch(name[: -len(".pth")] if name.endswith(".pth") else name)
+
+    def _open(self, path: str, mode: str = "r", buffering: int = -1, **kwargs: Any) -> Any:
+        return open(self._get_local_path(path), mode, buffering=buffering)
+
+    def _isfile(self, path: str, **kwargs: Any) -> bool:
+        return True  # As good as there; fetching says what is wrong if not.

@@ -1,0 +1,75 @@
+"""The published models of DeepLab2, as data."""
+
+import json
+import os
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import lru_cache
+from typing import Any, Dict, Optional, Tuple
+
+_FILE = os.path.join(os.path.dirname(__file__), "zoo.json")
+
+
+@dataclass(frozen=True)
+class ZooRow:
+    """
+    One row of DeepLab2's published tables.
+
+    Attributes:
+        name: of its archive; ``deeplab2://NAME`` loads it.
+        model: Panoptic-DeepLab, ...; "ImageNet" for a pretrained backbone.
+        backbone: as published.
+        task, dataset: what it was trained for.
+        address: of the archive.
+        document: of DeepLab2, with the table.
+        deeplab2_config: DeepLab2's configuration, if the row names one.
+        config: our configuration under ``configs/``, if the network exists here.
+        overrides: keys in which the released model differs from that configuration.
+        scores: published numbers, by how they were measured: "official" (script of the benchmark),
+            "deeplab2" (DeepLab2's own evaluation) or "published" (not said).
+        output_stride, input, steps, params, flops, note: as published, where it says so.
+    """
+
+    name: str
+    model: str
+    backbone: str
+    task: str
+    dataset: str
+    address: str
+    document: str
+    deeplab2_config: Optional[str] = None
+    config: Optional[str] = None
+    overrides: Dict[str, Any] = field(default_factory=dict)
+    scores: Dict[str, Dict[str, float]] = field(default_factory=dict)
+    output_stride: Optional[int] = None
+    input: Optional[str] = None
+    steps: Optional[str] = None
+    params: Optional[str] = None
+    flops: Optional[str] = None
+    note: Optional[str] = None
+
+
+@lru_cache(maxsize=None)
+def zoo_rows() -> Tuple[ZooRow, ...]:
+    """All rows, in the order of DeepLab2's documents."""
+    with open(_FILE, encoding="utf-8") as file:
+        data = json.load(file)
+    return tuple(
+        ZooRow(address=data["address"].format(name=row["name"]), **row) for row in data["rows"]
+    )
+
+
+def find_row(name: str) -> ZooRow:
+    """
+    The row of a name.
+
+    Raises:
+        KeyError: if there is none; the message offers the nearest names.
+    """
+    rows = {row.name: row for row in zoo_rows()}
+    if name not in rows:
+        near = ", ".join(get_close_matches(name, rows, n=3, cutoff=0.4)) or "none is near"
+        raise KeyError(
+            f"the zoo has no {name!r} ({near}); python -m deeplab2_d2.checkpoint.zoo lists it"
+        )
+    return rows[name]

@@ -1,0 +1,237 @@
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bundle_writer import write_checkpoint
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.utils.file_io import PathManager
+from file_server import serve
+from test_checkpointer import VARIABLES, TinyModel
+
+from deeplab2_d2.checkpoint import DeepLab2Checkpointer, zoo_cache
+from deeplab2_d2.checkpoint.download import DownloadError
+from deeplab2_d2.checkpoint.zoo import get_config, get_config_file, list_rows, main
+from deeplab2_d2.checkpoint.zoo_cache import fetch
+from deeplab2_d2.checkpoint.zoo_table import find_row, zoo_rows
+
+SHARED = Path(__file__).parents[2] / ".." / "shared"
+NAME = "resnet50_os32_panoptic_deeplab_cityscapes_trainfine"
+WEIGHTS = {key: value for key, value in VARIABLES.items() if key[0] in "es"}
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("FVCORE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "deeplab2"
+
+
+def pack(folder, variables, name="a.tar.gz"):
+    """An archive as the release has them: a folder with a checkpoint."""
+    write_checkpoint(folder / "model", variables, "ckpt-60000")
+    with tarfile.open(folder / name, "w:gz") as archive:
+        archive.add(folder / "model", arcname="model")
+    return folder / name
+
+
+@pytest.fixture
+def archive(tmp_path):
+    return pack(tmp_path / "archive", WEIGHTS)
+
+
+@pytest.fixture
+def server(archive):
+    with serve(archive.read_bytes()) as files:
+        yield files
+
+
+def weights_equal(path):
+    model = TinyModel()
+    DeepLab2Checkpointer(model).load(path)
+    kernel = WEIGHTS["encoder/_stem/_conv/kernel"].transpose(3, 2, 0, 1)
+    return np.array_equal(model.backbone["stem"]["conv"].weight.detach().numpy(), kernel)
+
+
+def test_the_table_has_every_published_row_once():
+    names = [row.name for row in zoo_rows()]
+    assert len(names) == len(set(names)) == 91
+    row = find_row(NAME)
+    assert row.scores["official"] == {"PQ": 59.8, "mIoU": 76.0}
+    assert row.address.endswith(f"/{NAME}.tar.gz") and row.output_stride == 32
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason=f"no reference data at {SHARED}")
+def test_the_table_says_what_the_published_tables_say():
+    published = {row["archives"][0]: row for row in json.loads((SHARED / "zoo.json").read_text())}
+    assert {row.address for row in zoo_rows()} == set(published)
+    for row in zoo_rows():
+        source = published[row.address]
+        assert row.deeplab2_config == source["config"]
+        assert row.document.endswith("/" + source["document"])
+        numbers = [value for scores in row.scores.values() for value in scores.values()]
+        cells = " ".join(source["cells"]).replace("%", "").split()
+        assert all(any(float(cell) == n for cell in cells if is_number(cell)) for n in numbers)
+        num_metrics = sum("PQ" in c or "IoU" in c or "AP" in c for c in source["columns"])
+        assert len(numbers) >= num_metrics or "-" in source["cells"], row.name
+
+
+def is_number(text):
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def test_a_name_that_is_not_there_offers_near_ones():
+    with pytest.raises(KeyError, match="resnet50_imagenet1k"):
+        find_row("resnet50_imagenet")
+
+
+def test_the_listing(capsys):
+    assert main(["KITTI"]) == 0
+    said = capsys.readouterr().out
+    assert "resnet50_os32_motion_deeplab_kitti_train" in said and "_coco_" not in said
+    assert list_rows().endswith("91 of 91 rows")
+
+
+def test_every_configuration_of_the_table_exists():
+    named = [row for row in zoo_rows() if row.config]
+    assert named
+    for row in named:
+        assert os.path.isfile(get_config_file(row.name))
+        trained = get_config(row.name, trained=True)
+        assert trained.MODEL.WEIGHTS == f"deeplab2://{row.name}"
+
+
+def test_coco_is_trained_with_133_classes_and_published_with_void():
+    name = "resnet50_os16_panoptic_deeplab_coco_train"
+    assert get_config(name).MODEL.SEM_SEG_HEAD.NUM_CLASSES == 133
+    trained = get_config(name, trained=True)
+    assert trained.MODEL.SEM_SEG_HEAD.NUM_CLASSES == 134
+    assert trained.MODEL.DEEPLAB2.CLASS_MAP == "deeplab2_coco"
+
+
+def test_an_archive_is_downloaded_converted_and_kept_once(cache, server):
+    path = fetch(NAME, f"{server.address}/a.tar.gz")
+    assert weights_equal(path)
+    assert fetch(NAME, f"{server.address}/a.tar.gz") == path
+    assert len(server.ranges) == 1
+    assert sorted(p.name for p in cache.iterdir() if p.suffix != ".lock") == [Path(path).name]
+
+
+def test_the_address_is_a_path_for_detectron2(cache, server, monkeypatch):
+    make = zoo_cache._make
+    monkeypatch.setattr(
+        zoo_cache, "_make", lambda row, url, *args: make(row, f"{server.address}/x", *args)
+    )
+    assert weights_equal(PathManager.get_local_path(f"deeplab2://{NAME}"))
+    assert weights_equal(f"deeplab2://{NAME}")
+    model = TinyModel()
+    DetectionCheckpointer(model).load(f"deeplab2://{NAME}")
+    assert model.backbone["stem"]["batch_norm"].weight.tolist() == [2.0] * 4
+
+
+@pytest.mark.parametrize("as_folder", [False, True])
+def test_what_the_user_put_into_the_cache_is_used(cache, archive, as_folder):
+    cache.mkdir(parents=True)
+    placed = cache / (NAME if as_folder else f"{NAME}.tar.gz")
+    (archive.parent / "model" if as_folder else archive).rename(placed)
+    assert weights_equal(fetch(NAME, "http://nothing.invalid/a.tar.gz"))
+    assert placed.exists()  # It is the user's.
+
+
+def test_a_local_archive_or_folder_loads_as_weights(archive):
+    assert weights_equal(str(archive))
+    assert weights_equal(str(archive.parent / "model"))
+
+
+def test_offline_names_the_address_and_the_place(cache, monkeypatch):
+    url = "http://nothing.invalid/a.tar.gz"
+    with pytest.raises(DownloadError) as error:
+        fetch(NAME, url)
+    assert f"get {url} elsewhere" in str(error.value)
+    assert f"put it at {cache / NAME}.tar.gz" in str(error.value)
+
+
+def test_a_damaged_archive_is_refused_and_not_kept(cache, server, archive):
+    whole = server.data
+    server.data = whole[: len(whole) // 2]
+    with pytest.raises(ValueError, match="damaged archive"):
+        fetch(NAME, f"{server.address}/a.tar.gz")
+    server.data = whole
+    assert weights_equal(fetch(NAME, f"{server.address}/a.tar.gz"))
+    assert not [p for p in cache.iterdir() if p.suffix not in (".pth", ".lock")]
+
+
+def test_a_hostile_archive_is_refused_and_leaves_nothing(cache, tmp_path):
+    write_checkpoint(tmp_path / "m", WEIGHTS)
+    with tarfile.open(tmp_path / "bad.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "m", arcname="model")
+        archive.add(tmp_path / "m" / "checkpoint", arcname="../../../escaped")
+    with serve((tmp_path / "bad.tar.gz").read_bytes()) as server:
+        with pytest.raises(ValueError, match="'../../../escaped' would stand outside"):
+            fetch(NAME, f"{server.address}/a.tar.gz")
+    assert not list(tmp_path.rglob("escaped"))
+    assert [p.suffix for p in cache.iterdir()] == [".lock"]
+
+
+def test_variables_without_a_place_are_refused(cache, tmp_path):
+    path = pack(tmp_path / "x", {**WEIGHTS, "depth_head_last_layer/bias": np.zeros(1, np.float32)})
+    with serve(path.read_bytes()) as server:
+        with pytest.raises(ValueError, match="1 of the 9 variables .*depth_head_last_layer/bias"):
+            fetch(NAME, f"{server.address}/a.tar.gz")
+
+
+def test_a_model_that_is_not_ported_is_refused_before_the_download(cache):
+    with pytest.raises(ValueError, match="is a kMaX-DeepLab, which is not ported yet"):
+        fetch("kmax_resnet50_coco_train")
+
+
+def fetch_in_process(url, start, results):
+    start.wait()
+    results.put(fetch(NAME, url))
+
+
+def test_two_processes_download_once(cache, server):
+    context = multiprocessing.get_context("fork")
+    start, results = context.Event(), context.Queue()
+    url = f"{server.address}/a.tar.gz"
+    processes = [
+        context.Process(target=fetch_in_process, args=(url, start, results)) for _ in range(2)
+    ]
+    for process in processes:
+        process.start()
+    start.set()
+    paths = {results.get(timeout=60) for _ in processes}
+    for process in processes:
+        process.join()
+    assert len(paths) == 1 and weights_equal(paths.pop())
+    assert len(server.ranges) == 1
+
+
+def test_a_full_disk_while_converting_leaves_no_half_file(cache, server, monkeypatch):
+    import torch
+
+    def full_disk(data, path):
+        Path(path).write_bytes(b"half")
+        raise OSError(28, "No space left on device", path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", full_disk)
+        with pytest.raises(OSError, match="No space left"):
+            fetch(NAME, f"{server.address}/a.tar.gz")
+    assert not list(cache.glob("*.pth"))
+    assert weights_equal(fetch(NAME, f"{server.address}/a.tar.gz"))
+    assert len(server.ranges) == 1  # The archive was whole, and stayed.
+
+
+def test_the_command_lists_and_answers_wrong_names(cache):
+    command = [sys.executable, "-m", "deeplab2_d2.checkpoint.zoo"]
+    answer = subprocess.run(command + ["--fetch", "nothing"], capture_output=True, text=True)
+    assert answer.returncode == 2 and "the zoo has no 'nothing'" in answer.stderr
