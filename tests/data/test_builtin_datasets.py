@@ -9,7 +9,8 @@ from detectron2.data import MetadataCatalog
 from detectron2.data.datasets.cityscapes_panoptic import load_cityscapes_panoptic
 from detectron2.data.datasets.coco_panoptic import load_coco_panoptic_json
 
-from deeplab2_d2.data.dataset_mapper import PanopticDeepLabDatasetMapper, training_metadata
+from deeplab2_d2.data import PanopticDeepLabDatasetMapper
+from deeplab2_d2.data.metadata import training_metadata
 from deeplab2_d2.data.targets import PanopticTargetGenerator
 
 _SHARED = pathlib.Path(__file__).parents[3] / "shared" / "data"

@@ -5,7 +5,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
 from deeplab2_d2.data import PanopticDeepLabDatasetMapper
-from deeplab2_d2.data.dataset_mapper import training_metadata
+from deeplab2_d2.data.metadata import training_metadata
 from deeplab2_d2.data.targets import PanopticTargetGenerator
 
 

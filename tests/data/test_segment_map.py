@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
-from PIL import Image
 
-from deeplab2_d2.data.segment_map import SegmentTable, build_segment_map, read_panoptic_png
+from deeplab2_d2.data.segment_map import SegmentTable, build_segment_map
 
 _IDS = np.array([[0, 7, 7], [9, 9, 70000]], np.int32)
 _SEGMENTS = [
@@ -21,12 +20,6 @@ def _build(ids=_IDS, segments=_SEGMENTS, num_classes=3, label_divisor=1000):
         label_divisor=label_divisor,
         source="a.png",
     )
-
-
-def test_png_colors_are_read_as_ids_red_first(tmp_path):
-    colors = np.array([[[0, 0, 0], [7, 0, 0], [1, 2, 3]]], np.uint8)
-    Image.fromarray(colors).save(tmp_path / "a.png")
-    assert read_panoptic_png(str(tmp_path / "a.png")).tolist() == [[0, 7, 1 + 2 * 256 + 3 * 65536]]
 
 
 def test_pixels_get_the_place_of_their_segment_in_the_list_plus_one():
@@ -87,11 +80,3 @@ def test_a_class_may_have_one_instance_less_than_the_divisor():
     assert len(_build(ids, segments, label_divisor=4)[1]) == 3
     with pytest.raises(ValueError, match="3 instances of class 0.*leaves room for 2"):
         _build(ids, segments, label_divisor=3)
-
-
-def test_a_missing_png_and_a_grey_png_are_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="nowhere.png"):
-        read_panoptic_png(str(tmp_path / "nowhere.png"))
-    Image.fromarray(np.zeros((2, 2), np.uint8)).save(tmp_path / "grey.png")
-    with pytest.raises(ValueError, match="grey.png must be RGB, got mode L"):
-        read_panoptic_png(str(tmp_path / "grey.png"))

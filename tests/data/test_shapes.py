@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_util
 
-from deeplab2_d2.data.segment_map import read_panoptic_png
+from deeplab2_d2.data.reading import read_panoptic_png
 from deeplab2_d2.data.shapes import (
     ShapesOptions,
     prepare_shapes,

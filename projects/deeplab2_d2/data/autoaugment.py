@@ -1,8 +1,8 @@
 """
 Color augmentation by an AutoAugment policy, as in DeepLab2.
 
-Reference: AutoAugment (arXiv:1805.09501); DeepLab2's ``autoaugment_utils.py`` and
-``autoaugment_policy.py``. Only operations on color are in the policy, so labels stay as they are.
+Reference: DeepLab2's ``autoaugment_utils.py`` and ``autoaugment_policy.py``, after AutoAugment
+(CVPR 2019). Only operations on color are in the policy, so labels stay as they are.
 The operations follow Pillow's but for the arithmetic (truncation, not rounding, and their own
 mean in ``contrast``), in which they equal DeepLab2's.
 """

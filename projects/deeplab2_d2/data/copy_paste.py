@@ -1,8 +1,8 @@
 """
 Panoptic copy-paste: segments of one image are pasted over another.
 
-Reference: k-means Mask Transformer (arXiv:2207.04044), whose augmentation this is, and DeepLab2's
-``sample_generator.py``.
+Reference: DeepLab2's ``sample_generator.py``, which names "k-means Mask Transformer" (ECCV 2022) as
+its source.
 """
 
 from typing import NamedTuple

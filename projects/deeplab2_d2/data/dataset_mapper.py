@@ -5,9 +5,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.data import MetadataCatalog, detection_utils
 from detectron2.data import transforms as T
-from detectron2.utils.file_io import PathManager
 
 from .augmentation import (
     PanopticAugInput,
@@ -16,7 +14,12 @@ from .augmentation import (
     RandomScale,
     ResizeToRange,
 )
-from .segment_map import SegmentTable, build_segment_map, read_panoptic_png
+from .autoaugment import AutoAugment
+from .copy_paste import PADDING, LabeledImage, PanopticCopyPaste
+from .metadata import training_metadata
+from .reading import read_image, read_panoptic_png
+from .resizing import Size
+from .segment_map import SegmentTable, build_segment_map
 from .targets import PanopticTargetGenerator, PanopticTargets
 
 
@@ -46,6 +49,8 @@ class PanopticDeepLabDatasetMapper:
         image_format: one that ``detection_utils.read_image`` knows, such as "RGB".
         target_generator: from segment map and table to targets; None for test samples.
         num_classes, thing_ids, label_divisor: of the dataset; see :func:`build_segment_map`.
+        copy_paste: pastes segments of a second image over each training sample; None for none.
+        paste_augmentations: applied to that image instead of ``augmentations``.
     """
 
     @configurable
@@ -59,6 +64,8 @@ class PanopticDeepLabDatasetMapper:
         num_classes: int = 0,
         thing_ids: Sequence[int] = (),
         label_divisor: int = 1000,
+        copy_paste: Optional[PanopticCopyPaste] = None,
+        paste_augmentations: Sequence[T.Augmentation] = (),
     ):
         if is_train and target_generator is None:
             raise ValueError("target_generator must be given where is_train is True, got None")
@@ -69,6 +76,8 @@ class PanopticDeepLabDatasetMapper:
         self.num_classes = num_classes
         self.thing_ids = frozenset(thing_ids)
         self.label_divisor = label_divisor
+        self.copy_paste = copy_paste
+        self.paste_augmentations = T.AugmentationList(list(paste_augmentations))
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> Dict[str, Any]:
@@ -99,43 +108,72 @@ class PanopticDeepLabDatasetMapper:
             "num_classes": metadata["num_classes"],
             "thing_ids": metadata["thing_ids"],
             "label_divisor": metadata["label_divisor"],
+            **_copy_paste_arguments(cfg),
         }
 
+    @property
+    def needs_partner(self) -> bool:
+        """Whether a call needs a second image, to paste from."""
+        return self.copy_paste is not None
+
     def __call__(
-        self, dataset_dict: Dict[str, Any], rng: Optional[np.random.Generator] = None
+        self,
+        dataset_dict: Dict[str, Any],
+        rng: Optional[np.random.Generator] = None,
+        partner: Optional[Dict[str, Any]] = None,
     ) -> Dict[str, Any]:
         """
         Args:
             dataset_dict: one image, in Detectron2's format; not changed.
             rng: where the augmentations draw from. None: a new generator from numpy's global
                 state, which Detectron2's own loaders seed in each worker.
+            partner: the image to paste from, where the mapper needs one.
 
         Returns:
             a sample; see the class.
 
         Raises:
             FileNotFoundError: if image or panoptic PNG do not exist.
-            ValueError: if one of them cannot be read, if their sizes differ, or if the PNG does
-                not fit ``segments_info``.
+            ValueError: if one of them cannot be read, if their sizes differ, if the PNG does not
+                fit ``segments_info``, or if a partner is needed and missing.
         """
         if rng is None:
             rng = np.random.default_rng(np.random.randint(2**31, size=4))
-        image = read_image(dataset_dict["file_name"], self.image_format)
-        sample = {"height": image.shape[0], "width": image.shape[1]}
         if not self.is_train:
-            aug_input = PanopticAugInput(image, rng=rng)
-            self.augmentations(aug_input)
-            return {**dataset_dict, **sample, "image": _to_tensor(aug_input.image)}
-
+            return self._test_sample(dataset_dict)
+        labeled, (height, width) = self._augment(dataset_dict, self.augmentations, rng)
+        if self.copy_paste is not None:
+            if partner is None:
+                raise ValueError(
+                    "partner must be given for copy-paste; deeplab2_d2.data.build_train_loader does"
+                )
+            source, _ = self._augment(partner, self.paste_augmentations, rng)
+            labeled = self.copy_paste(labeled, source, rng)
         assert self.target_generator is not None
-        segment_map, segments = self._read_segments(dataset_dict, image)
-        aug_input = PanopticAugInput(image, segment_map, rng)
-        self.augmentations(aug_input)
-        targets = self.target_generator(aug_input.sem_seg, segments)
+        targets = self.target_generator(labeled.segment_map, labeled.segments)
+        sample: Dict[str, Any] = {"height": height, "width": width}
         sample.update({k: dataset_dict[k] for k in ("file_name", "image_id") if k in dataset_dict})
-        sample["image"] = _to_tensor(aug_input.image)
+        sample["image"] = _to_tensor(labeled.image)
         sample.update(_target_tensors(targets))
         return sample
+
+    def _test_sample(self, dataset_dict: Dict[str, Any]) -> Dict[str, Any]:
+        image = read_image(dataset_dict["file_name"], self.image_format)
+        height, width = image.shape[:2]
+        aug_input = PanopticAugInput(image)
+        self.augmentations(aug_input)
+        sample = {"height": height, "width": width, "image": _to_tensor(aug_input.image)}
+        return {**dataset_dict, **sample}
+
+    def _augment(
+        self, dataset_dict: Dict[str, Any], augmentations: T.Augmentation, rng: np.random.Generator
+    ) -> Tuple[LabeledImage, Size]:
+        """Read and augment an image with its segments; also its size on disk."""
+        image = read_image(dataset_dict["file_name"], self.image_format)
+        segment_map, segments = self._read_segments(dataset_dict, image)
+        aug_input = PanopticAugInput(image, segment_map, rng)
+        augmentations(aug_input)
+        return LabeledImage(aug_input.image, aug_input.sem_seg, segments), image.shape[:2]
 
     def _read_segments(
         self, dataset_dict: Dict[str, Any], image: np.ndarray
@@ -163,14 +201,30 @@ class PanopticDeepLabDatasetMapper:
         )
 
 
-def build_train_augmentations(cfg: CfgNode) -> List[T.Augmentation]:
-    """The augmentations of training, in DeepLab2's order, from INPUT.* of a config."""
+def build_train_augmentations(
+    cfg: CfgNode, *, scale_factor: float = 1.0, segment_pad_value: int = 0
+) -> List[T.Augmentation]:
+    """
+    The augmentations of training, in DeepLab2's order.
+
+    Args:
+        cfg: INPUT.CROP.SIZE, INPUT.RANDOM_FLIP and INPUT.DEEPLAB2.*.
+        scale_factor: factor on both ends of the random scale.
+        segment_pad_value: label of padding in the segment map.
+
+    Raises:
+        ValueError: if a key has a value that it must not have.
+    """
     node = cfg.INPUT.DEEPLAB2
     augmentations: List[T.Augmentation] = []
     if node.MIN_SIZE_TRAIN > 0 or node.MAX_SIZE_TRAIN > 0:
         augmentations.append(ResizeToRange(node.MIN_SIZE_TRAIN, node.MAX_SIZE_TRAIN))
-    augmentations.append(RandomScale(node.MIN_SCALE, node.MAX_SCALE, node.SCALE_STEP))
-    augmentations.append(RandomCropOrPad(tuple(cfg.INPUT.CROP.SIZE)))
+    scales = node.MIN_SCALE * scale_factor, node.MAX_SCALE * scale_factor
+    augmentations.append(RandomScale(*scales, node.SCALE_STEP))
+    if node.AUTOAUGMENT:
+        augmentations.append(AutoAugment(node.AUTOAUGMENT, node.AUTOAUGMENT_MAGNITUDE))
+    crop_size = tuple(cfg.INPUT.CROP.SIZE)
+    augmentations.append(RandomCropOrPad(crop_size, segment_pad_value=segment_pad_value))
     if cfg.INPUT.RANDOM_FLIP not in ("horizontal", "none"):
         raise ValueError(
             f"INPUT.RANDOM_FLIP must be 'horizontal' or 'none', got {cfg.INPUT.RANDOM_FLIP!r}"
@@ -180,73 +234,16 @@ def build_train_augmentations(cfg: CfgNode) -> List[T.Augmentation]:
     return augmentations
 
 
-def training_metadata(names: Sequence[str]) -> Dict[str, Any]:
-    """
-    What the targets need of the metadata of the training datasets.
-
-    Args:
-        names: of registered datasets, at least one; all with the same classes.
-
-    Returns:
-        ``num_classes``, ``thing_ids`` (sorted contiguous ids), ``ignore_label``,
-        ``label_divisor``.
-
-    Raises:
-        ValueError: if a dataset has no panoptic metadata, or differs from the first.
-    """
-    if not names:
-        raise ValueError("DATASETS.TRAIN must name at least one dataset, got none")
-    results = [_panoptic_metadata(name) for name in names]
-    for name, result in zip(names[1:], results[1:]):
-        if result != results[0]:
-            raise ValueError(
-                f"DATASETS.TRAIN must have the same classes throughout, but {name} has {result} "
-                f"and {names[0]} has {results[0]}"
-            )
-    return results[0]
-
-
-def _panoptic_metadata(name: str) -> Dict[str, Any]:
-    metadata = MetadataCatalog.get(name)
-    keys = ("thing_dataset_id_to_contiguous_id", "stuff_dataset_id_to_contiguous_id")
-    missing = [k for k in (*keys, "stuff_classes", "label_divisor") if not hasattr(metadata, k)]
-    if missing:
-        raise ValueError(
-            f"dataset {name} must be registered with panoptic metadata; it lacks "
-            f"{', '.join(missing)}"
-        )
-    things = metadata.thing_dataset_id_to_contiguous_id.values()
-    stuff = metadata.stuff_dataset_id_to_contiguous_id.values()
+def _copy_paste_arguments(cfg: CfgNode) -> Dict[str, Any]:
+    node = cfg.INPUT.DEEPLAB2.COPY_PASTE
+    if node.SCALE <= 0:
+        return {}
     return {
-        "num_classes": len(set(things) | set(stuff)),
-        "thing_ids": sorted(things),
-        "ignore_label": metadata.get("ignore_label", 255),
-        "label_divisor": metadata.label_divisor,
+        "copy_paste": PanopticCopyPaste(thing=node.THING, stuff=node.STUFF, void=node.VOID),
+        "paste_augmentations": build_train_augmentations(
+            cfg, scale_factor=node.SCALE, segment_pad_value=PADDING
+        ),
     }
-
-
-def read_image(file_name: str, image_format: str) -> np.ndarray:
-    """
-    Read an image.
-
-    Args:
-        file_name: by any path that Detectron2's ``PathManager`` opens.
-        image_format: "RGB", "BGR", ... of ``detection_utils.read_image``.
-
-    Returns:
-        (H, W, 3) float32, 0 to 255.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is no image that can be read.
-    """
-    if not PathManager.isfile(file_name):
-        raise FileNotFoundError(f"image {file_name} does not exist")
-    try:
-        image = detection_utils.read_image(file_name, format=image_format)
-    except OSError as error:
-        raise ValueError(f"image {file_name} cannot be read: {error}") from error
-    return image.astype(np.float32)
 
 
 def _to_tensor(image: np.ndarray) -> torch.Tensor:

@@ -3,8 +3,7 @@ Targets that join two frames of a video (Motion-DeepLab, ViP-DeepLab), and depth
 
 Both frames share one segment table: a segment of it is the same object in both.
 
-Reference: STEP (arXiv:2102.11859), Sec. 4; ViP-DeepLab (arXiv:2012.05258), Sec. 3; DeepLab2's
-``sample_generator.py``.
+Reference: DeepLab2's ``sample_generator.py``, whose numbers these are.
 """
 
 from dataclasses import dataclass

@@ -103,7 +103,10 @@ class _SeededDataset(Dataset):
     def __getitem__(self, key: SampleKey) -> Dict[str, Any]:
         # The trailing 1 keeps these streams apart from those of the sampler's passes.
         rng = np.random.default_rng([self.seed, key.iteration, key.slot, 1])
-        return self.mapper(self.dataset[key.image_index], rng)
+        dataset_dict = self.dataset[key.image_index]
+        if getattr(self.mapper, "needs_partner", False):
+            return self.mapper(dataset_dict, rng, self.dataset[int(rng.integers(len(self)))])
+        return self.mapper(dataset_dict, rng)
 
 
 def build_train_loader(

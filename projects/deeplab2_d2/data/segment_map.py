@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from typing import AbstractSet, Any, Mapping, Sequence, Tuple
 
 import numpy as np
-from detectron2.utils.file_io import PathManager
-from PIL import Image
 
 
 @dataclass(frozen=True)
@@ -48,34 +46,6 @@ class SegmentTable:
             (S + 1,) of the same dtype.
         """
         return np.concatenate([np.array([void], dtype=values.dtype), values])
-
-
-def read_panoptic_png(file_name: str) -> np.ndarray:
-    """
-    Read the segment ids of a PNG of COCO panoptic format, ``R + 256 G + 256^2 B``.
-
-    Args:
-        file_name: the PNG, by any path that Detectron2's ``PathManager`` opens.
-
-    Returns:
-        (H, W) int32; 0 is unlabeled.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is no RGB image.
-    """
-    if not PathManager.isfile(file_name):
-        raise FileNotFoundError(f"panoptic PNG {file_name} does not exist")
-    with PathManager.open(file_name, "rb") as f, Image.open(f) as image:
-        if image.mode not in ("RGB", "RGBA"):
-            raise ValueError(f"panoptic PNG {file_name} must be RGB, got mode {image.mode}")
-        colors = np.asarray(image.convert("RGB"))
-    ids = colors[..., 2].astype(np.int32)
-    ids <<= 8
-    ids |= colors[..., 1]
-    ids <<= 8
-    ids |= colors[..., 0]
-    return ids
 
 
 def build_segment_map(

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 THING_NAMES = ("disc", "square", "triangle", "star")
-STUFF_NAMES = ("stripes", "grain", "clouds")
+STUFF_NAMES = ("stripes", "checker", "clouds")
 
 # A thing is only placed where every thing below keeps at least this part of its pixels, so that
 # each can still be recognized, and at least so many of them.
@@ -22,7 +22,7 @@ _MIN_VISIBLE_PIXELS = 24
 _PLACEMENT_TRIALS = 20
 # Brightness of the dark color of a texture, relative to the light one. Things stand out by their
 # contrast; the colors themselves are as random as those of stuff.
-_STUFF_DARK = (0.6, 0.75)
+_STUFF_DARK = (0.5, 0.65)
 _THING_DARK = (0.15, 0.4)
 
 
@@ -208,13 +208,12 @@ def _smooth_noise(shape: Tuple[int, int], cell: int, rng: np.random.Generator) -
 
 def _stuff_texture(name: str, grid: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """(H, W, 3) texture of a stuff class."""
+    ys, xs = _rotated(grid, (0.0, 0.0), rng.uniform(0, np.pi))
     if name == "stripes":
-        ys, _ = _rotated(grid, (0.0, 0.0), rng.uniform(0, np.pi))
-        amount = 0.5 + 0.5 * np.sin(2 * np.pi * ys / rng.uniform(9.0, 13.0))
-    elif name == "grain":
-        height, width = grid.shape[1:]
-        blocks = rng.random((height // 2 + 1, width // 2 + 1))
-        amount = blocks.repeat(2, axis=0).repeat(2, axis=1)[:height, :width]
+        amount = 0.5 + 0.5 * np.sin(2 * np.pi * ys / rng.uniform(13.0, 17.0))
+    elif name == "checker":
+        cell = rng.uniform(6.0, 8.0)
+        amount = ((np.floor(ys / cell) + np.floor(xs / cell)) % 2).astype(np.float32)
     else:
         amount = _smooth_noise(grid.shape[1:], 24, rng)
     return _blend(amount, _STUFF_DARK, rng)
@@ -228,14 +227,15 @@ def _thing_texture(
     if name == "disc":
         amount = 0.5 + 0.5 * np.sin(2 * np.pi * np.hypot(ys, xs) / 8.0)
     elif name == "square":
-        rim = max(1.5, 0.15 * radius)
-        amount = (np.maximum(np.abs(ys), np.abs(xs)) > radius * np.sqrt(0.5) - rim).astype(
-            np.float32
-        )
+        rim = max(1.5, 0.17 * radius)
+        amount = np.maximum(np.abs(ys), np.abs(xs)) > radius * np.sqrt(0.5) - rim
     elif name == "triangle":
-        amount = (np.mod(ys, 4.0) < 2).astype(np.float32)
+        # Its incircle has half the radius.
+        amount = _inside_polygon(points, np.full(3, 0.55 * radius))
     else:
-        amount = (rng.random(ys.shape) < 0.5).astype(np.float32)
+        height, width = ys.shape
+        blocks = rng.random((height // 3 + 1, width // 3 + 1)) < 0.5
+        amount = blocks.repeat(3, axis=0).repeat(3, axis=1)[:height, :width]
     return _blend(amount, _THING_DARK, rng)
 
 
