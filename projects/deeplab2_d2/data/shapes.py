@@ -36,7 +36,7 @@ SPLITS = ("train", "val")
 # A thing counts as partly hidden if others cover at least this part of its pixels in the image.
 _HIDDEN_FRACTION = 0.05
 # Fields of info.json that have to agree before a complete set on disk is used again.
-_VERSION = 1
+_VERSION = 2
 
 _COLORS = {
     "disc": [220, 20, 60],
