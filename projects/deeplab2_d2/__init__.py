@@ -1,11 +1,16 @@
-"""DeepLab2's panoptic segmentation models as a Detectron2 project."""
+"""
+DeepLab2's panoptic segmentation models as a Detectron2 project.
+
+Importing the package registers its datasets, backbones, heads and meta architectures.
+"""
 
 from .compat import make_detectron2_importable
 
 # Before anything of Detectron2 is imported.
 make_detectron2_importable()
 
+from . import backbones, data, heads, meta_arch  # noqa: E402
 from .config import add_deeplab2_config  # noqa: E402
 
-__all__ = ["add_deeplab2_config"]
+__all__ = ["add_deeplab2_config", "backbones", "data", "heads", "meta_arch"]
 __version__ = "0.1.0"

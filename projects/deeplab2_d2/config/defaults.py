@@ -22,6 +22,8 @@ def add_deeplab2_config(cfg: CfgNode) -> None:
         cfg: a config from ``detectron2.config.get_cfg()``.
     """
     cfg.MODEL.DEEPLAB2 = CfgNode()
+    # Load what fits of MODEL.WEIGHTS that do not fit the model, instead of refusing them.
+    cfg.MODEL.DEEPLAB2.PARTIAL_WEIGHTS = False
     _add_backbone(cfg.MODEL.DEEPLAB2)
     _add_norm(cfg.MODEL.DEEPLAB2)
     _add_panoptic_deeplab_heads(cfg.MODEL.DEEPLAB2)
@@ -98,6 +100,9 @@ def _head(channels: int) -> CfgNode:
 
 
 def _add_panoptic_deeplab_heads(node: CfgNode) -> None:
+    # Meaning of the semantic channels, SEM_SEG_HEAD.NUM_CLASSES in number: "identity" (channel i is
+    # the dataset's contiguous class i), or "deeplab2_coco" (134: void, then COCO's 133 classes).
+    node.CLASS_MAP = "identity"
     node.SEMANTIC_DECODER = _decoder(256, [64, 32])
     node.SEMANTIC_HEAD = _head(256)
     # False: semantic segmentation only, no instance decoder and no instance heads.
@@ -202,3 +207,5 @@ def _add_test(cfg: CfgNode) -> None:
     # Pad the network's input to this (height, width) with the mean pixel, as DeepLab2 pads to its
     # evaluation crop; [0, 0]: to the next 1 + multiple of the output stride.
     node.PAD_TO = [0, 0]
+    # With TEST.AUG.ENABLED: factors on the image's size, one view each; [] = by TEST.AUG.MIN_SIZES.
+    node.SCALES = []

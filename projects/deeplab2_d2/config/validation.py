@@ -17,6 +17,7 @@ def validate_config(cfg: CfgNode) -> None:
     """
     _check_backbone(cfg.MODEL.DEEPLAB2.BACKBONE)
     _check_decoders(cfg.MODEL.DEEPLAB2)
+    _check_classes(cfg.MODEL)
     _check_loss(cfg.MODEL.DEEPLAB2.LOSS)
     _check_postprocessing(cfg.MODEL.DEEPLAB2.POSTPROCESSING)
     _check_input(cfg)
@@ -70,6 +71,17 @@ def _check_decoders(node: CfgNode) -> None:
         _require_one_of(f"MODEL.DEEPLAB2.{name}.CONV_TYPE", node[name].CONV_TYPE, conv_types)
 
 
+def _check_classes(model: CfgNode) -> None:
+    class_map, count = model.DEEPLAB2.CLASS_MAP, model.SEM_SEG_HEAD.NUM_CLASSES
+    _require_one_of("MODEL.DEEPLAB2.CLASS_MAP", class_map, ("identity", "deeplab2_coco"))
+    _require(
+        class_map != "deeplab2_coco" or count == 134,
+        "MODEL.SEM_SEG_HEAD.NUM_CLASSES",
+        "134 where MODEL.DEEPLAB2.CLASS_MAP is 'deeplab2_coco'",
+        count,
+    )
+
+
 def _check_loss(node: CfgNode) -> None:
     for name in ("SEMANTIC_TOP_K", "CENTER_TOP_K", "OFFSET_TOP_K"):
         _require(0.0 < node[name] <= 1.0, f"MODEL.DEEPLAB2.LOSS.{name}", "in (0, 1]", node[name])
@@ -106,6 +118,8 @@ def _check_input(cfg: CfgNode) -> None:
     check_grid_size("INPUT.CROP.SIZE", cfg.INPUT.CROP.SIZE, stride)
     if any(cfg.TEST.DEEPLAB2.PAD_TO):
         check_grid_size("TEST.DEEPLAB2.PAD_TO", cfg.TEST.DEEPLAB2.PAD_TO, stride)
+    scales = list(cfg.TEST.DEEPLAB2.SCALES)
+    _require(all(scale > 0 for scale in scales), "TEST.DEEPLAB2.SCALES", "positive", scales)
     _require_one_of("INPUT.FORMAT", cfg.INPUT.FORMAT, ("RGB", "BGR"))
     node, prefix = cfg.INPUT.DEEPLAB2, "INPUT.DEEPLAB2."
     _require(

@@ -1,0 +1,15 @@
+"""Entry points: setup, trainer, launcher. The room that turns config strings into objects."""
+
+from .launcher import launch, run
+from .setup import ConfigError, argument_parser, load_config, setup
+from .trainer import DeepLab2Trainer
+
+__all__ = [
+    "ConfigError",
+    "DeepLab2Trainer",
+    "argument_parser",
+    "launch",
+    "load_config",
+    "run",
+    "setup",
+]

@@ -1,0 +1,168 @@
+"""What a panoptic dataset scores without a network: the trivial predictor and the stride oracle."""
+
+from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from torch import Tensor
+
+from ..data.reading import read_panoptic_png
+from ..data.segment_map import build_segment_map
+from ..data.targets import PanopticTargetGenerator
+from ..evaluation import ConstantPredictor, PanopticQualityEvaluator
+from ..postprocessing.panoptic_deeplab import postprocess_panoptic
+from ..structures import PanopticDeepLabPrediction
+
+Predictor = Callable[[Sequence[Mapping[str, Any]]], List[Dict[str, Any]]]
+
+_IGNORE_LABEL = -1
+# Large against the weight 1 / stride that a neighbor has half way between two pixels.
+_LOGIT = 10.0
+
+
+class StrideOracle:
+    """
+    Ground truth seen through the network's output stride: the bound of this representation.
+
+    The targets of an image (classes, center heatmap, offsets) are sampled at every ``stride``-th
+    pixel and post-processed as a model's outputs are: upsampling, keypoint suppression, grouping.
+    What is lost is what Panoptic-DeepLab would lose with a perfect network.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        thing_ids: Sequence[int],
+        label_divisor: int,
+        stride: int = 4,
+        sigma: float = 8.0,
+        **postprocessing: Any,
+    ):
+        """
+        Args:
+            num_classes: number of contiguous classes.
+            thing_ids: contiguous ids of the classes that have instances.
+            label_divisor: panoptic label = class * label_divisor + instance number.
+            stride: of the heads' maps, in pixels of the image.
+            sigma: standard deviation of the heatmap's Gaussians, in pixels of the image.
+            postprocessing: further arguments of :func:`postprocess_panoptic`.
+        """
+        self._num_classes = num_classes
+        self._thing_ids = list(thing_ids)
+        self._label_divisor = label_divisor
+        self._stride = stride
+        self._postprocessing = postprocessing
+        self._make_targets = PanopticTargetGenerator(
+            ignore_label=_IGNORE_LABEL, sigma=sigma, ignore_crowd_in_semantic=False
+        )
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, dataset_name: str) -> "StrideOracle":
+        """
+        The oracle with the post-processing of a config.
+
+        Args:
+            cfg: MODEL.DEEPLAB2.POSTPROCESSING and INPUT.DEEPLAB2.SIGMA.
+            dataset_name: registered panoptic dataset.
+        """
+        metadata = MetadataCatalog.get(dataset_name)
+        node = cfg.MODEL.DEEPLAB2.POSTPROCESSING
+        return cls(
+            num_classes=len(metadata.stuff_classes),
+            thing_ids=sorted(set(metadata.thing_dataset_id_to_contiguous_id.values())),
+            label_divisor=metadata.label_divisor,
+            sigma=cfg.INPUT.DEEPLAB2.SIGMA,
+            stuff_area_limit=node.STUFF_AREA_LIMIT,
+            center_threshold=node.CENTER_THRESHOLD,
+            nms_kernel=node.NMS_KERNEL,
+            top_k_centers=node.TOP_K_CENTERS,
+        )
+
+    def __call__(self, inputs: Sequence[Mapping[str, Any]]) -> List[Dict[str, Any]]:
+        """
+        Args:
+            inputs: Detectron2 dataset dicts with ``pan_seg_file_name`` and ``segments_info``.
+
+        Returns:
+            For each ``panoptic_seg``: the (H, W) int32 panoptic map (-1 is void), and None.
+        """
+        return [{"panoptic_seg": (self._predict(record), None)} for record in inputs]
+
+    def _predict(self, record: Mapping[str, Any]) -> Tensor:
+        ids = read_panoptic_png(record["pan_seg_file_name"])
+        prediction, input_size = self._sample(ids, record)
+        segmentation = postprocess_panoptic(
+            prediction,
+            input_size=input_size,
+            image_size=ids.shape,
+            output_size=ids.shape,
+            thing_ids=self._thing_ids,
+            label_divisor=self._label_divisor,
+            with_probability=False,
+            **self._postprocessing,
+        )
+        return segmentation.panoptic_map[0]
+
+    def _sample(
+        self, ids: np.ndarray, record: Mapping[str, Any]
+    ) -> Tuple[PanopticDeepLabPrediction, Tuple[int, int]]:
+        """What perfect heads would return for the padded image, and its size."""
+        segment_map, segments = build_segment_map(
+            ids,
+            record["segments_info"],
+            num_classes=self._num_classes,
+            thing_ids=set(self._thing_ids),
+            label_divisor=self._label_divisor,
+            source=record["pan_seg_file_name"],
+        )
+        # Up to 1 + a multiple of the stride, as a network pads.
+        height, width = (1 + -(-(side - 1) // self._stride) * self._stride for side in ids.shape)
+        padding = (0, height - ids.shape[0]), (0, width - ids.shape[1])
+        targets = self._make_targets(np.pad(segment_map, padding), segments)
+        assert targets.center_heatmap is not None and targets.center_offsets is not None
+        step = self._stride
+        classes = np.arange(self._num_classes)[:, None, None]
+        logits = _LOGIT * (targets.sem_seg[None, ::step, ::step] == classes)
+        prediction = PanopticDeepLabPrediction(
+            _batch(logits),
+            _batch(targets.center_heatmap[None, ::step, ::step]),
+            _batch(targets.center_offsets[:, ::step, ::step] / step),
+        )
+        return prediction, (height, width)
+
+
+def _batch(maps: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(maps[None], dtype=np.float32))
+
+
+def score_baselines(cfg: CfgNode, dataset_name: str) -> Dict[str, Dict[str, float]]:
+    """
+    Panoptic quality of the trivial predictor and of the stride oracle on a dataset.
+
+    Args:
+        cfg: see :meth:`StrideOracle.from_config`.
+        dataset_name: registered panoptic dataset.
+
+    Returns:
+        ``{"trivial": {"PQ": ..., ...}, "oracle": {...}}``, in percent. Runs in one process.
+    """
+    records = DatasetCatalog.get(dataset_name)
+    metadata = MetadataCatalog.get(dataset_name)
+    thing_ids = set(metadata.thing_dataset_id_to_contiguous_id.values())
+    predictors: Dict[str, Predictor] = {
+        "trivial": ConstantPredictor.for_dataset(records, thing_ids=thing_ids),
+        "oracle": StrideOracle.from_config(cfg, dataset_name),
+    }
+    scores = {}
+    evaluator = PanopticQualityEvaluator(dataset_name)
+    for name, predictor in predictors.items():
+        evaluator.reset()
+        for record in records:
+            evaluator.process([record], predictor([record]))
+        results = evaluator.evaluate()
+        assert results is not None
+        scores[name] = results["panoptic_seg"]
+    return scores

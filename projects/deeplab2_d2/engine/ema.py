@@ -1,0 +1,80 @@
+"""Exponential moving average of a model's weights."""
+
+import contextlib
+from typing import Any, Dict, Iterator
+
+import torch
+from detectron2.engine import HookBase
+from torch import Tensor, nn
+
+
+class WeightAverage:
+    """
+    Running average of all parameters, and the newest value of all buffers.
+
+    ``average = decay * average + (1 - decay) * parameter`` after every optimizer step, starting
+    from the weights at the time of construction, or of loading.
+
+    Args:
+        model: whose state is averaged; not changed but by :meth:`swapped_in`.
+        decay: in (0, 1).
+
+    Raises:
+        ValueError: if ``decay`` is not in (0, 1).
+    """
+
+    def __init__(self, model: nn.Module, decay: float):
+        if not 0.0 < decay < 1.0:
+            raise ValueError(f"decay must be in (0, 1), got {decay}")
+        self.model = model
+        self.decay = decay
+        self.average: Dict[str, Tensor] = {}
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin again from the model's present weights."""
+        self.average = {name: value.clone() for name, value in self.model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        parameters = dict(self.model.named_parameters())
+        for name, value in self.model.state_dict().items():
+            if name in parameters:
+                self.average[name].lerp_(value, 1.0 - self.decay)
+            else:
+                self.average[name].copy_(value)
+
+    @contextlib.contextmanager
+    def swapped_in(self) -> Iterator[None]:
+        """Let the model have the averaged weights inside a ``with`` block."""
+        kept = {name: value.clone() for name, value in self.model.state_dict().items()}
+        self.model.load_state_dict(self.average)
+        try:
+            yield
+        finally:
+            self.model.load_state_dict(kept)
+
+    def state_dict(self) -> Dict[str, Tensor]:
+        return self.average
+
+    def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
+        missing = self.average.keys() ^ state_dict.keys()
+        if missing:
+            raise KeyError(f"the averaged weights do not fit the model: {sorted(missing)}")
+        for name, value in self.average.items():
+            value.copy_(state_dict[name])
+
+
+class WeightAverageHook(HookBase):
+    """Update an average after every training step."""
+
+    def __init__(self, average: WeightAverage):
+        self.average = average
+
+    def before_train(self) -> None:
+        # At the start of a fresh run the pretrained weights have been loaded since construction.
+        if self.trainer.start_iter == 0:
+            self.average.restart()
+
+    def after_step(self) -> None:
+        self.average.update()

@@ -1,0 +1,76 @@
+"""From the command line to a frozen, checked config."""
+
+import argparse
+
+from detectron2.config import CfgNode, get_cfg
+from detectron2.engine import default_argument_parser, default_setup
+
+from ..config import add_deeplab2_config, validate_config
+
+
+class ConfigError(ValueError):
+    """A config file or an override that cannot be used; the message names it."""
+
+
+def argument_parser() -> argparse.ArgumentParser:
+    """Detectron2's usual arguments (``--config-file``, ``--eval-only``, ``--resume``, ...)."""
+    parser = default_argument_parser()
+    parser.add_argument(
+        "--ensemble",
+        action="append",
+        default=[],
+        metavar="[CONFIG=]WEIGHTS",
+        help="with --eval-only: a further model, averaged with the first one's predictions",
+    )
+    return parser
+
+
+def load_config(config_file: str = "", overrides: "list[str] | None" = None) -> CfgNode:
+    """
+    Detectron2's defaults and ours, then a file, then overrides; checked, not frozen.
+
+    Args:
+        config_file: a YAML file, or "" for the defaults.
+        overrides: ``[KEY, VALUE, KEY, VALUE, ...]``.
+
+    Raises:
+        ConfigError: naming the file, the key and the rule that is broken.
+    """
+    cfg = get_cfg()
+    add_deeplab2_config(cfg)
+    try:
+        if config_file:
+            cfg.merge_from_file(config_file)
+    except (AssertionError, KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"config file {config_file}: {_message(error)}") from error
+    try:
+        cfg.merge_from_list(list(overrides or []))
+    except (AssertionError, KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"config override {' '.join(overrides)}: {_message(error)}") from error
+    if cfg.MODEL.META_ARCHITECTURE.startswith("DeepLab2"):
+        try:
+            validate_config(cfg)
+        except ValueError as error:
+            raise ConfigError(f"{config_file or 'the defaults'}: {error}") from error
+    return cfg
+
+
+def _message(error: BaseException) -> str:
+    # str(KeyError) is the repr of its argument, quotes and escapes included.
+    return str(error.args[0]) if error.args else type(error).__name__
+
+
+def setup(args: argparse.Namespace) -> CfgNode:
+    """
+    Load the config that the arguments name, freeze it, and start Detectron2's logging.
+
+    Args:
+        args: from :func:`argument_parser`.
+
+    Raises:
+        ConfigError: see :func:`load_config`.
+    """
+    cfg = load_config(args.config_file, args.opts)
+    cfg.freeze()
+    default_setup(cfg, args)
+    return cfg

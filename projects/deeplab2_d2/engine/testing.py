@@ -1,0 +1,78 @@
+"""Evaluation of one or several checkpoints."""
+
+from typing import Any, Dict, Sequence, Tuple
+
+from detectron2.config import CfgNode
+from torch import nn
+
+from ..meta_arch import DeepLab2PanopticDeepLab
+from .checkpointing import build_checkpointer
+from .setup import ConfigError, load_config
+from .test_time_averaging import AveragedPanopticDeepLab
+from .trainer import DeepLab2Trainer, build_average
+
+
+def evaluate(cfg: CfgNode, *, resume: bool = False, ensemble: Sequence[str] = ()) -> Dict[str, Any]:
+    """
+    Evaluate on DATASETS.TEST.
+
+    Args:
+        cfg: TEST.AUG.ENABLED asks for test-time augmentation. With SOLVER.DEEPLAB2.EMA_DECAY above
+            0 the averaged weights are evaluated.
+        resume: evaluate the last checkpoint of OUTPUT_DIR, if there is one, not MODEL.WEIGHTS.
+        ensemble: more members whose predictions are averaged with the first's: ``WEIGHTS`` for the
+            same config, or ``CONFIG=WEIGHTS``.
+
+    Returns:
+        The evaluators' results.
+    """
+    models = [load_model(cfg, resume=resume)]
+    models += [load_model(*_member(cfg, member)) for member in ensemble]
+    if not ensemble and not cfg.TEST.AUG.ENABLED:
+        return DeepLab2Trainer.test(cfg, models[0])
+    for model in models:
+        if not isinstance(model, DeepLab2PanopticDeepLab):
+            raise ConfigError(
+                "config key TEST.AUG.ENABLED must be False, and --ensemble empty, for "
+                f"MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE!r}"
+            )
+    return DeepLab2Trainer.test(cfg, AveragedPanopticDeepLab.from_config(cfg, models))
+
+
+def load_model(cfg: CfgNode, weights: str = "", *, resume: bool = False) -> nn.Module:
+    """
+    Build a model and load its weights.
+
+    Args:
+        cfg: the model's config.
+        weights: "" = MODEL.WEIGHTS.
+        resume: the last checkpoint of OUTPUT_DIR, if there is one, comes first.
+
+    Raises:
+        ConfigError: if averaged weights are asked for (SOLVER.DEEPLAB2.EMA_DECAY) and not there.
+    """
+    model = DeepLab2Trainer.build_model(cfg)
+    checkpointer = build_checkpointer(cfg, model)
+    path = weights or cfg.MODEL.WEIGHTS
+    if resume and checkpointer.has_checkpoint():
+        path = checkpointer.get_checkpoint_file()
+    rest = checkpointer.load(path, checkpointables=[])
+    average = build_average(cfg, model)
+    if average is not None:
+        if "average" not in rest:
+            raise ConfigError(
+                "config key SOLVER.DEEPLAB2.EMA_DECAY must be 0 to evaluate "
+                f"{path!r}: it has no averaged weights"
+            )
+        average.load_state_dict(rest["average"])
+        model.load_state_dict(average.state_dict())
+    return model.eval()
+
+
+def _member(cfg: CfgNode, member: str) -> Tuple[CfgNode, str]:
+    config_file, separator, weights = member.rpartition("=")
+    if not separator:
+        return cfg, weights
+    other = load_config(config_file, ["MODEL.DEVICE", cfg.MODEL.DEVICE])
+    other.freeze()
+    return other, weights

@@ -1,0 +1,190 @@
+"""Detectron2's DefaultTrainer with this project's mappers, optimizers and evaluators."""
+
+import logging
+import weakref
+from typing import Any, Callable, Dict, Iterator, List, Optional
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.engine import DefaultTrainer, HookBase, hooks
+from detectron2.evaluation import DatasetEvaluators
+from detectron2.modeling import build_model
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ..solver import build_lr_scheduler, build_optimizer, clip_gradient_norm
+from .checkpointing import build_checkpointer
+from .ema import WeightAverage, WeightAverageHook
+from .evaluators import build_evaluators
+from .loaders import build_test_loader, build_train_loader
+from .training_step import TrainingStep
+
+logger = logging.getLogger(__name__)
+
+AMP_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class DeepLab2Trainer(DefaultTrainer):
+    """
+    Train a model of this project, or any Detectron2 model, from a config.
+
+    Differs from ``DefaultTrainer``: the data stream continues where a resumed run stopped, the
+    step accumulates gradients and autocasts (:class:`TrainingStep`), several processes also run on
+    CPUs, weights can be averaged, and the evaluators follow from the dataset's metadata.
+    """
+
+    def __init__(self, cfg: CfgNode):
+        # Not DefaultTrainer's own: it builds the data loader before it knows where to resume, and
+        # asks for a GPU for each process and for mixed precision.
+        super(DefaultTrainer, self).__init__()
+        if not logging.getLogger("detectron2").isEnabledFor(logging.INFO):
+            setup_logger()
+        cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
+        self.cfg = cfg = scale_learning_rate(cfg)
+        model = self.build_model(cfg)
+        optimizer = self.build_optimizer(cfg, model)
+        self._trainer = TrainingStep(
+            wrap_for_processes(model),
+            _Batches(self),
+            optimizer,
+            accumulation_steps=cfg.SOLVER.DEEPLAB2.ACCUMULATION_STEPS,
+            amp_dtype=AMP_DTYPES[cfg.SOLVER.DEEPLAB2.AMP_DTYPE] if cfg.SOLVER.AMP.ENABLED else None,
+            clip_gradients=_gradient_clipping(cfg),
+            seed=cfg.SEED if cfg.SEED >= 0 else None,
+            dump_dir=cfg.OUTPUT_DIR if comm.is_main_process() else "",
+        )
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.average = build_average(cfg, model)
+        checkpointables = {} if self.average is None else {"average": self.average}
+        self.checkpointer = build_checkpointer(
+            cfg, model, trainer=weakref.proxy(self), **checkpointables
+        )
+        self.start_iter = 0
+        self.max_iter = cfg.SOLVER.MAX_ITER
+        self.register_hooks(self.build_hooks())
+
+    def build_hooks(self) -> List[Optional[HookBase]]:
+        built = super().build_hooks()
+        if self.average is None:
+            return built
+        for hook in built:
+            if isinstance(hook, hooks.EvalHook):
+                hook._func = self._with_average(hook._func)
+        # Right after the step, so that checkpoints and evaluations see the newest average.
+        return [WeightAverageHook(self.average)] + built
+
+    def _with_average(self, evaluate: Callable[[], Any]) -> Callable[[], Any]:
+        def evaluate_average() -> Any:
+            assert self.average is not None
+            with self.average.swapped_in():
+                return evaluate()
+
+        return evaluate_average
+
+    @classmethod
+    def build_model(cls, cfg: CfgNode) -> nn.Module:
+        model = build_model(cfg)
+        if cfg.SOLVER.DEEPLAB2.CHANNELS_LAST:
+            model = model.to(memory_format=torch.channels_last)
+        if cfg.SOLVER.DEEPLAB2.COMPILE:
+            compile_network(model)
+        count = sum(parameter.numel() for parameter in model.parameters())
+        logger.info("%s with %.2f M parameters", type(model).__name__, count / 1e6)
+        return model
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+        return build_optimizer(model, cfg)
+
+    @classmethod
+    def build_lr_scheduler(
+        cls, cfg: CfgNode, optimizer: torch.optim.Optimizer
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        return build_lr_scheduler(optimizer, cfg)
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode, start_iteration: int = 0) -> Any:
+        return build_train_loader(cfg, start_iteration=start_iteration)
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:
+        return build_test_loader(cfg, dataset_name)
+
+    @classmethod
+    def build_evaluator(
+        cls, cfg: CfgNode, dataset_name: str, output_folder: Optional[str] = None
+    ) -> DatasetEvaluators:
+        return build_evaluators(cfg, dataset_name, output_folder)
+
+
+class _Batches:
+    """Build the train loader at the first step, when the iteration to start from is known."""
+
+    def __init__(self, trainer: DeepLab2Trainer):
+        self._trainer = weakref.proxy(trainer)
+
+    def __iter__(self) -> Iterator[List[Dict[str, Any]]]:
+        trainer = self._trainer
+        yield from trainer.build_train_loader(trainer.cfg, start_iteration=trainer.start_iter)
+
+
+def wrap_for_processes(model: nn.Module) -> nn.Module:
+    """``DistributedDataParallel`` where there are several processes, on GPUs or on CPUs."""
+    if comm.get_world_size() == 1:
+        return model
+    is_cuda = next(model.parameters()).is_cuda
+    device_ids = [comm.get_local_rank()] if is_cuda else None
+    return DistributedDataParallel(model, device_ids=device_ids, broadcast_buffers=False)
+
+
+def compile_network(model: nn.Module) -> None:
+    """Compile backbone and head in place; losses and post-processing stay eager."""
+    for name in ("backbone", "head"):
+        if not hasattr(model, name):
+            raise ValueError(
+                "config key SOLVER.DEEPLAB2.COMPILE must be False for a model without "
+                f"{name!r}, got {type(model).__name__}"
+            )
+        getattr(model, name).compile()
+
+
+def scale_learning_rate(cfg: CfgNode) -> CfgNode:
+    """
+    Multiply BASE_LR by the effective batch size over SOLVER.DEEPLAB2.REFERENCE_BATCH.
+
+    Returns:
+        The config itself where REFERENCE_BATCH is 0, else a frozen copy with the new BASE_LR and
+        a REFERENCE_BATCH of 0, so that it is not scaled again.
+    """
+    node = cfg.SOLVER.DEEPLAB2
+    if node.REFERENCE_BATCH == 0:
+        return cfg
+    batch = cfg.SOLVER.IMS_PER_BATCH * node.ACCUMULATION_STEPS
+    scaled = cfg.clone()
+    scaled.defrost()
+    scaled.SOLVER.BASE_LR = cfg.SOLVER.BASE_LR * batch / node.REFERENCE_BATCH
+    scaled.SOLVER.DEEPLAB2.REFERENCE_BATCH = 0
+    scaled.freeze()
+    logger.info(
+        "learning rate %g for a batch of %d (%g for %d)",
+        scaled.SOLVER.BASE_LR,
+        batch,
+        cfg.SOLVER.BASE_LR,
+        node.REFERENCE_BATCH,
+    )
+    return scaled
+
+
+def build_average(cfg: CfgNode, model: nn.Module) -> Optional[WeightAverage]:
+    """The running average of a model's weights, or None where SOLVER.DEEPLAB2.EMA_DECAY is 0."""
+    decay = cfg.SOLVER.DEEPLAB2.EMA_DECAY
+    return WeightAverage(model, decay) if decay > 0 else None
+
+
+def _gradient_clipping(cfg: CfgNode) -> Optional[Callable[[nn.Module], Any]]:
+    max_norm = cfg.SOLVER.DEEPLAB2.CLIP_GLOBAL_NORM
+    if max_norm == 0:
+        return None
+    return lambda model: clip_gradient_norm(model.parameters(), max_norm)

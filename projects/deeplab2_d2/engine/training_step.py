@@ -1,0 +1,116 @@
+"""One optimizer step: data, losses in mixed precision, accumulation, clipping, the guard."""
+
+import contextlib
+import time
+from typing import Any, Callable, ContextManager, Dict, Iterable, List, Optional
+
+import torch
+from detectron2.engine import SimpleTrainer
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from .non_finite import stop_on_non_finite
+
+
+class TrainingStep(SimpleTrainer):
+    """
+    Detectron2's ``SimpleTrainer`` with accumulation, autocast, clipping and exact resumption.
+
+    Each step draws ``accumulation_steps`` batches and averages their losses. Randomness inside the
+    model (dropout, stochastic depth) is seeded by (seed, iteration, process), so that a resumed run
+    continues as the uninterrupted one would.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        batches: Iterable[List[Dict[str, Any]]],
+        optimizer: torch.optim.Optimizer,
+        *,
+        accumulation_steps: int = 1,
+        amp_dtype: Optional[torch.dtype] = None,
+        clip_gradients: Optional[Callable[[nn.Module], Any]] = None,
+        seed: Optional[int] = None,
+        dump_dir: str = "",
+    ):
+        """
+        Args:
+            model: in training mode, returns a dict of scalar losses.
+            batches: endless; iterated lazily, from the first step on.
+            optimizer: steps once per call of :meth:`run_step`.
+            accumulation_steps: batches per optimizer step, at least 1.
+            amp_dtype: autocast to it (``torch.bfloat16``, or ``torch.float16`` with a scaler);
+                None = float32.
+            clip_gradients: called with the model when its gradients are complete and unscaled.
+            seed: of the model's own randomness; None leaves the global generator alone.
+            dump_dir: where the batch and the weights of a non-finite loss are written; "" = nowhere.
+
+        Raises:
+            ValueError: if ``accumulation_steps`` is below 1.
+        """
+        super().__init__(model, batches, optimizer)
+        if accumulation_steps < 1:
+            raise ValueError(f"accumulation_steps must be at least 1, got {accumulation_steps}")
+        self.accumulation_steps = accumulation_steps
+        self.amp_dtype = amp_dtype
+        self.clip_gradients = clip_gradients
+        self.seed = seed
+        self.dump_dir = dump_dir
+        self.device = next(model.parameters()).device
+        scales = amp_dtype == torch.float16
+        self.grad_scaler = torch.amp.GradScaler(self.device.type, enabled=scales)
+
+    def run_step(self) -> None:
+        if not self.model.training:
+            raise RuntimeError("the model was put into evaluation mode during training")
+        self._seed_iteration()
+        self.optimizer.zero_grad()
+        totals: Dict[str, Tensor] = {}
+        data_time = 0.0
+        for index in range(self.accumulation_steps):
+            start = time.perf_counter()
+            batch = next(self._data_loader_iter)
+            data_time += time.perf_counter() - start
+            is_last = index + 1 == self.accumulation_steps
+            with self._gradient_sync(is_last):
+                losses = self._losses(batch)
+                stop_on_non_finite(losses, batch, self.model, self.iter, self.dump_dir)
+                total = sum(losses.values()) / self.accumulation_steps
+                self.grad_scaler.scale(total).backward()
+            for name, loss in losses.items():
+                totals[name] = totals.get(name, 0.0) + loss.detach() / self.accumulation_steps
+        self._write_metrics(totals, data_time)
+        if self.clip_gradients is not None:
+            self.grad_scaler.unscale_(self.optimizer)
+            self.clip_gradients(self.model)
+        self.grad_scaler.step(self.optimizer)
+        self.grad_scaler.update()
+
+    def _losses(self, batch: List[Dict[str, Any]]) -> Dict[str, Tensor]:
+        if self.amp_dtype is None:
+            return self.model(batch)
+        with torch.autocast(self.device.type, dtype=self.amp_dtype):
+            return self.model(batch)
+
+    def _gradient_sync(self, is_last: bool) -> ContextManager:
+        if is_last or not isinstance(self.model, DistributedDataParallel):
+            return contextlib.nullcontext()
+        return self.model.no_sync()
+
+    def _seed_iteration(self) -> None:
+        if self.seed is None:
+            return
+        rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+        # Distinct for every (seed, iteration, process) that occurs in practice.
+        torch.manual_seed((self.seed * 1_000_003 + self.iter) * 65_537 + rank)
+
+    def state_dict(self) -> Dict[str, Any]:
+        state = super().state_dict()
+        if self.grad_scaler.is_enabled():
+            state["grad_scaler"] = self.grad_scaler.state_dict()
+        return state
+
+    def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        if self.grad_scaler.is_enabled() and "grad_scaler" in state_dict:
+            self.grad_scaler.load_state_dict(state_dict["grad_scaler"])

@@ -1,0 +1,158 @@
+"""The three losses of Panoptic-DeepLab at the resolution of the training crop."""
+
+from dataclasses import dataclass
+from typing import Dict, List, Mapping, Sequence, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..losses import topk_cross_entropy, topk_l1, topk_mse
+from ..structures import ClassMap, PanopticDeepLabPrediction
+
+SEMANTIC_TARGETS = ("sem_seg", "sem_seg_weights")
+INSTANCE_TARGETS = ("center_heatmap", "center_weights", "center_offsets", "offset_weights")
+
+
+@dataclass(frozen=True)
+class LossTerm:
+    """
+    Attributes:
+        weight: factor on the term.
+        top_k: part of an image's elements, the largest losses, that is averaged: (0, 1].
+    """
+
+    weight: float
+    top_k: float = 1.0
+
+
+@dataclass(frozen=True)
+class PanopticDeepLabCriterion:
+    """
+    Weighted losses between raw predictions and a mapper's targets.
+
+    Reference: Panoptic-DeepLab (arXiv:1911.10194), Sec. 3, Eq. 1. As in DeepLab2, predictions are
+    brought to the crop's size first (bilinear, aligned corners, offsets rescaled), every loss is
+    averaged over an image's non-zero elements, then over the images.
+
+    Attributes:
+        ignore_label: semantic label without a loss.
+        class_map: classes of the semantic channels.
+        semantic, center, offset: weight and top-k part of each term.
+    """
+
+    ignore_label: int
+    class_map: ClassMap
+    semantic: LossTerm
+    center: LossTerm
+    offset: LossTerm
+
+    def __call__(
+        self, prediction: PanopticDeepLabPrediction, targets: Mapping[str, Tensor]
+    ) -> Dict[str, Tensor]:
+        """
+        Args:
+            prediction: raw outputs, at the decoder's stride; any float type.
+            targets: from :func:`stack_targets`; (N, H, W) at the size of the crop.
+
+        Returns:
+            ``loss_semantic`` and, unless the model is semantic only, ``loss_center`` and
+            ``loss_offset``: float32 scalars, computed in float32 under autocast too.
+        """
+        with torch.autocast(prediction.semantic_logits.device.type, enabled=False):
+            size = targets["sem_seg"].shape[-2:]
+            logits = _upsample(prediction.semantic_logits, size)
+            losses = {
+                "loss_semantic": self.semantic.weight
+                * topk_cross_entropy(
+                    logits,
+                    self._channels(targets["sem_seg"]),
+                    targets["sem_seg_weights"],
+                    ignore_label=self.ignore_label,
+                    top_k_percent=self.semantic.top_k,
+                ).mean()
+            }
+            if prediction.center_heatmap is None or prediction.center_offsets is None:
+                return losses
+            losses["loss_center"] = (
+                self.center.weight
+                * topk_mse(
+                    _upsample(prediction.center_heatmap, size),
+                    targets["center_heatmap"],
+                    targets["center_weights"],
+                    top_k_percent=self.center.top_k,
+                ).mean()
+            )
+            losses["loss_offset"] = (
+                self.offset.weight
+                * topk_l1(
+                    _upsample_offsets(prediction.center_offsets, size),
+                    targets["center_offsets"],
+                    targets["offset_weights"],
+                    top_k_percent=self.offset.top_k,
+                ).mean()
+            )
+        return losses
+
+    def _channels(self, labels: Tensor) -> Tensor:
+        """Labels (contiguous classes and the ignore label) as channels of the logits."""
+        if self.class_map.is_identity:
+            return labels
+        size = max(self.ignore_label, self.class_map.num_classes) + 1
+        table = torch.full((size,), self.ignore_label, device=labels.device)
+        for channel, class_id in enumerate(self.class_map.channel_to_class):
+            if class_id >= 0:
+                table[class_id] = channel
+        return table[labels]
+
+
+def _upsample(maps: Tensor, size: Sequence[int]) -> Tensor:
+    return F.interpolate(maps.float(), size=tuple(size), mode="bilinear", align_corners=True)
+
+
+def _upsample_offsets(offsets: Tensor, size: Sequence[int]) -> Tensor:
+    # One pixel of the small map is (size - 1) / (source - 1) pixels of the large one.
+    ratios = [
+        (target - 1) / (source - 1) if source > 1 else 1.0
+        for target, source in zip(size, offsets.shape[-2:])
+    ]
+    scale = torch.tensor(ratios, dtype=torch.float32, device=offsets.device)
+    return _upsample(offsets, size) * scale[:, None, None]
+
+
+def stack_targets(
+    batched_inputs: Sequence[Mapping[str, Tensor]],
+    *,
+    size: Tuple[int, int],
+    ignore_label: int,
+    with_instances: bool,
+    device: torch.device,
+) -> Dict[str, Tensor]:
+    """
+    Stack the mapper's targets to the size of the padded network input.
+
+    Args:
+        batched_inputs: samples of the mapper.
+        size: (height, width) of the network input; smaller targets are padded, with the ignore
+            label for ``sem_seg`` and 0 (so, no loss) for the rest.
+        ignore_label: label of padding.
+        with_instances: whether center and offset targets are needed.
+        device: where the result goes.
+
+    Raises:
+        KeyError: if a sample lacks a target; names the sample's file and the key.
+    """
+    names = SEMANTIC_TARGETS + (INSTANCE_TARGETS if with_instances else ())
+    stacked: Dict[str, List[Tensor]] = {name: [] for name in names}
+    for sample in batched_inputs:
+        for name in names:
+            if name not in sample:
+                raise KeyError(
+                    f"target {name!r} is missing in the sample of {sample.get('file_name')!r}: "
+                    "training needs a mapper of deeplab2_d2.data"
+                )
+            target = sample[name].to(device, non_blocking=True)
+            padding = (0, size[1] - target.shape[-1], 0, size[0] - target.shape[-2])
+            value = ignore_label if name == "sem_seg" else 0
+            stacked[name].append(F.pad(target, padding, value=value) if any(padding) else target)
+    return {name: torch.stack(tensors) for name, tensors in stacked.items()}

@@ -1,0 +1,33 @@
+"""Operator: pixels to their instance centers."""
+
+from torch import Tensor
+
+from . import reference
+from .checks import check_shape
+
+
+def group_pixels(centers: Tensor, num_centers: Tensor, offsets: Tensor) -> Tensor:
+    """
+    Assign each pixel to the center nearest to where its offset points.
+
+    Reference: Panoptic-DeepLab (arXiv:1911.10194), Sec. 3.2, simple instance grouping. The squared
+    distance is ``dy * dy + dx * dx`` in float32, ``dy = center_y - (y + offset_y)``, each operation
+    rounded once.
+
+    Args:
+        centers: (N, K, 2) float32 ``(y, x)`` in pixels of this map.
+        num_centers: (N,) int32; the first so many rows count.
+        offsets: (N, 2, H, W) float ``(dy, dx)`` from each pixel to its center, in pixels of this map.
+
+    Returns:
+        (N, H, W) int32. Value ``k + 1`` means ``centers[:, k]``; 0 where the image has no center.
+        Ties go to the lowest k.
+
+    Raises:
+        ValueError: if a shape is not the one above.
+    """
+    check_shape("group_pixels: offsets", offsets, ("N", 2, "H", "W"), "(N, 2, H, W)")
+    num_images = offsets.shape[0]
+    check_shape("group_pixels: centers", centers, (num_images, "K", 2), f"({num_images}, K, 2)")
+    check_shape("group_pixels: num_centers", num_centers, (num_images,), f"({num_images},)")
+    return reference.group_pixels(centers, num_centers, offsets)

@@ -1,0 +1,75 @@
+"""Operator: semantic and instance maps to panoptic labels and the table of segments."""
+
+from typing import Sequence, Tuple
+
+from torch import Tensor
+
+from . import reference
+from .checks import check_class_ids, check_label_divisor, check_shape
+from .results import SegmentTable
+
+
+def merge_panoptic(
+    semantic: Tensor,
+    instance: Tensor,
+    center_scores: Tensor,
+    *,
+    num_classes: int,
+    thing_ids: Sequence[int],
+    label_divisor: int,
+    stuff_area_limit: int,
+) -> Tuple[Tensor, SegmentTable]:
+    """
+    Merge a semantic and an instance map by majority vote.
+
+    Reference: Panoptic-DeepLab (arXiv:1911.10194), Sec. 3.2, efficient merging. Each instance takes
+    the class of most of its thing pixels, ties to the smaller class. The instances of a class
+    are numbered from 1 by their first pixel in raster order. Stuff is void where its area in the image
+    is below the limit; thing pixels without a center are void (as in DeepLab2's plain TensorFlow;
+    its compiled operator makes them one segment).
+
+    Args:
+        semantic: (N, H, W) integer class in ``[0, num_classes)``, or -1 for void.
+        instance: (N, H, W) integer in ``[0, K]``, ``k + 1`` for center k, 0 for none; ignored where
+            ``semantic`` is not a thing.
+        center_scores: (N, K) float.
+        num_classes: C.
+        thing_ids: classes that have instances.
+        label_divisor: panoptic label = class * label_divisor + number.
+        stuff_area_limit: smallest area of a stuff segment, in pixels.
+
+    Returns:
+        The (N, H, W) int32 panoptic map, -1 for void, and the segments; their class_probability is
+        not known here: NaN, or 0 if absent.
+
+    Raises:
+        ValueError: if an argument is not as above. Values of maps are checked on the CPU only, where
+            that needs no waiting. A number that does not fit the divisor is found by
+            `deeplab2_d2.postprocessing.check_instance_numbers`.
+    """
+    name = "merge_panoptic"
+    check_shape(f"{name}: semantic", semantic, ("N", "H", "W"), "(N, H, W)")
+    shape = tuple(semantic.shape)
+    check_shape(f"{name}: instance", instance, shape, str(shape))
+    check_shape(f"{name}: center_scores", center_scores, (shape[0], "K"), f"({shape[0]}, K)")
+    check_class_ids(f"{name}: thing_ids", thing_ids, num_classes)
+    check_label_divisor(f"{name}: label_divisor", label_divisor, num_classes)
+    if semantic.device.type == "cpu" and semantic.numel():
+        _check_range(f"{name}: semantic", semantic, -1, num_classes - 1)
+        _check_range(f"{name}: instance", instance, 0, center_scores.shape[1])
+    return reference.merge_panoptic(
+        semantic,
+        instance,
+        center_scores,
+        num_classes=num_classes,
+        thing_ids=thing_ids,
+        label_divisor=label_divisor,
+        stuff_area_limit=stuff_area_limit,
+    )
+
+
+def _check_range(name: str, labels: Tensor, lowest: int, highest: int) -> None:
+    smallest, largest = (int(value) for value in labels.aminmax())
+    if smallest < lowest or largest > highest:
+        value = smallest if smallest < lowest else largest
+        raise ValueError(f"{name} must be in [{lowest}, {highest}], got {value}")

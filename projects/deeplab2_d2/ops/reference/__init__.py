@@ -1,0 +1,20 @@
+"""
+The operators in plain PyTorch: the specification that the compiled kernels equal.
+
+Float arithmetic is float32 and its order is spelled out, because it decides integers: every kernel
+repeats it operation by operation, without contraction into fused multiply-adds. Inputs are finite.
+"""
+
+from .centers import find_centers
+from .grouping import group_pixels
+from .merging import merge_panoptic
+from .panoptic import panoptic_from_logits
+from .resampling import resample_aligned
+
+__all__ = [
+    "find_centers",
+    "group_pixels",
+    "merge_panoptic",
+    "panoptic_from_logits",
+    "resample_aligned",
+]

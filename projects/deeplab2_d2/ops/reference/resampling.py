@@ -1,0 +1,61 @@
+"""Bilinear resampling with aligned corners, its float32 arithmetic spelled out."""
+
+from typing import Optional, Tuple
+
+import torch
+from torch import Tensor
+
+
+def axis_positions(
+    first: int, count: int, source_length: int, scale: float, device: torch.device
+) -> Tuple[Tensor, Tensor, Tensor]:
+    """
+    Where the output pixels ``first .. first + count - 1`` of one axis lie in the source.
+
+    The source coordinate is ``float32(i) * scale``, rounded once; it is split into the pixel below,
+    the pixel above (both limited to the source) and the weight of the one above.
+
+    Returns:
+        ``(lower, upper, weight)``: (count,) int64, int64, float32.
+    """
+    position = torch.arange(first, first + count, device=device).float() * scale
+    lower = position.long().clamp_(max=source_length - 1)
+    upper = (lower + 1).clamp_(max=source_length - 1)
+    return lower, upper, position - lower.float()
+
+
+def resample_aligned(
+    maps: Tensor,
+    size: Tuple[int, int],
+    scale: Tuple[float, float],
+    *,
+    rows: Optional[Tuple[int, int]] = None,
+) -> Tensor:
+    """
+    Sample maps at ``(y * scale[0], x * scale[1])`` for every output pixel (y, x), bilinearly.
+
+    First along y, then along x, each as ``a + (b - a) * weight`` with three rounded operations. This
+    is how DeepLab2 (``model/utils.py``, ``resize_bilinear``) resizes maps of up to 32 channels.
+
+    Args:
+        maps: (..., h, w) floating point; computed in float32.
+        size: ``(H, W)`` of the whole output.
+        scale: ``(scale_y, scale_x)``, source pixels per output pixel, exact in float32;
+            ``(h - 1) / (H - 1)`` aligns the corners.
+        rows: compute only the output rows ``rows[0] <= y < rows[1]``; all if None.
+
+    Returns:
+        (..., H, W) float32, or (..., rows[1] - rows[0], W).
+    """
+    first, last = (0, size[0]) if rows is None else rows
+    maps = maps.float()
+    if maps.shape[-2:] == tuple(size) and tuple(scale) == (1.0, 1.0):
+        return maps[..., first:last, :]
+    lower, upper, weight = axis_positions(
+        first, last - first, maps.shape[-2], scale[0], maps.device
+    )
+    above, below = maps[..., lower, :], maps[..., upper, :]
+    maps = above + (below - above) * weight[:, None]
+    lower, upper, weight = axis_positions(0, size[1], maps.shape[-1], scale[1], maps.device)
+    left, right = maps[..., lower], maps[..., upper]
+    return left + (right - left) * weight

@@ -1,0 +1,58 @@
+"""What the panoptic operators return."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+# The value of void pixels in panoptic and semantic predictions.
+VOID_PANOPTIC_LABEL = -1
+
+
+class SegmentTable(NamedTuple):
+    """
+    One row for each segment that an image may have. The number of rows is fixed, so that no
+    GPU synchronisation is needed to make it: a row whose area is 0 is not in the image.
+
+    The first K rows are the instances, in the order of their centers (raster order); the other C
+    rows are the stuff segments, in the order of their classes. S = K + C.
+
+    Attributes:
+        panoptic_label: (N, S) int32, the segment's value in the panoptic map; -1 if absent.
+        category: (N, S) int32, contiguous class id; -1 if absent.
+        area: (N, S) int32, pixels of the output.
+        box: (N, S, 4) int32 ``(y_min, x_min, y_max, x_max)``, the last two exclusive, in pixels of
+            the output; zeros if absent.
+        objectness: (N, S) float32, the heatmap at the instance's center; 1 for stuff, 0 if absent.
+        class_probability: (N, S) float32, the mean over the segment of the softmax probability of
+            its class; 0 if absent; NaN if the probabilities were not asked for.
+    """
+
+    panoptic_label: Tensor
+    category: Tensor
+    area: Tensor
+    box: Tensor
+    objectness: Tensor
+    class_probability: Tensor
+
+
+class PanopticSegmentation(NamedTuple):
+    """
+    Panoptic labels of a batch, at output resolution.
+
+    Attributes:
+        panoptic_map: (N, H, W) int32, ``semantic * label_divisor + instance``; -1 is void. Instances
+            of a class are numbered from 1 in the order of their first pixels; stuff has number 0.
+        semantic_map: (N, H, W) int32, class of the largest logit (not the vote); -1 is void.
+        instance_map: (N, H, W) int32; ``k + 1`` where a thing pixel belongs to center ``k``, else 0.
+        centers: (N, K, 2) float32 ``(y, x)`` in pixels of the output, raster order; zeros beyond
+            ``num_centers``.
+        num_centers: (N,) int32.
+        segments: the segments' classes, areas, boxes and scores.
+    """
+
+    panoptic_map: Tensor
+    semantic_map: Tensor
+    instance_map: Tensor
+    centers: Tensor
+    num_centers: Tensor
+    segments: SegmentTable

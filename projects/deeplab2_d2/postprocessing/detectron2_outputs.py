@@ -1,0 +1,103 @@
+"""Panoptic labels in the form that Detectron2's evaluators and visualizer take."""
+
+from typing import Any, Dict, List, Sequence, Tuple
+
+import torch
+from detectron2.structures import Boxes, Instances
+from torch import Tensor
+
+from ..ops import PanopticSegmentation
+
+SegmentsInfo = List[Dict[str, Any]]
+
+
+def to_panoptic_seg(
+    result: PanopticSegmentation, index: int, *, label_divisor: int
+) -> Tuple[Tensor, SegmentsInfo]:
+    """
+    One image's ``panoptic_seg``.
+
+    Args:
+        result: of a batch.
+        index: of the image.
+        label_divisor: that ``result`` was made with.
+
+    Returns:
+        A map and a list. The map is (H, W) int32: the panoptic label + 1, so that void is 0. The
+        list has a dict for each segment, in the order of the map's values: ``id`` (in the map),
+        ``category_id`` (contiguous), ``isthing``, ``instance_id`` (number within its class, 0 for
+        stuff), ``area`` (pixels), ``bbox`` ``[x, y, width, height]`` and ``score``: objectness
+        times mean class probability for things, the latter alone for stuff.
+
+    Raises:
+        ValueError: if a class has as many instances as the divisor or more: the labels of the next
+            class would be hit.
+    """
+    table = result.segments
+    num_instance_rows = result.centers.shape[1]
+    rows = torch.nonzero(table.area[index] > 0)[:, 0]
+    columns = (
+        rows.tolist(),
+        table.panoptic_label[index, rows].tolist(),
+        table.category[index, rows].tolist(),
+        table.area[index, rows].tolist(),
+        table.box[index, rows].tolist(),
+        (table.objectness[index, rows] * table.class_probability[index, rows]).tolist(),
+    )
+    segments: SegmentsInfo = []
+    for row, label, category, area, (top, left, bottom, right), score in zip(*columns):
+        segments.append(
+            {
+                "id": label + 1,
+                "category_id": category,
+                "isthing": row < num_instance_rows,
+                "instance_id": label - category * label_divisor,
+                "area": area,
+                "bbox": [left, top, right - left, bottom - top],
+                "score": score,
+            }
+        )
+    _check_numbers(segments, label_divisor)
+    segments.sort(key=lambda segment: segment["id"])
+    return result.panoptic_map[index] + 1, segments
+
+
+def _check_numbers(segments: Sequence[Dict[str, Any]], label_divisor: int) -> None:
+    for segment in segments:
+        if segment["instance_id"] >= label_divisor:
+            raise ValueError(
+                f"class {segment['category_id']} has an instance number {segment['instance_id']}: "
+                f"it must be below the label divisor {label_divisor}"
+            )
+
+
+def to_instances(panoptic_map: Tensor, segments: SegmentsInfo) -> Instances:
+    """
+    The things of one image's ``panoptic_seg`` as ``instances``.
+
+    Args:
+        panoptic_map: (H, W) integer, segment ids.
+        segments: as from :func:`to_panoptic_seg`.
+
+    Returns:
+        Best score first, on the map's device: ``pred_masks`` (K, H, W) bool, ``pred_boxes``
+        (x0, y0, x1, y1) in pixels, ``pred_classes`` (K,) int64, ``scores`` (K,) float32.
+    """
+    things = [segment for segment in segments if segment["isthing"]]
+    things.sort(key=lambda segment: -segment["score"])
+    device = panoptic_map.device
+    height, width = panoptic_map.shape
+    ids = torch.tensor([thing["id"] for thing in things], dtype=torch.int32, device=device)
+    boxes = torch.tensor([thing["bbox"] for thing in things], dtype=torch.float32, device=device)
+    boxes = boxes.reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    instances = Instances((height, width))
+    instances.pred_masks = panoptic_map[None] == ids[:, None, None]
+    instances.pred_boxes = Boxes(boxes)
+    instances.pred_classes = torch.tensor(
+        [thing["category_id"] for thing in things], dtype=torch.int64, device=device
+    )
+    instances.scores = torch.tensor(
+        [thing["score"] for thing in things], dtype=torch.float32, device=device
+    )
+    return instances

@@ -1,0 +1,78 @@
+"""From the channels of a semantic head to the contiguous class ids of a dataset."""
+
+from dataclasses import dataclass
+from typing import Tuple
+
+import torch
+from torch import Tensor
+
+VOID_CLASS = -1
+
+
+@dataclass(frozen=True)
+class ClassMap:
+    """
+    Which class each channel of the semantic logits stands for.
+
+    Attributes:
+        channel_to_class: the contiguous class id of each channel; `VOID_CLASS` for a channel that
+            stands for void: pixels where it wins are void in every output. The ids increase with the
+            channel, so that a tie is decided alike by channel and by class.
+    """
+
+    channel_to_class: Tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        classes = [c for c in self.channel_to_class if c != VOID_CLASS]
+        if not classes:
+            raise ValueError("channel_to_class must name at least one class, got none")
+        if min(classes) < 0 or any(b <= a for a, b in zip(classes, classes[1:])):
+            raise ValueError(
+                "channel_to_class must increase with the channel, with -1 for void, "
+                f"got {self.channel_to_class}"
+            )
+
+    @property
+    def num_channels(self) -> int:
+        return len(self.channel_to_class)
+
+    @property
+    def num_classes(self) -> int:
+        """One more than the largest class id."""
+        return max(self.channel_to_class) + 1
+
+    @property
+    def is_identity(self) -> bool:
+        return self.channel_to_class == tuple(range(self.num_channels))
+
+    def apply(self, channels: Tensor) -> Tensor:
+        """
+        Replace channel numbers by classes, after the arg-max.
+
+        Args:
+            channels: any shape, integer, each in ``[0, num_channels)``.
+
+        Returns:
+            Same shape, int32; -1 is void.
+        """
+        if self.is_identity:
+            return channels.to(torch.int32)
+        table = torch.tensor(self.channel_to_class, dtype=torch.int32)
+        return table.to(channels.device, non_blocking=True)[channels.long()]
+
+
+def identity_class_map(num_classes: int) -> ClassMap:
+    """Channel i is class i: models trained here, and DeepLab2's Cityscapes models."""
+    if num_classes < 1:
+        raise ValueError(f"num_classes must be positive, got {num_classes}")
+    return ClassMap(tuple(range(num_classes)))
+
+
+def deeplab2_coco_class_map() -> ClassMap:
+    """
+    DeepLab2's COCO models: 134 channels, channel 0 is void and channel i is contiguous id i - 1.
+
+    Both DeepLab2 (``data/coco_constants.py``) and Detectron2 number the 133 categories in the order
+    of COCO's panoptic category list: 80 things, then 53 stuff classes.
+    """
+    return ClassMap((VOID_CLASS, *range(133)))

@@ -1,0 +1,61 @@
+from pathlib import Path
+
+import pytest
+from detectron2.config import get_cfg
+
+from deeplab2_d2.config import add_deeplab2_config
+from deeplab2_d2.engine import ConfigError, load_config
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+COCO = CONFIGS / "COCO-PanopticSegmentation"
+LEAF = str(COCO / "panoptic_deeplab_R_50_os32_poly_200k_bs64_crop_641_641.yaml")
+
+
+def test_defaults_touch_no_key_of_detectron2():
+    cfg, plain = get_cfg(), get_cfg()
+    add_deeplab2_config(cfg)
+    for node in (cfg.MODEL, cfg.INPUT, cfg.SOLVER, cfg.TEST):
+        del node["DEEPLAB2"]
+    assert cfg == plain
+
+
+def test_a_leaf_and_overrides_are_merged_in_this_order():
+    cfg = load_config(LEAF, ["SOLVER.BASE_LR", "0.25"])
+    assert cfg.SOLVER.BASE_LR == 0.25
+    assert cfg.MODEL.DEEPLAB2.POSTPROCESSING.NMS_KERNEL == 41
+
+
+def test_an_unknown_key_in_a_file_names_file_and_key(tmp_path):
+    path = tmp_path / "wrong.yaml"
+    path.write_text(f"_BASE_: {LEAF}\nMODEL:\n  DEEPLAB2:\n    BACKBOEN: 1\n")
+    with pytest.raises(ConfigError, match=r"wrong\.yaml.*MODEL\.DEEPLAB2\.BACKBOEN"):
+        load_config(str(path))
+
+
+def test_an_unknown_override_names_the_key():
+    with pytest.raises(ConfigError, match="MODEL.DEEPLAB2.NO_SUCH"):
+        load_config(LEAF, ["MODEL.DEEPLAB2.NO_SUCH", "1"])
+
+
+def test_a_value_of_the_wrong_type_names_the_key():
+    with pytest.raises(ConfigError, match="BASE_LR"):
+        load_config(LEAF, ["SOLVER.BASE_LR", "fast"])
+
+
+@pytest.mark.parametrize(
+    "key, value, rule",
+    [
+        ("INPUT.CROP.SIZE", "[640, 641]", "1 \\+ a multiple of the output stride 32"),
+        ("TEST.DEEPLAB2.PAD_TO", "[641, 640]", "1 \\+ a multiple"),
+        ("MODEL.DEEPLAB2.BACKBONE.OUTPUT_STRIDE", "4", "one of 8, 16, 32"),
+        ("MODEL.DEEPLAB2.SEMANTIC_DECODER.ATROUS_RATES", "[1, 2]", "three rates"),
+        ("MODEL.DEEPLAB2.SEMANTIC_DECODER.LOW_LEVEL_CHANNELS", "[64]", "as long as"),
+        ("MODEL.DEEPLAB2.CENTER_HEAD.CONV_TYPE", "conv", "one of"),
+        ("MODEL.DEEPLAB2.LOSS.SEMANTIC_TOP_K", "0.0", "in \\(0, 1\\]"),
+        ("INPUT.DEEPLAB2.MIN_SCALE", "3.0", "at most MAX_SCALE"),
+        ("SOLVER.DEEPLAB2.OPTIMIZER", "lion", "one of 'adam'"),
+    ],
+)
+def test_a_value_that_cannot_work_names_key_rule_and_value(key, value, rule):
+    with pytest.raises(ConfigError, match=rf"{key} must be .*{rule}.*got"):
+        load_config(LEAF, [key, value])
