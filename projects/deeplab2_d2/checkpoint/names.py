@@ -62,15 +62,20 @@ def _depthwise_kernel(array: np.ndarray) -> np.ndarray:
     return array.transpose(2, 3, 0, 1).reshape(channels * multiplier, 1, height, width)
 
 
+def _flat(array: np.ndarray) -> np.ndarray:
+    """Batch norm over several axes, as in attention ([term, head, channel]), to channels."""
+    return array.reshape(-1)
+
+
 # The last word of a key: our name for the tensor, and its layout.
 _TENSORS: Dict[str, Tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
     "kernel": ("weight", _kernel),
     "depthwise_kernel": ("weight", _depthwise_kernel),
     "bias": ("bias", _unchanged),
-    "gamma": ("weight", _unchanged),
-    "beta": ("bias", _unchanged),
-    "moving_mean": ("running_mean", _unchanged),
-    "moving_variance": ("running_var", _unchanged),
+    "gamma": ("weight", _flat),
+    "beta": ("bias", _flat),
+    "moving_mean": ("running_mean", _flat),
+    "moving_variance": ("running_var", _flat),
     "embeddings": ("weight", _unchanged),
     "qkv_kernel": ("qkv_kernel", _unchanged),
     "memory_feature": ("memory_feature", _unchanged),
