@@ -31,8 +31,7 @@ def _predict_classes(
 ) -> Tensor:
     """(N, H, W) int32 class of the largest upsampled logit; ties go to the smaller channel."""
     blocks = [
-        resample_aligned(logits, size, scale, rows=rows).argmax(dim=1)
-        for rows in _row_blocks(size)
+        resample_aligned(logits, size, scale, rows=rows).argmax(dim=1) for rows in _row_blocks(size)
     ]
     table = torch.tensor(tuple(channel_to_class), dtype=torch.int32, device=logits.device)
     return table[torch.cat(blocks, dim=1)]

@@ -1,0 +1,76 @@
+"""Our panoptic labels for the cases of ``parity/postprocessing``."""
+
+from typing import Any, Dict, Mapping, Optional
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deeplab2_d2.ops import PanopticSegmentation, find_centers
+from deeplab2_d2.postprocessing import postprocess_full_resolution
+
+Arrays = Mapping[str, np.ndarray]
+
+_PANOPTIC_DEEPLAB = "post_processor.panoptic_deeplab.PostProcessor"
+
+
+def port(case: Dict[str, Any], arrays: Arrays) -> Optional[Arrays]:
+    """Our outputs for one case, under the reference's names; None if it is not ported."""
+    if case["target"] != _PANOPTIC_DEEPLAB:
+        return None
+    params = case["params"]
+    heatmap = channels_first(arrays["in/center_heatmap"])
+    segmentation = postprocess_full_resolution(
+        channels_first(arrays["in/semantic_probs"]),
+        heatmap,
+        channels_first(arrays["in/offset_map"]),
+        thing_ids=params["thing_class_ids"],
+        label_divisor=params["label_divisor"],
+        stuff_area_limit=params["stuff_area_limit"],
+        center_threshold=params["center_score_threshold"],
+        nms_kernel=params["nms_kernel"],
+        top_k_centers=params["keep_k_centers"],
+    )
+    kept = kept_heatmap(
+        heatmap,
+        threshold=params["center_score_threshold"],
+        nms_kernel=params["nms_kernel"],
+        size=segmentation.panoptic_map.shape[1:],
+    )
+    return reference_outputs(segmentation, kept, params["void_label"] * params["label_divisor"])
+
+
+def channels_first(maps: np.ndarray) -> Tensor:
+    """(N, H, W, C) as (N, C, H, W)."""
+    return torch.from_numpy(maps).movedim(-1, 1).contiguous()
+
+
+def kept_heatmap(heatmap: Tensor, *, threshold: float, nms_kernel: int, size: Any) -> Tensor:
+    """(N, H, W): the heatmap (N, 1, h, w) at every center before the top-k, else 0."""
+    height, width = size
+    scale = [
+        float(np.float32((low - 1) / (high - 1))) for low, high in zip(heatmap.shape[-2:], size)
+    ]
+    centers, scores, counts = find_centers(
+        heatmap[:, 0], (height, width), (scale[0], scale[1]),
+        threshold=threshold, nms_kernel=nms_kernel, top_k=0,
+    )  # fmt: skip
+    kept = torch.zeros(len(heatmap), height, width)
+    for image, count in enumerate(counts.tolist()):
+        y, x = centers[image, :count].long().unbind(dim=1)
+        kept[image, y, x] = scores[image, :count]
+    return kept
+
+
+def reference_outputs(segmentation: PanopticSegmentation, kept: Tensor, void_label: int) -> Arrays:
+    """The outputs under the reference's names; it has another label for void."""
+    instance = segmentation.instance_map.flatten(1).long()
+    scores = torch.nn.functional.pad(segmentation.segments.objectness, (1, 0))
+    panoptic = segmentation.panoptic_map
+    return {
+        "out/panoptic_pred": torch.where(panoptic < 0, void_label, panoptic).numpy(),
+        "out/semantic_pred": segmentation.semantic_map.numpy(),
+        "out/instance_pred": segmentation.instance_map.numpy(),
+        "out/instance_center_pred": kept.numpy(),
+        "out/instance_scores": scores.gather(1, instance).view(panoptic.shape).numpy(),
+    }
