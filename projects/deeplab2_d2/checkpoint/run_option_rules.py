@@ -70,8 +70,9 @@ def read_solver(builder: ConfigBuilder, solver: Options, is_motion_deeplab: bool
     # factor is half of its option, but Motion-DeepLab's is all of it.
     decay = solver.value("weight_decay") * (2.0 if is_motion_deeplab else 1.0)
     builder.set("SOLVER.WEIGHT_DECAY", decay, solver.name("weight_decay"))
-    builder.set("SOLVER.WEIGHT_DECAY_NORM", 0.0)
-    builder.set("SOLVER.WEIGHT_DECAY_BIAS", 0.0)
+    if decay:
+        builder.set("SOLVER.WEIGHT_DECAY_NORM", 0.0)
+        builder.set("SOLVER.WEIGHT_DECAY_BIAS", 0.0)
     is_clipped = solver.value("use_gradient_clipping")
     clip = solver.value("clip_gradient_norm") if is_clipped else 0.0
     names = [solver.name(field) for field in ("use_gradient_clipping", "clip_gradient_norm")]
@@ -214,6 +215,7 @@ def read_evaluator(builder: ConfigBuilder, evaluator: Options) -> None:
     """Post-processing and evaluation."""
     node = "MODEL.DEEPLAB2.POSTPROCESSING"
     for field, key in (
+        ("eval_interval", "TEST.EVAL_PERIOD"),
         ("center_score_threshold", f"{node}.CENTER_THRESHOLD"),
         ("nms_kernel", f"{node}.NMS_KERNEL"),
         ("keep_k_centers", f"{node}.TOP_K_CENTERS"),
@@ -221,8 +223,6 @@ def read_evaluator(builder: ConfigBuilder, evaluator: Options) -> None:
     ):
         if evaluator.is_set:
             builder.copy(evaluator, field, key)
-    if evaluator.has("eval_interval"):
-        builder.copy(evaluator, "eval_interval", "TEST.EVAL_PERIOD")
     for fields, reason in _EVALUATOR_UNSUPPORTED:
         for field in fields:
             builder.refuse(evaluator, field, reason)
