@@ -14,7 +14,7 @@ SUFFIXES = {".py", ".md", ".yaml", ".yml", ".cfg", ".toml", ".sh", ".txt", ".h",
 
 # Written in two parts, so that these lines do not match themselves.
 TO_DO = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X)\b")
-MACHINE_PATH = re.compile(r"""(?<![\w.\-~}$/])/(home|root|Users|work|mnt|scratch|tmp|private)/\w""")
+MACHINE_PATH = re.compile(r"""(?<![\w.\-~}$/])/(home|root|Users|work|mnt|scratch)/\w""")
 
 
 def text_files():
