@@ -26,9 +26,9 @@ class StrideOracle:
     """
     Ground truth seen through the network's output stride: the bound of this representation.
 
-    The targets of an image (classes, center heatmap, offsets) are sampled at every ``stride``-th
-    pixel and post-processed as a model's outputs are: upsampling, keypoint suppression, grouping.
-    What is lost is what Panoptic-DeepLab would lose with a perfect network.
+    The annotation is sampled at every ``stride``-th pixel, made into targets (classes, center
+    heatmap, offsets) there, and post-processed as a model's outputs are: upsampling, keypoint
+    suppression, grouping. What is lost is what Panoptic-DeepLab loses with a perfect network.
     """
 
     def __init__(
@@ -56,7 +56,10 @@ class StrideOracle:
         self._stride = stride
         self._postprocessing = postprocessing
         self._make_targets = PanopticTargetGenerator(
-            ignore_label=_IGNORE_LABEL, sigma=sigma, ignore_crowd_in_semantic=False
+            ignore_label=_IGNORE_LABEL,
+            # Whole: DeepLab2's window has a single peak only then.
+            sigma=max(1, round(sigma / stride)),
+            ignore_crowd_in_semantic=False,
         )
 
     @classmethod
@@ -121,15 +124,14 @@ class StrideOracle:
         # Up to 1 + a multiple of the stride, as a network pads.
         height, width = (1 + -(-(side - 1) // self._stride) * self._stride for side in ids.shape)
         padding = (0, height - ids.shape[0]), (0, width - ids.shape[1])
-        targets = self._make_targets(np.pad(segment_map, padding), segments)
+        small_map = np.pad(segment_map, padding)[:: self._stride, :: self._stride]
+        targets = self._make_targets(small_map, segments)
         assert targets.center_heatmap is not None and targets.center_offsets is not None
-        step = self._stride
         classes = np.arange(self._num_classes)[:, None, None]
-        logits = _LOGIT * (targets.sem_seg[None, ::step, ::step] == classes)
         prediction = PanopticDeepLabPrediction(
-            _batch(logits),
-            _batch(targets.center_heatmap[None, ::step, ::step]),
-            _batch(targets.center_offsets[:, ::step, ::step] / step),
+            _batch(_LOGIT * (targets.sem_seg == classes)),
+            _batch(targets.center_heatmap[None]),
+            _batch(targets.center_offsets),
         )
         return prediction, (height, width)
 
