@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 # Figures are written to files, never shown.
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -15,6 +16,10 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 _PACKAGE_ROOT = str(Path(__file__).resolve().parents[1] / "projects")
 if _PACKAGE_ROOT not in sys.path:
     sys.path.insert(0, _PACKAGE_ROOT)
+
+# The same examples in every run, and no limit that a busy machine would break.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
 
 
 def pytest_collection_modifyitems(items):
