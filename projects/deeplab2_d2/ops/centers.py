@@ -21,8 +21,8 @@ def find_centers(
     Upsample the heatmap and find the instance centers: threshold, max-pooling, top-k.
 
     Reference: Panoptic-DeepLab (arXiv:1911.10194), Sec. 3.2, simple instance representation. Where
-    DeepLab2 (``post_processor/panoptic_deeplab.py``) compares with the last of an unsorted top-k, so
-    that it may drop any number of centers, this keeps exactly the ``top_k`` best.
+    DeepLab2 (``post_processor/panoptic_deeplab.py``) compares with the last of an unsorted top-k,
+    so that it may drop any number of centers, this keeps exactly the ``top_k`` best.
 
     Args:
         heatmap: (N, h, w) float.
@@ -35,9 +35,9 @@ def find_centers(
             order. 0 or less keeps all, which waits for the GPU.
 
     Returns:
-        ``(centers, scores, counts)``. ``centers``: (N, K, 2) int32 ``(y, x)`` in detection pixels, in
-        raster order; ``scores``: (N, K) float32; ``counts``: (N,) int32. Rows beyond the count are
-        0. K is ``top_k``, or the largest count, at least 1, if all are kept.
+        ``(centers, scores, counts)``. ``centers``: (N, K, 2) int32 ``(y, x)`` in detection pixels,
+        in raster order; ``scores``: (N, K) float32; ``counts``: (N,) int32. Rows beyond the count
+        are 0. K is ``top_k``, or the largest count, at least 1, if all are kept.
 
     Raises:
         ValueError: if an argument is not as above.

@@ -26,7 +26,7 @@ def check_shape(name: str, tensor: Tensor, shape: Sequence[object], words: str) 
 
 
 def check_size(name: str, size: Tuple[int, int]) -> None:
-    """Raise ValueError unless ``size`` is two positive numbers and the map is below 2**31 pixels."""
+    """Raise ValueError unless ``size`` is (height, width) of 1 to 2**31 - 1 pixels."""
     if len(size) != 2 or min(size) < 1 or size[0] * size[1] >= 2**31:
         raise ValueError(f"{name} must be (height, width) of 1 to 2**31 - 1 pixels, got {size}")
 

@@ -17,7 +17,8 @@ def group_pixels(centers: Tensor, num_centers: Tensor, offsets: Tensor) -> Tenso
     Args:
         centers: (N, K, 2) float32 ``(y, x)`` in pixels of this map.
         num_centers: (N,) int32; the first so many rows count.
-        offsets: (N, 2, H, W) float ``(dy, dx)`` from each pixel to its center, in pixels of this map.
+        offsets: (N, 2, H, W) float ``(dy, dx)`` from each pixel to its center, in pixels of this
+            map.
 
     Returns:
         (N, H, W) int32. Value ``k + 1`` means ``centers[:, k]``; 0 where the image has no center.

@@ -24,9 +24,9 @@ def merge_panoptic(
 
     Reference: Panoptic-DeepLab (arXiv:1911.10194), Sec. 3.2, efficient merging. Each instance takes
     the class of most of its thing pixels, ties to the smaller class. The instances of a class
-    are numbered from 1 by their first pixel in raster order. Stuff is void where its area in the image
-    is below the limit; thing pixels without a center are void (as in DeepLab2's plain TensorFlow;
-    its compiled operator makes them one segment).
+    are numbered from 1 by their first pixel in raster order. Stuff is void where its area in the
+    image is below the limit; thing pixels without a center are void (as in DeepLab2's plain
+    TensorFlow; its compiled operator makes them one segment).
 
     Args:
         semantic: (N, H, W) integer class in ``[0, num_classes)``, or -1 for void.
@@ -43,9 +43,9 @@ def merge_panoptic(
         not known here: NaN, or 0 if absent.
 
     Raises:
-        ValueError: if an argument is not as above. Values of maps are checked on the CPU only, where
-            that needs no waiting. A number that does not fit the divisor is found by
-            `deeplab2_d2.postprocessing.check_instance_numbers`.
+        ValueError: if an argument is not as above. Values of maps are checked on the CPU only,
+            where that needs no waiting. A number that does not fit the divisor is found by
+            `deeplab2_d2.postprocessing.to_panoptic_seg`.
     """
     name = "merge_panoptic"
     check_shape(f"{name}: semantic", semantic, ("N", "H", "W"), "(N, H, W)")

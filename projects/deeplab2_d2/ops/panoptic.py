@@ -28,8 +28,9 @@ def panoptic_from_logits(
     """
     Upsample the logits and offsets, take the arg-max, group and merge, at output resolution.
 
-    The result is that of `resample_aligned`, arg-max (ties to the smaller channel), the class of the channel,
-    `group_pixels` and `merge_panoptic`; the (C, H, W) logits are never whole in memory.
+    The result is that of `resample_aligned`, arg-max (ties to the smaller channel), the class of
+    the channel, `group_pixels` and `merge_panoptic`; the (C, H, W) logits are never whole in
+    memory.
 
     Args:
         semantic_logits: (N, C, h, w) float, finite.

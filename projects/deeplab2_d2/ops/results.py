@@ -40,10 +40,12 @@ class PanopticSegmentation(NamedTuple):
     Panoptic labels of a batch, at output resolution.
 
     Attributes:
-        panoptic_map: (N, H, W) int32, ``semantic * label_divisor + instance``; -1 is void. Instances
-            of a class are numbered from 1 in the order of their first pixels; stuff has number 0.
+        panoptic_map: (N, H, W) int32, ``semantic * label_divisor + instance``; -1 is void.
+            Instances of a class are numbered from 1 in the order of their first pixels; stuff has
+            number 0.
         semantic_map: (N, H, W) int32, class of the largest logit (not the vote); -1 is void.
-        instance_map: (N, H, W) int32; ``k + 1`` where a thing pixel belongs to center ``k``, else 0.
+        instance_map: (N, H, W) int32; ``k + 1`` where a thing pixel belongs to center ``k``, else
+            0.
         centers: (N, K, 2) float32 ``(y, x)`` in pixels of the output, raster order; zeros beyond
             ``num_centers``.
         num_centers: (N,) int32.

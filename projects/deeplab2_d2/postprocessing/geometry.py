@@ -20,12 +20,13 @@ class FrameGeometry:
     Four frames, each with the corners of its pixel grid aligned to the one before.
 
     The heads' map covers the padded network input; the image is its upper left part (the padding is
-    below and to the right); the output is the image at its original size. Resizing the map to the input,
-    cropping and resizing to the output is one affine map per axis, so that values are interpolated
-    once: ``y_map = y_output * (H_image - 1) / (H_output - 1) * (H_map - 1) / (H_input - 1)``.
+    below and to the right); the output is the image at its original size. Resizing the map to the
+    input, cropping and resizing to the output is one affine map per axis, so that values are
+    interpolated once:
+    ``y_map = y_output * (H_image - 1) / (H_output - 1) * (H_map - 1) / (H_input - 1)``.
 
-    Every scale is exact in float32. Where all three later frames have one size it is the very number
-    that DeepLab2 resizes with.
+    Every scale is exact in float32. Where all three later frames have one size it is the very
+    number that DeepLab2 resizes with.
 
     Attributes:
         map_size: (h, w) of the heads' maps.

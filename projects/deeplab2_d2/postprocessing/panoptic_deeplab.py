@@ -1,7 +1,7 @@
 """Panoptic-DeepLab post-processing: head outputs to panoptic labels of the original image."""
 
 import functools
-from typing import Optional, Sequence, Tuple
+from typing import Optional, Sequence
 
 import torch
 from torch import Tensor
@@ -58,7 +58,7 @@ def postprocess_panoptic(
     if prediction.center_heatmap is None or prediction.center_offsets is None:
         raise ValueError(
             "postprocess_panoptic: prediction must have center_heatmap and center_offsets, got a "
-            "semantic-only prediction; see semantic_labels"
+            "semantic-only prediction; see semantic_scores"
         )
     if class_map is None:
         class_map = identity_class_map(prediction.semantic_logits.shape[1])
@@ -105,8 +105,8 @@ def postprocess_full_resolution(
     The same for maps that already have the output's resolution, as after test-time averaging.
 
     Args:
-        semantic_scores: (N, C, H, W) float, logits or log-probabilities. Probabilities give the same
-            maps, but not the same class probabilities.
+        semantic_scores: (N, C, H, W) float, logits or log-probabilities. Probabilities give the
+            same maps, but not the same class probabilities.
         center_heatmap: (N, 1, H, W) float.
         center_offsets: (N, 2, H, W) float ``(dy, dx)`` in pixels of these maps.
         options: those of `postprocess_panoptic`, without the sizes.

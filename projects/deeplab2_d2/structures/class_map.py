@@ -16,8 +16,8 @@ class ClassMap:
 
     Attributes:
         channel_to_class: the contiguous class id of each channel; `VOID_CLASS` for a channel that
-            stands for void: pixels where it wins are void in every output. The ids increase with the
-            channel, so that a tie is decided alike by channel and by class.
+            stands for void: pixels where it wins are void in every output. The ids increase with
+            the channel, so that a tie is decided alike by channel and by class.
     """
 
     channel_to_class: Tuple[int, ...]

@@ -29,7 +29,8 @@ def encode_panoptic(semantic: Labels, instance: Labels, label_divisor: int) -> L
         Same shape and dtype as ``semantic``; `VOID_PANOPTIC_LABEL` where ``semantic`` is negative.
 
     Raises:
-        ValueError: if the divisor is below 2, the shapes differ or an instance number does not fit the divisor.
+        ValueError: if the divisor is below 2, the shapes differ or an instance number does not fit
+            the divisor.
     """
     _check_label_divisor(label_divisor)
     if tuple(semantic.shape) != tuple(instance.shape):

@@ -9,7 +9,8 @@ from torch import Tensor
 @dataclass(frozen=True)
 class PanopticDeepLabPrediction:
     """
-    Raw outputs of the Panoptic-DeepLab heads, at decoder resolution (stride 4 of the network input).
+    Raw outputs of the Panoptic-DeepLab heads, at decoder resolution (stride 4 of the network
+    input).
 
     Attributes:
         semantic_logits: (N, C, h, w) float.

@@ -13,9 +13,9 @@ def suppress_non_maxima(heatmap: Tensor, threshold: float, nms_kernel: int) -> T
     """
     Keep the heatmap where it is above the threshold and the largest of its window.
 
-    The window of pixel y is ``y - (nms_kernel - 1) // 2 .. y + nms_kernel // 2``, limited to the map,
-    so that an even window reaches one further down and right (as in DeepLab2). Equal values in a
-    window are all kept.
+    The window of pixel y is ``y - (nms_kernel - 1) // 2 .. y + nms_kernel // 2``, limited to the
+    map, so that an even window reaches one further down and right (as in DeepLab2). Equal values in
+    a window are all kept.
 
     Args:
         heatmap: (N, H, W) float32.

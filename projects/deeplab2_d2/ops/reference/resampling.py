@@ -34,8 +34,9 @@ def resample_aligned(
     """
     Sample maps at ``(y * scale[0], x * scale[1])`` for every output pixel (y, x), bilinearly.
 
-    First along y, then along x, each as ``a + (b - a) * weight`` with three rounded operations. This
-    is how DeepLab2 (``model/utils.py``, ``resize_bilinear``) resizes maps of up to 32 channels.
+    First along y, then along x, each as ``a + (b - a) * weight`` with three rounded operations.
+    This is how DeepLab2 (``model/utils.py``, ``resize_bilinear``) resizes maps of up to 32
+    channels.
 
     Args:
         maps: (..., h, w) floating point; computed in float32.
