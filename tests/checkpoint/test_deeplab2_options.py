@@ -117,6 +117,17 @@ def test_deeplab2s_coco_models_have_a_channel_for_void():
     assert config_from_options(options).MODEL.DEEPLAB2.CLASS_MAP == "identity"
 
 
+def test_flips_and_scales_become_test_time_augmentation():
+    options = {"evaluator_options": {"add_flipped_images": True, "eval_scales": [0.75, 1.0]}}
+    imported = import_options(options)
+    cfg = imported.to_config()
+    assert cfg.TEST.AUG.ENABLED and cfg.TEST.AUG.FLIP
+    assert cfg.TEST.DEEPLAB2.SCALES == [0.75, 1.0]
+    assert not imported.unsupported
+    cfg = config_from_options({"evaluator_options": {"eval_scales": [1.0]}})
+    assert not cfg.TEST.AUG.ENABLED
+
+
 def test_every_option_is_mapped_or_named():
     options = {
         **with_instance(next_regression_head={"output_channels": 2, "head_channels": 32}),

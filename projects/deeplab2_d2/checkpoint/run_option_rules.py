@@ -83,6 +83,7 @@ def read_solver(builder: ConfigBuilder, solver: Options, is_motion_deeplab: bool
 DATASETS: Dict[str, Tuple[str, str]] = {
     "cityscapes_panoptic": ("cityscapes_fine_panoptic_train", "cityscapes_fine_panoptic_val"),
     "coco_panoptic": ("coco_2017_train_panoptic", "coco_2017_val_panoptic"),
+    "ade20k_panoptic": ("ade20k_panoptic_train", "ade20k_panoptic_val"),
 }
 
 _POLICY = "simple_classification_policy"
@@ -223,6 +224,12 @@ def read_evaluator(builder: ConfigBuilder, evaluator: Options) -> None:
     ):
         if evaluator.is_set:
             builder.copy(evaluator, field, key)
+    is_flipped, scales = evaluator.value("add_flipped_images"), evaluator.value("eval_scales")
+    options = [evaluator.name(f) for f in ("add_flipped_images", "eval_scales") if evaluator.has(f)]
+    builder.set("TEST.AUG.ENABLED", is_flipped or scales not in ([], [1.0]), *options)
+    if builder.values["TEST.AUG.ENABLED"]:
+        builder.set("TEST.AUG.FLIP", is_flipped, *options)
+        builder.set("TEST.DEEPLAB2.SCALES", scales or [1.0], *options)
     for fields, reason in _EVALUATOR_UNSUPPORTED:
         for field in fields:
             builder.refuse(evaluator, field, reason)
@@ -246,7 +253,6 @@ _EVALUATOR_UNSUPPORTED = (
         ),
         _RESULTS,
     ),
-    (("add_flipped_images", "eval_scales"), "test-time augmentation is set by TEST.AUG"),
     (
         (
             "thing_area_limit",
