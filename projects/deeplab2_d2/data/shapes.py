@@ -21,13 +21,13 @@ import logging
 import os
 import shutil
 from dataclasses import asdict, dataclass
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List
 
 import numpy as np
-from detectron2.data import DatasetCatalog
-from detectron2.data.datasets import register_coco_panoptic
 from PIL import Image
 
+from .panoptic_writer import PanopticWriter, Segment, instance_annotations
+from .registration import panoptic_metadata, register_panoptic_dataset
 from .shapes_scene import STUFF_NAMES, THING_NAMES, Scene, SceneOptions, draw_scene
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ SPLITS = ("train", "val")
 # A thing counts as partly hidden if others cover at least this part of its pixels in the image.
 _HIDDEN_FRACTION = 0.05
 # Fields of info.json that have to agree before a complete set on disk is used again.
-_VERSION = 2
+_VERSION = 3
 
 _COLORS = {
     "disc": [220, 20, 60],
@@ -97,45 +97,25 @@ def shapes_categories() -> List[Dict[str, Any]]:
 
 def shapes_metadata() -> Dict[str, Any]:
     """The metadata of the dataset, in the form of Detectron2's ``coco_panoptic_standard``."""
-    categories = shapes_categories()
-    contiguous = {category["id"]: i for i, category in enumerate(categories)}
-    names = [category["name"] for category in categories]
-    colors = [category["color"] for category in categories]
-    return {
-        "thing_classes": names,
-        "stuff_classes": list(names),
-        "thing_colors": colors,
-        "stuff_colors": list(colors),
-        "thing_dataset_id_to_contiguous_id": {
-            c["id"]: contiguous[c["id"]] for c in categories if c["isthing"]
-        },
-        "stuff_dataset_id_to_contiguous_id": {
-            c["id"]: contiguous[c["id"]] for c in categories if not c["isthing"]
-        },
-    }
+    return panoptic_metadata(shapes_categories())
 
 
-def register_shapes(root: Optional[str] = None) -> None:
+def register_shapes(root: str) -> None:
     """
     Register ``shapes_panoptic_train`` and ``shapes_panoptic_val``, each if absent.
 
     Args:
-        root: folder of all datasets; default ``$DETECTRON2_DATASETS``, or ``datasets``.
+        root: folder of all datasets.
     """
-    if root is None:
-        root = os.environ.get("DETECTRON2_DATASETS", "datasets")
-    folder = os.path.join(os.path.expanduser(root), "shapes")
+    folder = os.path.join(root, "shapes")
     for split in SPLITS:
-        name = f"shapes_panoptic_{split}"
-        if name in DatasetCatalog.list():
-            continue
-        register_coco_panoptic(
-            name,
+        register_panoptic_dataset(
+            f"shapes_panoptic_{split}",
             shapes_metadata(),
-            os.path.join(folder, split),
-            os.path.join(folder, f"panoptic_{split}"),
-            os.path.join(folder, "annotations", f"panoptic_{split}.json"),
-            os.path.join(folder, "annotations", f"instances_{split}.json"),
+            image_root=os.path.join(folder, split),
+            panoptic_root=os.path.join(folder, f"panoptic_{split}"),
+            panoptic_json=os.path.join(folder, "annotations", f"panoptic_{split}.json"),
+            instances_json=os.path.join(folder, "annotations", f"instances_{split}.json"),
         )
 
 
@@ -202,11 +182,15 @@ def _write_json(path: str, content: Dict[str, Any]) -> None:
 
 def _write_split(folder: str, split: str, options: ShapesOptions) -> Dict[str, Any]:
     """Write images, panoptic PNGs and both JSON files of one split; return its statistics."""
+    annotations = os.path.join(folder, "annotations")
     os.makedirs(os.path.join(folder, split))
-    os.makedirs(os.path.join(folder, f"panoptic_{split}"))
+    writer = PanopticWriter(
+        panoptic_root=os.path.join(folder, f"panoptic_{split}"),
+        panoptic_json=os.path.join(annotations, f"panoptic_{split}.json"),
+        categories=shapes_categories(),
+    )
     num_images = options.num_train if split == "train" else options.num_val
     images: List[Dict[str, Any]] = []
-    panoptic: List[Dict[str, Any]] = []
     instances: List[Dict[str, Any]] = []
     counts = np.zeros(4, np.int64)
     per_class = {category["name"]: 0 for category in shapes_categories()}
@@ -214,17 +198,30 @@ def _write_split(folder: str, split: str, options: ShapesOptions) -> Dict[str, A
         # One generator an image, so that a longer set begins with the shorter one.
         rng = np.random.default_rng([options.seed, SPLITS.index(split), k])
         scene = draw_scene(options.scene, rng)
-        stem = f"{k:06d}"
         height, width = scene.segment_map.shape
-        images.append({"id": k + 1, "file_name": f"{stem}.jpg", "height": height, "width": width})
-        segments = _segments_info(scene, rng)
-        _write_images(folder, split, stem, scene, segments)
-        panoptic.append({"image_id": k + 1, "file_name": f"{stem}.png", "segments_info": segments})
-        instances.extend(_instance_annotations(scene, segments, k + 1, len(instances)))
+        file_name = f"{k:06d}.jpg"
+        # Without chroma subsampling, which would blur the textures' colors.
+        Image.fromarray(scene.image).save(
+            os.path.join(folder, split, file_name), quality=95, subsampling=0
+        )
+        segments = writer.add(file_name, (height, width), _segments(scene), image_id=k + 1)
+        things = [s for s in segments if s.category_id <= len(THING_NAMES)]
+        instances += instance_annotations(things, image_id=k + 1, first_id=len(instances) + 1)
+        images.append({"id": k + 1, "file_name": file_name, "height": height, "width": width})
         counts += _count(scene)
         for segment in scene.segments:
             per_class[segment.name] += 1
-    _write_annotations(folder, split, images, panoptic, instances)
+    writer.close()
+    _write_json(
+        os.path.join(annotations, f"instances_{split}.json"),
+        {
+            "info": {},
+            "licenses": [],
+            "images": images,
+            "annotations": instances,
+            "categories": [c for c in shapes_categories() if c["isthing"]],
+        },
+    )
     num_things, num_hidden, num_small, num_crowds = counts.tolist()
     return {
         "num_images": num_images,
@@ -237,6 +234,14 @@ def _write_split(folder: str, split: str, options: ShapesOptions) -> Dict[str, A
     }
 
 
+def _segments(scene: Scene) -> List[Segment]:
+    category_ids = {c["name"]: c["id"] for c in shapes_categories()}
+    return [
+        Segment(scene.segment_map == k + 1, category_ids[segment.name], segment.is_crowd)
+        for k, segment in enumerate(scene.segments)
+    ]
+
+
 def _count(scene: Scene) -> np.ndarray:
     """Things, partly hidden things, small things (under 16 x 16 pixels) and crowds of a scene."""
     counts = np.zeros(4, np.int64)
@@ -247,83 +252,3 @@ def _count(scene: Scene) -> np.ndarray:
             is_hidden = area <= (1 - _HIDDEN_FRACTION) * segment.full_area
             counts[:3] += [1, is_hidden, area < 16 * 16]
     return counts
-
-
-def _segments_info(scene: Scene, rng: np.random.Generator) -> List[Dict[str, Any]]:
-    """``segments_info`` of COCO panoptic format, in the order of ``scene.segments``."""
-    ids = rng.choice(256**3 - 1, size=len(scene.segments), replace=False) + 1
-    category_ids = {c["name"]: c["id"] for c in shapes_categories()}
-    return [
-        {
-            "id": int(ids[k]),
-            "category_id": category_ids[segment.name],
-            "iscrowd": int(segment.is_crowd),
-            "area": int(np.sum(scene.segment_map == k + 1)),
-            "bbox": list(_bounding_box(scene.segment_map == k + 1)),
-        }
-        for k, segment in enumerate(scene.segments)
-    ]
-
-
-def _bounding_box(mask: np.ndarray) -> Tuple[int, int, int, int]:
-    """(x, y, width, height) of a mask with at least one pixel."""
-    ys, xs = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return int(xs[0]), int(ys[0]), int(xs[-1] - xs[0] + 1), int(ys[-1] - ys[0] + 1)
-
-
-def _write_images(
-    folder: str, split: str, stem: str, scene: Scene, segments: List[Dict[str, Any]]
-) -> None:
-    # Without chroma subsampling, which would blur the textures' colors.
-    Image.fromarray(scene.image).save(
-        os.path.join(folder, split, f"{stem}.jpg"), quality=95, subsampling=0
-    )
-    ids = np.array([0] + [segment["id"] for segment in segments])[scene.segment_map]
-    colors = np.stack([ids % 256, ids // 256 % 256, ids // 256**2], axis=-1).astype(np.uint8)
-    Image.fromarray(colors).save(os.path.join(folder, f"panoptic_{split}", f"{stem}.png"))
-
-
-def _instance_annotations(
-    scene: Scene, segments: List[Dict[str, Any]], image_id: int, num_before: int
-) -> List[Dict[str, Any]]:
-    """COCO instance annotations of the things and crowds; ids go on after ``num_before``."""
-    from pycocotools import mask as mask_util
-
-    annotations: List[Dict[str, Any]] = []
-    for k, (segment, drawn) in enumerate(zip(segments, scene.segments)):
-        if drawn.name not in THING_NAMES:
-            continue
-        rle = mask_util.encode(np.asfortranarray((scene.segment_map == k + 1).astype(np.uint8)))
-        rle["counts"] = rle["counts"].decode("ascii")
-        annotations.append(
-            {
-                "id": num_before + len(annotations) + 1,
-                "image_id": image_id,
-                "category_id": segment["category_id"],
-                "iscrowd": segment["iscrowd"],
-                "area": segment["area"],
-                "bbox": segment["bbox"],
-                "segmentation": rle,
-            }
-        )
-    return annotations
-
-
-def _write_annotations(
-    folder: str,
-    split: str,
-    images: List[Dict[str, Any]],
-    panoptic: List[Dict[str, Any]],
-    instances: List[Dict[str, Any]],
-) -> None:
-    categories = shapes_categories()
-    head = {"info": {"description": "generated shapes"}, "licenses": [], "images": images}
-    annotations = os.path.join(folder, "annotations")
-    _write_json(
-        os.path.join(annotations, f"panoptic_{split}.json"),
-        {**head, "annotations": panoptic, "categories": categories},
-    )
-    _write_json(
-        os.path.join(annotations, f"instances_{split}.json"),
-        {**head, "annotations": instances, "categories": [c for c in categories if c["isthing"]]},
-    )

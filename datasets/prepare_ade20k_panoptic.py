@@ -1,0 +1,27 @@
+#!/usr/bin/env python
+"""
+Make the panoptic annotations of ADE20K from its semantic and instance maps.
+
+Reads and writes ``$DETECTRON2_DATASETS/ADEChallengeData2016``; see datasets/README.md.
+"""
+
+import argparse
+import os
+
+from deeplab2_d2.data.ade20k import FOLDER, SPLITS, prepare_ade20k
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    root = os.getenv("DETECTRON2_DATASETS", "datasets")
+    parser.add_argument("--folder", default=os.path.join(root, FOLDER), help="of the release")
+    parser.add_argument("--splits", nargs="+", default=list(SPLITS), choices=list(SPLITS))
+    args = parser.parse_args()
+    for split in args.splits:
+        print(prepare_ade20k(args.folder, split))
+
+
+if __name__ == "__main__":
+    main()

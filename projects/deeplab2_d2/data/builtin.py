@@ -1,0 +1,172 @@
+"""
+The datasets that this package registers beside Detectron2's, each if absent.
+
+Only names and paths are registered; no file is opened but the small markers of one's own sets.
+"""
+
+import glob
+import json
+import os
+from typing import Any, Dict, List, Optional
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.utils.file_io import PathManager
+
+from .ade20k import FOLDER as ADE20K_FOLDER
+from .ade20k import ade20k_categories
+from .mapillary_vistas import mapillary_vistas_categories
+from .registration import panoptic_metadata, register_own_datasets, register_panoptic_dataset
+from .shapes import register_shapes
+
+_CLASS_KEYS = (
+    "thing_classes",
+    "stuff_classes",
+    "thing_colors",
+    "stuff_colors",
+    "thing_dataset_id_to_contiguous_id",
+    "stuff_dataset_id_to_contiguous_id",
+    "ignore_label",
+    "label_divisor",
+)
+
+
+def register_all(root: Optional[str] = None) -> None:
+    """
+    Register every dataset of this package.
+
+    Args:
+        root: folder of all datasets; default ``$DETECTRON2_DATASETS``, or ``datasets``.
+    """
+    if root is None:
+        root = os.environ.get("DETECTRON2_DATASETS", "datasets")
+    root = os.path.expanduser(root)
+    register_shapes(root)
+    register_ade20k(root)
+    register_mapillary_vistas(root)
+    register_test_splits(root)
+    register_own_datasets(root)
+
+
+def register_ade20k(root: str) -> None:
+    """Register ``ade20k_panoptic_{train,val}``."""
+    metadata = panoptic_metadata(ade20k_categories())
+    for split, folder in (("train", "training"), ("val", "validation")):
+        panoptic = os.path.join(root, ADE20K_FOLDER, f"ade20k_panoptic_{split}")
+        register_panoptic_dataset(
+            f"ade20k_panoptic_{split}",
+            metadata,
+            image_root=os.path.join(root, ADE20K_FOLDER, "images", folder),
+            panoptic_root=panoptic,
+            panoptic_json=f"{panoptic}.json",
+        )
+
+
+def register_mapillary_vistas(root: str) -> None:
+    """Register ``mapillary_vistas_panoptic_{train,val}``."""
+    metadata = panoptic_metadata(mapillary_vistas_categories())
+    for split, folder in (("train", "training"), ("val", "validation")):
+        folder = os.path.join(root, "mapillary_vistas", folder)
+        register_panoptic_dataset(
+            f"mapillary_vistas_panoptic_{split}",
+            metadata,
+            image_root=os.path.join(folder, "images"),
+            panoptic_root=os.path.join(folder, "panoptic"),
+            panoptic_json=os.path.join(folder, "panoptic", "panoptic_2018.json"),
+        )
+
+
+def register_test_splits(root: str) -> None:
+    """
+    Register images without annotations, for predictions that a server evaluates:
+    ``cityscapes_fine_panoptic_test``, ``coco_2017_test-dev_panoptic`` and
+    ``mapillary_vistas_panoptic_test``.
+
+    Their metadata have ``has_ground_truth`` False and no ``panoptic_json``.
+    """
+    cityscapes = os.path.join(root, "cityscapes", "leftImg8bit", "test")
+    coco = os.path.join(root, "coco", "test2017")
+    image_info = os.path.join(root, "coco", "annotations", "image_info_test-dev2017.json")
+    vistas = os.path.join(root, "mapillary_vistas", "testing", "images")
+    for name, same_classes_as, image_root, load in (
+        (
+            "cityscapes_fine_panoptic_test",
+            "cityscapes_fine_panoptic_val",
+            cityscapes,
+            lambda: load_cityscapes_images(cityscapes),
+        ),
+        (
+            "coco_2017_test-dev_panoptic",
+            "coco_2017_val_panoptic",
+            coco,
+            lambda: load_image_info(image_info, coco),
+        ),
+        (
+            "mapillary_vistas_panoptic_test",
+            "mapillary_vistas_panoptic_val",
+            vistas,
+            lambda: load_images(os.path.join(vistas, "*.jpg")),
+        ),
+    ):
+        if name in DatasetCatalog.list():
+            continue
+        classes = MetadataCatalog.get(same_classes_as)
+        DatasetCatalog.register(name, load)
+        MetadataCatalog.get(name).set(
+            image_root=image_root,
+            evaluator_type=classes.evaluator_type,
+            has_ground_truth=False,
+            **{key: classes.get(key) for key in _CLASS_KEYS},
+        )
+
+
+def load_images(pattern: str) -> List[Dict[str, Any]]:
+    """
+    Dataset dicts of image files, sorted.
+
+    Args:
+        pattern: of their paths, as for ``glob``.
+
+    Returns:
+        dicts with ``file_name`` and ``image_id`` (the name without its extension).
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    files = sorted(glob.glob(pattern))
+    if not files:
+        raise FileNotFoundError(f"no image matches {pattern}")
+    return [
+        {"file_name": file, "image_id": os.path.splitext(os.path.basename(file))[0]}
+        for file in files
+    ]
+
+
+def load_cityscapes_images(image_root: str) -> List[Dict[str, Any]]:
+    """As :func:`load_images`; the ids are without ``_leftImg8bit``, as Detectron2 has them."""
+    suffix = "_leftImg8bit"
+    dicts = load_images(os.path.join(glob.escape(image_root), "*", f"*{suffix}.png"))
+    return [{**d, "image_id": d["image_id"][: -len(suffix)]} for d in dicts]
+
+
+def load_image_info(json_file: str, image_root: str) -> List[Dict[str, Any]]:
+    """
+    Dataset dicts of a COCO ``image_info`` file.
+
+    Args:
+        json_file: with a list ``images``.
+        image_root: their folder.
+
+    Returns:
+        dicts with ``file_name``, ``image_id``, ``height`` and ``width``.
+    """
+    with PathManager.open(json_file) as f:
+        images = json.load(f)["images"]
+    return [
+        {
+            "file_name": os.path.join(image_root, image["file_name"]),
+            "image_id": image["id"],
+            "height": image["height"],
+            "width": image["width"],
+        }
+        for image in images
+    ]

@@ -1,0 +1,224 @@
+"""
+Inspection of a registered panoptic dataset: what would fail, or quietly train on nonsense.
+
+It reads the annotation's JSON itself, so that it can report what keeps a dataset from loading.
+"""
+
+import json
+import os
+from collections import Counter
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.utils.file_io import PathManager
+from PIL import Image, UnidentifiedImageError
+
+from .findings import DatasetReport
+from .reading import read_panoptic_png
+
+
+def inspect_dataset(
+    name: str, *, output_stride: int = 4, max_images: Optional[int] = None
+) -> DatasetReport:
+    """
+    Inspect a registered panoptic dataset, every file of it.
+
+    Args:
+        name: of the dataset.
+        output_stride: of the network's predictions; an instance of fewer pixels than a cell of
+            theirs is reported.
+        max_images: look at so many, spread evenly; None for all.
+
+    Returns:
+        the report.
+
+    Raises:
+        KeyError: if no dataset of that name is registered.
+        ValueError: if it has no panoptic metadata, or ``output_stride`` is not positive.
+    """
+    if output_stride < 1:
+        raise ValueError(f"output_stride must be at least 1, got {output_stride}")
+    if name not in DatasetCatalog.list():
+        raise KeyError(f"dataset {name} is not registered")
+    metadata = MetadataCatalog.get(name)
+    if not metadata.get("panoptic_json") or not metadata.get("thing_dataset_id_to_contiguous_id"):
+        raise ValueError(f"dataset {name} must have panoptic_json and the classes in its metadata")
+    classes = _Classes(metadata)
+    report = DatasetReport(name, {n: k in classes.thing_ids for k, n in enumerate(classes.names)})
+    content = _read_annotation(metadata.panoptic_json, report)
+    entries = list(_pair_entries(content, metadata.panoptic_json, report))
+    if max_images is not None and max_images < len(entries):
+        places = np.linspace(0, len(entries) - 1, max_images).round().astype(int)
+        entries = [entries[k] for k in places]
+    for image, annotation in entries:
+        _inspect_image(image, annotation, metadata, classes, output_stride, report)
+    if max_images is None:
+        for class_name in classes.names:
+            if report.num_images and not report.segments[class_name]:
+                report.add("absent_class", name, class_name)
+    return report
+
+
+class _Classes:
+    """Classes of a dataset by category id."""
+
+    def __init__(self, metadata: Any):
+        things = metadata.thing_dataset_id_to_contiguous_id
+        stuff = metadata.stuff_dataset_id_to_contiguous_id
+        self.thing_ids = set(things.values())
+        self.contiguous = {**stuff, **things}
+        num_classes = max(self.contiguous.values()) + 1
+        self.names = list(metadata.stuff_classes)[:num_classes]
+        self.label_divisor = metadata.label_divisor
+
+
+def _read_annotation(path: str, report: DatasetReport) -> Dict[str, Any]:
+    try:
+        with PathManager.open(path) as f:
+            return json.load(f)
+    except (OSError, ValueError) as error:
+        report.add("missing_annotation", path, str(error))
+        return {"images": [], "annotations": []}
+
+
+def _pair_entries(
+    content: Mapping[str, Any], path: str, report: DatasetReport
+) -> Iterator[Tuple[Dict[str, Any], Dict[str, Any]]]:
+    images = {image["id"]: image for image in content["images"]}
+    seen = set()
+    for annotation in content["annotations"]:
+        image_id, file_name = annotation["image_id"], annotation["file_name"]
+        if image_id in seen:
+            report.add("repeated_image", path, f"image_id {image_id!r} again at {file_name}")
+        elif image_id not in images:
+            report.add("unknown_image_id", path, f"image_id {image_id!r} of {file_name}")
+        else:
+            yield images[image_id], annotation
+        seen.add(image_id)
+    for image_id in images:
+        if image_id not in seen:
+            report.add("no_annotation", path, f"{images[image_id]['file_name']}")
+
+
+def _inspect_image(
+    image: Mapping[str, Any],
+    annotation: Mapping[str, Any],
+    metadata: Any,
+    classes: _Classes,
+    output_stride: int,
+    report: DatasetReport,
+) -> None:
+    report.num_images += 1
+    png = os.path.join(metadata.panoptic_root, annotation["file_name"])
+    image_file = _find_image(metadata.image_root, image, annotation)
+    size = _image_size(image_file, report)
+    segments = annotation["segments_info"]
+    _inspect_segments(segments, classes, png, report)
+    try:
+        ids = read_panoptic_png(png)
+    except FileNotFoundError:
+        report.add("missing_png", png)
+        return
+    except (OSError, ValueError) as error:
+        report.add("broken_png", png, str(error))
+        return
+    if size is not None and size != ids.shape:
+        detail = f"{ids.shape[0]} x {ids.shape[1]}, but {image_file} has {size[0]} x {size[1]}"
+        report.add("size_mismatch", png, detail)
+    _inspect_pixels(ids, segments, classes, png, output_stride, report)
+
+
+def _find_image(root: str, image: Mapping[str, Any], annotation: Mapping[str, Any]) -> str:
+    """Path of an image: as the JSON says, of Cityscapes, or as Detectron2 guesses that of COCO."""
+    name = image["file_name"]
+    candidates = [
+        os.path.join(root, name),
+        os.path.join(root, str(image["id"]).split("_")[0], f"{image['id']}_leftImg8bit.png"),
+        os.path.join(root, os.path.splitext(annotation["file_name"])[0] + ".jpg"),
+    ]
+    return next((c for c in candidates if PathManager.isfile(c)), candidates[0])
+
+
+def _image_size(file: str, report: DatasetReport) -> Optional[Tuple[int, int]]:
+    if not PathManager.isfile(file):
+        report.add("missing_image", file)
+        return None
+    try:
+        with PathManager.open(file, "rb") as f, Image.open(f) as image:
+            # Reads the pixels as well, so that a file that was cut short is found.
+            image.load()
+            return image.height, image.width
+    except (UnidentifiedImageError, OSError) as error:
+        report.add("broken_image", file, str(error))
+        return None
+
+
+def _inspect_segments(
+    segments: Sequence[Mapping[str, Any]], classes: _Classes, png: str, report: DatasetReport
+) -> None:
+    """What the list of segments shows by itself."""
+    instances: Counter = Counter()
+    stuff: Counter = Counter()
+    for segment in segments:
+        contiguous = classes.contiguous.get(segment["category_id"])
+        is_crowd = bool(segment.get("iscrowd", 0))
+        if not 0 < segment["id"] < 256**3:
+            report.add("invalid_segment_id", png, f"segment {segment['id']}")
+        if contiguous is None:
+            detail = f"category {segment['category_id']} of segment {segment['id']}"
+            report.add("unknown_category", png, detail)
+        elif contiguous in classes.thing_ids:
+            instances[contiguous] += not is_crowd
+        else:
+            stuff[contiguous] += 1
+            if is_crowd:
+                report.add("stuff_crowd", png, f"segment {segment['id']}")
+    for segment_id, count in _more_than(1, Counter(segment["id"] for segment in segments)):
+        report.add("overlapping_segments", png, f"segment {segment_id} is listed {count} times")
+    for contiguous, count in _more_than(1, stuff):
+        report.add("repeated_stuff", png, f"{classes.names[contiguous]} in {count} segments")
+    for contiguous, count in _more_than(classes.label_divisor - 1, instances):
+        detail = f"{count} of {classes.names[contiguous]}, divisor {classes.label_divisor}"
+        report.add("divisor_overflow", png, detail)
+
+
+def _more_than(limit: int, counts: Counter) -> List[Tuple[int, int]]:
+    return [(key, count) for key, count in counts.items() if count > limit]
+
+
+def _inspect_pixels(
+    ids: np.ndarray,
+    segments: Sequence[Mapping[str, Any]],
+    classes: _Classes,
+    png: str,
+    output_stride: int,
+    report: DatasetReport,
+) -> None:
+    """What the PNG shows beside the list of segments."""
+    values, counts = np.unique(ids, return_counts=True)
+    areas = dict(zip(values.tolist(), counts.tolist()))
+    areas.pop(0, None)
+    present = set()
+    # A segment that is listed twice was reported already.
+    for segment in {segment["id"]: segment for segment in segments}.values():
+        area = areas.pop(segment["id"], None)
+        if area is None:
+            report.add("empty_segment", png, f"segment {segment['id']}")
+            continue
+        if segment.get("area", area) != area:
+            detail = f"segment {segment['id']}: {segment['area']}, in the PNG {area}"
+            report.add("wrong_area", png, detail)
+        contiguous = classes.contiguous.get(segment["category_id"])
+        if contiguous is None:
+            continue
+        name = classes.names[contiguous]
+        present.add(name)
+        report.segments[name] += 1
+        report.pixels[name] += area
+        is_instance = contiguous in classes.thing_ids and not segment.get("iscrowd", 0)
+        if is_instance and area < output_stride**2:
+            report.add("small_instance", png, f"segment {segment['id']} ({name}): {area} pixels")
+    for segment_id, area in areas.items():
+        report.add("unlisted_segment", png, f"segment {segment_id}: {area} pixels")
+    report.images.update(present)

@@ -1,0 +1,80 @@
+"""Categories of Mapillary Vistas 1.2: 65 with annotations, 37 of them things."""
+
+from typing import Any, Dict, List
+
+# Name, whether a thing, and the color of the release's own configuration. Ids count from 1.
+_CATEGORIES = (
+    ("Bird", 1, (165, 42, 42)),
+    ("Ground Animal", 1, (0, 192, 0)),
+    ("Curb", 0, (196, 196, 196)),
+    ("Fence", 0, (190, 153, 153)),
+    ("Guard Rail", 0, (180, 165, 180)),
+    ("Barrier", 0, (90, 120, 150)),
+    ("Wall", 0, (102, 102, 156)),
+    ("Bike Lane", 0, (128, 64, 255)),
+    ("Crosswalk - Plain", 1, (140, 140, 200)),
+    ("Curb Cut", 0, (170, 170, 170)),
+    ("Parking", 0, (250, 170, 160)),
+    ("Pedestrian Area", 0, (96, 96, 96)),
+    ("Rail Track", 0, (230, 150, 140)),
+    ("Road", 0, (128, 64, 128)),
+    ("Service Lane", 0, (110, 110, 110)),
+    ("Sidewalk", 0, (244, 35, 232)),
+    ("Bridge", 0, (150, 100, 100)),
+    ("Building", 0, (70, 70, 70)),
+    ("Tunnel", 0, (150, 120, 90)),
+    ("Person", 1, (220, 20, 60)),
+    ("Bicyclist", 1, (255, 0, 0)),
+    ("Motorcyclist", 1, (255, 0, 100)),
+    ("Other Rider", 1, (255, 0, 200)),
+    ("Lane Marking - Crosswalk", 1, (200, 128, 128)),
+    ("Lane Marking - General", 0, (255, 255, 255)),
+    ("Mountain", 0, (64, 170, 64)),
+    ("Sand", 0, (230, 160, 50)),
+    ("Sky", 0, (70, 130, 180)),
+    ("Snow", 0, (190, 255, 255)),
+    ("Terrain", 0, (152, 251, 152)),
+    ("Vegetation", 0, (107, 142, 35)),
+    ("Water", 0, (0, 170, 30)),
+    ("Banner", 1, (255, 255, 128)),
+    ("Bench", 1, (250, 0, 30)),
+    ("Bike Rack", 1, (100, 140, 180)),
+    ("Billboard", 1, (220, 220, 220)),
+    ("Catch Basin", 1, (220, 128, 128)),
+    ("CCTV Camera", 1, (222, 40, 40)),
+    ("Fire Hydrant", 1, (100, 170, 30)),
+    ("Junction Box", 1, (40, 40, 40)),
+    ("Mailbox", 1, (33, 33, 33)),
+    ("Manhole", 1, (100, 128, 160)),
+    ("Phone Booth", 1, (142, 0, 0)),
+    ("Pothole", 0, (70, 100, 150)),
+    ("Street Light", 1, (210, 170, 100)),
+    ("Pole", 1, (153, 153, 153)),
+    ("Traffic Sign Frame", 1, (128, 128, 128)),
+    ("Utility Pole", 1, (0, 0, 80)),
+    ("Traffic Light", 1, (250, 170, 30)),
+    ("Traffic Sign (Back)", 1, (192, 192, 192)),
+    ("Traffic Sign (Front)", 1, (220, 220, 0)),
+    ("Trash Can", 1, (140, 140, 20)),
+    ("Bicycle", 1, (119, 11, 32)),
+    ("Boat", 1, (150, 0, 255)),
+    ("Bus", 1, (0, 60, 100)),
+    ("Car", 1, (0, 0, 142)),
+    ("Caravan", 1, (0, 0, 90)),
+    ("Motorcycle", 1, (0, 0, 230)),
+    ("On Rails", 0, (0, 80, 100)),
+    ("Other Vehicle", 1, (128, 64, 64)),
+    ("Trailer", 1, (0, 0, 110)),
+    ("Truck", 1, (0, 0, 70)),
+    ("Wheeled Slow", 1, (0, 0, 192)),
+    ("Car Mount", 0, (32, 32, 32)),
+    ("Ego Vehicle", 0, (120, 10, 10)),
+)
+
+
+def mapillary_vistas_categories() -> List[Dict[str, Any]]:
+    """The categories in COCO panoptic form, as the release's ``panoptic_2018.json`` has them."""
+    return [
+        {"id": k + 1, "name": name, "isthing": isthing, "color": list(color)}
+        for k, (name, isthing, color) in enumerate(_CATEGORIES)
+    ]

@@ -1,0 +1,202 @@
+"""Writing annotations in COCO panoptic format from masks."""
+
+import json
+import os
+from dataclasses import dataclass
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+
+import numpy as np
+from PIL import Image
+
+_NUM_COLORS = 256**3
+
+
+@dataclass(frozen=True)
+class Segment:
+    """
+    One segment of an image.
+
+    Args:
+        mask: (H, W) bool.
+        category_id: id of the dataset's category.
+        is_crowd: several things under one mask.
+    """
+
+    mask: np.ndarray
+    category_id: int
+    is_crowd: bool = False
+
+
+class PanopticWriter:
+    """
+    Collect images with their segments and write PNGs and the JSON.
+
+    The JSON is written under a temporary name and renamed when all is done, so that it never
+    names a PNG that is not there.
+
+    Args:
+        panoptic_root: folder of the PNGs; made if absent.
+        panoptic_json: path of the annotation; its folder is made if absent.
+        categories: of COCO panoptic format, ``id``, ``name``, ``isthing``, ...
+    """
+
+    def __init__(
+        self, *, panoptic_root: str, panoptic_json: str, categories: Sequence[Mapping[str, Any]]
+    ):
+        self.panoptic_root = panoptic_root
+        self.panoptic_json = panoptic_json
+        self.categories = [dict(category) for category in categories]
+        self._is_thing = {c["id"]: bool(c["isthing"]) for c in categories}
+        self._images: List[Dict[str, Any]] = []
+        self._annotations: List[Dict[str, Any]] = []
+        os.makedirs(panoptic_root, exist_ok=True)
+        os.makedirs(os.path.dirname(os.path.abspath(panoptic_json)), exist_ok=True)
+
+    def add(
+        self,
+        file_name: str,
+        size: Tuple[int, int],
+        segments: Sequence[Segment],
+        image_id: Union[int, str, None] = None,
+    ) -> List[Segment]:
+        """
+        Add an image and write its PNG.
+
+        Where masks overlap, the later segment wins. Stuff of one class becomes one segment, and
+        what is not seen any more is left out.
+
+        Args:
+            file_name: of the image, relative to the folder of the images.
+            size: (height, width) of the image.
+            segments: from the lowest to the uppermost.
+            image_id: default the number of the image, from 1.
+
+        Returns:
+            the segments with their visible pixels, in the order of the JSON.
+
+        Raises:
+            ValueError: if a mask has another size, or a category is not among the categories.
+        """
+        segment_map, kept = self._stack(file_name, size, segments)
+        png = f"{os.path.splitext(file_name)[0]}.png"
+        target = os.path.join(self.panoptic_root, png)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        ids = np.array([0] + [segment_id(k) for k in range(len(kept))])[segment_map]
+        colors = np.stack([ids % 256, ids // 256 % 256, ids // 256**2], axis=-1)
+        Image.fromarray(colors.astype(np.uint8)).save(target)
+
+        image_id = len(self._images) + 1 if image_id is None else image_id
+        self._images.append(
+            {"id": image_id, "file_name": file_name, "height": size[0], "width": size[1]}
+        )
+        self._annotations.append(
+            {
+                "image_id": image_id,
+                "file_name": png,
+                "segments_info": [_describe(k, segment) for k, segment in enumerate(kept)],
+            }
+        )
+        return kept
+
+    def close(self) -> str:
+        """Write the JSON; its path."""
+        content = {
+            "info": {},
+            "licenses": [],
+            "images": self._images,
+            "annotations": self._annotations,
+            "categories": self.categories,
+        }
+        partial = f"{self.panoptic_json}.partial-{os.getpid()}"
+        with open(partial, "w") as f:
+            json.dump(content, f)
+        os.replace(partial, self.panoptic_json)
+        return self.panoptic_json
+
+    def _stack(
+        self, file_name: str, size: Tuple[int, int], segments: Sequence[Segment]
+    ) -> Tuple[np.ndarray, List[Segment]]:
+        """Map of places in the returned list plus 1, 0 = unlabeled, and the visible segments."""
+        owners = np.zeros(size, np.int32)
+        first_of_stuff: Dict[int, int] = {}
+        for k, segment in enumerate(segments):
+            if segment.category_id not in self._is_thing:
+                raise ValueError(
+                    f"{file_name}: category id {segment.category_id} is not among the categories"
+                )
+            if segment.mask.shape != tuple(size):
+                raise ValueError(
+                    f"{file_name}: a mask of category {segment.category_id} has size "
+                    f"{segment.mask.shape}, but the image has {tuple(size)}"
+                )
+            owner = k
+            if not self._is_thing[segment.category_id]:
+                owner = first_of_stuff.setdefault(segment.category_id, k)
+            owners[segment.mask.astype(bool)] = owner + 1
+        visible = [k for k in range(len(segments)) if np.any(owners == k + 1)]
+        lookup = np.zeros(len(segments) + 1, np.int32)
+        lookup[[k + 1 for k in visible]] = np.arange(1, len(visible) + 1)
+        segment_map = lookup[owners]
+        kept = [
+            Segment(segment_map == i + 1, segments[k].category_id, segments[k].is_crowd)
+            for i, k in enumerate(visible)
+        ]
+        return segment_map, kept
+
+
+def segment_id(k: int) -> int:
+    """Id of segment ``k`` of an image: distinct, not 0, and of a color far from its neighbors'."""
+    # A multiple of an odd number walks through all of the ids before it repeats.
+    return ((k + 1) * 10368889) % _NUM_COLORS
+
+
+def bounding_box(mask: np.ndarray) -> List[int]:
+    """[x, y, width, height] of a mask with at least one pixel."""
+    ys, xs = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return [int(xs[0]), int(ys[0]), int(xs[-1] - xs[0] + 1), int(ys[-1] - ys[0] + 1)]
+
+
+def _describe(k: int, segment: Segment) -> Dict[str, Any]:
+    return {
+        "id": segment_id(k),
+        "category_id": segment.category_id,
+        "iscrowd": int(segment.is_crowd),
+        "area": int(segment.mask.sum()),
+        "bbox": bounding_box(segment.mask),
+    }
+
+
+def instance_annotations(
+    segments: Sequence[Segment], *, image_id: Union[int, str], first_id: int
+) -> List[Dict[str, Any]]:
+    """
+    Annotations in COCO instance format, for evaluation of AP.
+
+    Args:
+        segments: things and crowds of an image, visible pixels only.
+        image_id: of the image.
+        first_id: id of the first annotation; the others count on.
+
+    Returns:
+        one dict a segment, its mask as compressed RLE.
+    """
+    from pycocotools import mask as mask_util
+
+    annotations = []
+    for k, segment in enumerate(segments):
+        rle: Optional[Dict[str, Any]] = mask_util.encode(
+            np.asfortranarray(segment.mask.astype(np.uint8))
+        )
+        assert rle is not None
+        annotations.append(
+            {
+                "id": first_id + k,
+                "image_id": image_id,
+                "category_id": segment.category_id,
+                "iscrowd": int(segment.is_crowd),
+                "area": int(segment.mask.sum()),
+                "bbox": bounding_box(segment.mask),
+                "segmentation": {"size": rle["size"], "counts": rle["counts"].decode("ascii")},
+            }
+        )
+    return annotations

@@ -1,0 +1,208 @@
+"""Registering datasets in COCO panoptic format, one's own among them."""
+
+import glob
+import json
+import os
+from typing import Any, Dict, List, Mapping, Optional, Sequence
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.utils.file_io import PathManager
+
+# A file of this name in a folder below $DETECTRON2_DATASETS registers the datasets of the folder.
+MARKER = "panoptic_dataset.json"
+
+
+def panoptic_metadata(categories: Sequence[Mapping[str, Any]]) -> Dict[str, Any]:
+    """
+    Metadata of a dataset in the form of Detectron2's ``coco_panoptic_standard``.
+
+    Args:
+        categories: of COCO panoptic format, ``id``, ``name``, ``isthing`` and optionally
+            ``color`` ([r, g, b]). Contiguous ids are places in this list.
+
+    Returns:
+        class names, colors and the maps from category to contiguous ids.
+
+    Raises:
+        ValueError: if an id or a name is there twice, or there is no category.
+    """
+    for key in ("id", "name"):
+        values = [category[key] for category in categories]
+        twice = sorted({str(value) for value in values if values.count(value) > 1})
+        if twice or not values:
+            raise ValueError(
+                f"categories must have distinct {key}s and be some, got twice: {twice}"
+            )
+    names = [category["name"] for category in categories]
+    colors = [list(c.get("color", _color(k))) for k, c in enumerate(categories)]
+    return {
+        "thing_classes": names,
+        "stuff_classes": list(names),
+        "thing_colors": colors,
+        "stuff_colors": list(colors),
+        "thing_dataset_id_to_contiguous_id": {
+            c["id"]: k for k, c in enumerate(categories) if c["isthing"]
+        },
+        "stuff_dataset_id_to_contiguous_id": {
+            c["id"]: k for k, c in enumerate(categories) if not c["isthing"]
+        },
+    }
+
+
+def _color(k: int) -> List[int]:
+    """A color for class ``k``, distinct among some hundred: bits of k spread over the channels."""
+    channels = [0, 0, 0]
+    for bit in range(9):
+        channels[bit % 3] |= ((k + 1) >> bit & 1) << (7 - bit // 3)
+    return channels
+
+
+def register_panoptic_dataset(
+    name: str,
+    metadata: Mapping[str, Any],
+    *,
+    image_root: str,
+    panoptic_root: str,
+    panoptic_json: str,
+    instances_json: Optional[str] = None,
+) -> None:
+    """
+    Register a dataset of COCO panoptic format, if no dataset has that name yet.
+
+    Unlike Detectron2's ``register_coco_panoptic``, images are found by the ``file_name`` of the
+    JSON's ``images``, so they may have any format and lie in folders.
+
+    Args:
+        name: of the dataset.
+        metadata: from :func:`panoptic_metadata`.
+        image_root, panoptic_root: folders of the images and the panoptic PNGs.
+        panoptic_json: the annotation.
+        instances_json: annotation in COCO instance format for AP; None if there is none.
+    """
+    if name in DatasetCatalog.list():
+        return
+    DatasetCatalog.register(
+        name, lambda: load_panoptic_json(panoptic_json, image_root, panoptic_root, metadata)
+    )
+    MetadataCatalog.get(name).set(
+        panoptic_root=panoptic_root,
+        image_root=image_root,
+        panoptic_json=panoptic_json,
+        json_file=instances_json,
+        evaluator_type="coco_panoptic_seg",
+        ignore_label=255,
+        label_divisor=1000,
+        **metadata,
+    )
+
+
+def load_panoptic_json(
+    panoptic_json: str, image_root: str, panoptic_root: str, metadata: Mapping[str, Any]
+) -> List[Dict[str, Any]]:
+    """
+    Read the annotation of a dataset in COCO panoptic format.
+
+    Args:
+        panoptic_json, image_root, panoptic_root: see :func:`register_panoptic_dataset`.
+        metadata: maps from category to contiguous ids.
+
+    Returns:
+        dicts in Detectron2's format: ``file_name``, ``image_id``, ``height``, ``width``,
+        ``pan_seg_file_name`` and ``segments_info`` (with contiguous ``category_id`` and
+        ``isthing``).
+
+    Raises:
+        ValueError: if an annotation has no image in the list, or a category that the metadata
+            lacks.
+    """
+    with PathManager.open(panoptic_json) as f:
+        content = json.load(f)
+    images = {image["id"]: image for image in content["images"]}
+    dicts = []
+    for annotation in content["annotations"]:
+        image = images.get(annotation["image_id"])
+        if image is None:
+            raise ValueError(
+                f"{panoptic_json}: annotation {annotation['file_name']} has image_id "
+                f"{annotation['image_id']!r}, which is not among the images"
+            )
+        source = f"{panoptic_json}: annotation {annotation['file_name']}"
+        dicts.append(
+            {
+                "file_name": os.path.join(image_root, image["file_name"]),
+                "image_id": annotation["image_id"],
+                "height": image["height"],
+                "width": image["width"],
+                "pan_seg_file_name": os.path.join(panoptic_root, annotation["file_name"]),
+                "segments_info": [
+                    _with_contiguous_id(segment, metadata, source)
+                    for segment in annotation["segments_info"]
+                ],
+            }
+        )
+    return dicts
+
+
+def _with_contiguous_id(
+    segment: Mapping[str, Any], metadata: Mapping[str, Any], source: str
+) -> Dict[str, Any]:
+    things = metadata["thing_dataset_id_to_contiguous_id"]
+    stuff = metadata["stuff_dataset_id_to_contiguous_id"]
+    category = segment["category_id"]
+    if category not in things and category not in stuff:
+        raise ValueError(
+            f"{source}: segment {segment['id']} has category id {category}, which the dataset's "
+            f"metadata does not have"
+        )
+    contiguous = things.get(category, stuff.get(category))
+    return {**segment, "category_id": contiguous, "isthing": category in things}
+
+
+def register_own_datasets(root: str) -> List[str]:
+    """
+    Register the datasets of every folder below ``root`` that has a ``panoptic_dataset.json``.
+
+    The file says what the folder holds; the converter writes it::
+
+        {"name": "fruit",
+         "categories": [{"id": 1, "name": "apple", "isthing": 1}, ...],
+         "splits": {"train": {"images": "train", "panoptic": "panoptic_train",
+                              "panoptic_json": "annotations/panoptic_train.json"}, ...}}
+
+    A split is registered as ``fruit_train``; it may also have ``instances_json``.
+
+    Args:
+        root: folder of all datasets.
+
+    Returns:
+        the names.
+
+    Raises:
+        ValueError: if such a file is not as above.
+    """
+    names = []
+    for marker in sorted(glob.glob(os.path.join(glob.escape(root), "*", MARKER))):
+        folder = os.path.dirname(marker)
+        try:
+            with open(marker) as f:
+                content = json.load(f)
+            metadata = panoptic_metadata(content["categories"])
+            splits: Dict[str, Dict[str, Any]] = {
+                f"{content['name']}_{split}": {
+                    "image_root": os.path.join(folder, paths["images"]),
+                    "panoptic_root": os.path.join(folder, paths["panoptic"]),
+                    "panoptic_json": os.path.join(folder, paths["panoptic_json"]),
+                    "instances_json": _join(folder, paths.get("instances_json")),
+                }
+                for split, paths in content["splits"].items()
+            }
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"{marker} does not describe a dataset: {error!r}") from error
+        for name, paths in splits.items():
+            register_panoptic_dataset(name, metadata, **paths)
+            names.append(name)
+    return names
+
+
+def _join(folder: str, path: Optional[str]) -> Optional[str]:
+    return None if path is None else os.path.join(folder, path)

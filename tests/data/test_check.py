@@ -1,0 +1,203 @@
+"""The inspection on a dataset that is broken in every way it knows."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from PIL import Image
+
+from deeplab2_d2.data.check import format_report, main
+from deeplab2_d2.data.findings import KINDS
+from deeplab2_d2.data.inspection import inspect_dataset
+from deeplab2_d2.data.panoptic_writer import PanopticWriter, Segment
+from deeplab2_d2.data.registration import panoptic_metadata, register_panoptic_dataset
+
+_CATEGORIES = [
+    {"id": 1, "name": "apple", "isthing": 1},
+    {"id": 2, "name": "pear", "isthing": 1},
+    {"id": 5, "name": "table", "isthing": 0},
+]
+_NUM_IMAGES = 16
+
+
+class _Set:
+    """A sound dataset of small images that a test breaks and then inspects."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        (folder / "images").mkdir()
+        writer = PanopticWriter(
+            panoptic_root=str(folder / "png"),
+            panoptic_json=str(folder / "panoptic.json"),
+            categories=_CATEGORIES,
+        )
+        table = np.ones((8, 10), bool)
+        apple, pear = np.zeros((2, 8, 10), bool)
+        apple[:4, :5] = True
+        pear[4:, 5:] = True
+        for k in range(_NUM_IMAGES):
+            Image.fromarray(np.zeros((8, 10, 3), np.uint8)).save(folder / "images" / f"{k}.jpg")
+            segments = [Segment(table, 5), Segment(apple, 1), Segment(pear, 2)]
+            writer.add(f"{k}.jpg", (8, 10), segments)
+        writer.close()
+        self.content = json.loads((folder / "panoptic.json").read_text())
+        register_panoptic_dataset(
+            "test_broken",
+            panoptic_metadata(_CATEGORIES),
+            image_root=str(folder / "images"),
+            panoptic_root=str(folder / "png"),
+            panoptic_json=str(folder / "panoptic.json"),
+        )
+
+    def segments(self, k):
+        return self.content["annotations"][k]["segments_info"]
+
+    def save(self):
+        (self.folder / "panoptic.json").write_text(json.dumps(self.content))
+
+    def kinds(self, **arguments):
+        report = inspect_dataset("test_broken", **arguments)
+        return [(f.kind, os.path.basename(f.source)) for f in report.findings]
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    yield _Set(tmp_path)
+    DatasetCatalog.remove("test_broken")
+    MetadataCatalog.remove("test_broken")
+
+
+def _break_everything(dataset):
+    """Image k has the k-th fault; the images of the last faults have none of their own."""
+    folder, segments = dataset.folder, dataset.segments
+    (folder / "images" / "0.jpg").unlink()
+    (folder / "images" / "1.jpg").write_bytes(b"no image")
+    (folder / "png" / "2.png").unlink()
+    Image.fromarray(np.zeros((8, 10), np.uint8)).save(folder / "png" / "3.png")
+    Image.fromarray(np.zeros((4, 5, 3), np.uint8)).save(folder / "images" / "4.jpg")
+    segments(5).append(dict(segments(5)[0], category_id=1))
+    segments(6).append({"id": 256**3, "category_id": 1, "area": 3})
+    segments(7).append({"id": 77, "category_id": 1, "area": 3})
+    segments(8).pop()
+    segments(9)[1]["category_id"] = 99
+    segments(10)[1]["category_id"] = 5
+    segments(11)[0]["iscrowd"] = 1
+    segments(12)[1]["area"] += 1
+    # Past the guard of Metadata, which refuses to change a value.
+    vars(MetadataCatalog.get("test_broken"))["label_divisor"] = 2
+    segments(13)[2]["category_id"] = 1
+    dataset.content["annotations"][14]["image_id"] = 1
+    dataset.content["annotations"][15]["image_id"] = 1000
+    dataset.save()
+
+
+def test_a_sound_dataset_has_no_finding_and_its_classes_are_counted(dataset):
+    report = inspect_dataset("test_broken")
+    assert report.findings == [] and report.num_images == _NUM_IMAGES
+    assert report.segments == {"apple": 16, "pear": 16, "table": 16}
+    assert report.pixels == {"apple": 16 * 20, "pear": 16 * 20, "table": 16 * 40}
+
+
+def test_each_fault_is_found_once_and_named_by_its_file(dataset):
+    _break_everything(dataset)
+    assert sorted(dataset.kinds()) == sorted(
+        [
+            ("missing_image", "0.jpg"),
+            ("broken_image", "1.jpg"),
+            ("missing_png", "2.png"),
+            ("broken_png", "3.png"),
+            ("size_mismatch", "4.png"),
+            ("overlapping_segments", "5.png"),
+            ("divisor_overflow", "5.png"),
+            ("invalid_segment_id", "6.png"),
+            ("empty_segment", "6.png"),
+            ("divisor_overflow", "6.png"),
+            ("empty_segment", "7.png"),
+            ("divisor_overflow", "7.png"),
+            ("unlisted_segment", "8.png"),
+            ("unknown_category", "9.png"),
+            ("repeated_stuff", "10.png"),
+            ("stuff_crowd", "11.png"),
+            ("wrong_area", "12.png"),
+            ("divisor_overflow", "13.png"),
+            ("repeated_image", "panoptic.json"),
+            ("unknown_image_id", "panoptic.json"),
+            ("no_annotation", "panoptic.json"),
+            ("no_annotation", "panoptic.json"),
+        ]
+    )
+
+
+def test_an_area_that_does_not_belong_to_the_repeated_id_is_reported_too(dataset):
+    dataset.segments(0).append({"id": dataset.segments(0)[0]["id"], "category_id": 1, "area": 7})
+    dataset.save()
+    assert dataset.kinds() == [("overlapping_segments", "0.png"), ("wrong_area", "0.png")]
+
+
+def test_small_instances_depend_on_the_stride(dataset):
+    assert dataset.kinds(output_stride=4) == []
+    # An apple has 20 pixels, a cell of stride 8 has 64.
+    assert {kind for kind, _ in dataset.kinds(output_stride=8)} == {"small_instance"}
+
+
+def test_a_class_that_never_occurs_is_reported(dataset):
+    for k in range(_NUM_IMAGES):
+        dataset.segments(k)[2]["category_id"] = 1
+    dataset.save()
+    report = inspect_dataset("test_broken")
+    assert [(f.kind, f.detail) for f in report.findings] == [("absent_class", "pear")]
+
+
+def test_a_missing_and_a_broken_json_are_findings(dataset):
+    (dataset.folder / "panoptic.json").write_text("{")
+    assert dataset.kinds() == [("missing_annotation", "panoptic.json")]
+    (dataset.folder / "panoptic.json").unlink()
+    assert dataset.kinds() == [("missing_annotation", "panoptic.json")]
+
+
+def test_a_part_of_the_images_can_be_inspected(dataset):
+    report = inspect_dataset("test_broken", max_images=3)
+    assert report.num_images == 3 and report.findings == []
+
+
+def test_the_text_names_files_and_says_what_to_do(dataset):
+    _break_everything(dataset)
+    text = format_report(inspect_dataset("test_broken"), max_lines=2)
+    assert "ERROR: image missing (1)\n  to mend: copy the image there" in text
+    assert str(dataset.folder / "images" / "0.jpg") in text
+    assert "ERROR: more instances of a class than the label divisor holds (4)" in text
+    assert "... and 2 more (--all prints them)" in text
+    assert text.index("ERROR") < text.index("remark")
+    assert text.endswith("test_broken: 14 images, 17 errors, 5 remarks")
+    shown = {kind for kind in KINDS if KINDS[kind].title in text}
+    assert shown == set(KINDS) - {"small_instance", "absent_class", "missing_annotation"}
+
+
+def test_the_exit_status_tells_errors_from_remarks(dataset, capsys):
+    assert main(["test_broken"]) == 0
+    assert main(["test_broken", "--stride", "8"]) == 0
+    (dataset.folder / "images" / "0.jpg").unlink()
+    assert main(["test_broken"]) == 1
+    assert main(["no_such_set"]) == 2
+    assert "dataset no_such_set is not registered" in capsys.readouterr().err
+
+
+def test_the_module_runs_as_a_command_on_a_set_below_detectron2_datasets(dataset, tmp_path):
+    split = {"images": "images", "panoptic": "png", "panoptic_json": "panoptic.json"}
+    marker = {"name": "fruit", "categories": _CATEGORIES, "splits": {"all": split}}
+    shutil.copytree(dataset.folder, tmp_path / "root" / "fruit")
+    (tmp_path / "root" / "fruit" / "panoptic_dataset.json").write_text(json.dumps(marker))
+    environment = {**os.environ, "DETECTRON2_DATASETS": str(tmp_path / "root")}
+    result = subprocess.run(
+        [sys.executable, "-m", "deeplab2_d2.data.check", "fruit_all"],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip().endswith("fruit_all: 16 images, 0 errors, 0 remarks")

@@ -1,0 +1,210 @@
+import json
+
+import numpy as np
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from PIL import Image
+
+from deeplab2_d2.data.builtin import (
+    load_image_info,
+    register_ade20k,
+    register_mapillary_vistas,
+    register_test_splits,
+)
+from deeplab2_d2.data.mapillary_vistas import mapillary_vistas_categories
+from deeplab2_d2.data.panoptic_writer import PanopticWriter, Segment
+from deeplab2_d2.data.registration import (
+    load_panoptic_json,
+    panoptic_metadata,
+    register_own_datasets,
+    register_panoptic_dataset,
+)
+
+_CATEGORIES = [
+    {"id": 8, "name": "table", "isthing": 0, "color": [1, 2, 3]},
+    {"id": 3, "name": "apple", "isthing": 1},
+]
+
+
+@pytest.fixture
+def registered():
+    """Removes what a test registered, also names that exist for real."""
+    before = {name: DatasetCatalog[name] for name in DatasetCatalog.list()}
+    metadata = {name: MetadataCatalog.get(name) for name in MetadataCatalog.list()}
+    yield
+    for name in list(DatasetCatalog.list()):
+        DatasetCatalog.remove(name)
+    for name in list(MetadataCatalog.list()):
+        MetadataCatalog.remove(name)
+    for name, function in before.items():
+        DatasetCatalog.register(name, function)
+    MetadataCatalog.update(metadata)
+
+
+def _forget(*names):
+    for name in names:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
+def _write_set(root, split, image_file="a/x.tif"):
+    """One image of 2 x 3 with an apple on a table, the image in a folder and no JPEG."""
+    (root / split / image_file).parent.mkdir(parents=True)
+    Image.fromarray(np.zeros((2, 3, 3), np.uint8)).save(root / split / image_file)
+    writer = PanopticWriter(
+        panoptic_root=str(root / f"panoptic_{split}"),
+        panoptic_json=str(root / "annotations" / f"panoptic_{split}.json"),
+        categories=_CATEGORIES,
+    )
+    apple = np.zeros((2, 3), bool)
+    apple[0, 0] = True
+    writer.add(image_file, (2, 3), [Segment(np.ones((2, 3), bool), 8), Segment(apple, 3)])
+    return writer.close()
+
+
+def test_contiguous_ids_are_the_places_in_the_list():
+    metadata = panoptic_metadata(_CATEGORIES)
+    assert metadata["stuff_classes"] == metadata["thing_classes"] == ["table", "apple"]
+    assert metadata["thing_dataset_id_to_contiguous_id"] == {3: 1}
+    assert metadata["stuff_dataset_id_to_contiguous_id"] == {8: 0}
+    assert metadata["thing_colors"][0] == [1, 2, 3]
+
+
+def test_missing_colors_are_made_up_and_distinct():
+    categories = [{"id": k, "name": str(k), "isthing": 0} for k in range(150)]
+    colors = panoptic_metadata(categories)["stuff_colors"]
+    assert len({tuple(color) for color in colors}) == 150
+    assert min(map(min, colors)) >= 0 and max(map(max, colors)) <= 255
+
+
+@pytest.mark.parametrize(
+    "categories, key",
+    [
+        ([], "id"),
+        (_CATEGORIES + _CATEGORIES[:1], "id"),
+        ([{"id": 1, "name": "a"}, {"id": 2, "name": "a"}], "name"),
+    ],
+)
+def test_categories_must_be_distinct(categories, key):
+    with pytest.raises(ValueError, match=f"distinct {key}s"):
+        panoptic_metadata(categories)
+
+
+def test_images_are_found_by_the_file_name_of_the_json(tmp_path):
+    metadata = panoptic_metadata(_CATEGORIES)
+    json_file = _write_set(tmp_path, "train")
+    roots = str(tmp_path / "train"), str(tmp_path / "panoptic_train")
+    (loaded,) = load_panoptic_json(json_file, *roots, metadata)
+    assert loaded["file_name"] == str(tmp_path / "train" / "a" / "x.tif")
+    assert loaded["pan_seg_file_name"] == str(tmp_path / "panoptic_train" / "a" / "x.png")
+    assert (loaded["height"], loaded["width"], loaded["image_id"]) == (2, 3, 1)
+    contiguous = [(s["category_id"], s["isthing"]) for s in loaded["segments_info"]]
+    assert contiguous == [(0, False), (1, True)]
+
+
+def test_an_unknown_category_and_a_missing_image_entry_are_named(tmp_path):
+    json_file = _write_set(tmp_path, "train")
+    roots = str(tmp_path / "train"), str(tmp_path / "panoptic_train")
+    with pytest.raises(ValueError, match="a/x.png: segment .* has category id 3"):
+        load_panoptic_json(json_file, *roots, panoptic_metadata(_CATEGORIES[:1]))
+    content = json.loads(open(json_file).read())
+    content["images"] = []
+    open(json_file, "w").write(json.dumps(content))
+    with pytest.raises(ValueError, match="a/x.png has image_id 1, which is not among"):
+        load_panoptic_json(json_file, *roots, panoptic_metadata(_CATEGORIES))
+
+
+def test_a_name_that_is_taken_is_left_alone(registered):
+    function = DatasetCatalog["coco_2017_val_panoptic"]
+    paths = {"image_root": "a", "panoptic_root": "b", "panoptic_json": "c"}
+    register_panoptic_dataset("coco_2017_val_panoptic", panoptic_metadata(_CATEGORIES), **paths)
+    assert DatasetCatalog["coco_2017_val_panoptic"] is function
+    assert len(MetadataCatalog.get("coco_2017_val_panoptic").stuff_classes) == 133
+
+
+def test_a_folder_with_a_marker_registers_its_splits(tmp_path, registered):
+    _write_set(tmp_path / "my_fruit", "train")
+    split = {"images": "train", "panoptic": "panoptic_train"}
+    split["panoptic_json"] = "annotations/panoptic_train.json"
+    marker = {"name": "fruit", "categories": _CATEGORIES, "splits": {"train": split}}
+    (tmp_path / "my_fruit" / "panoptic_dataset.json").write_text(json.dumps(marker))
+    (tmp_path / "other").mkdir()
+    assert register_own_datasets(str(tmp_path)) == ["fruit_train"]
+    (loaded,) = DatasetCatalog.get("fruit_train")
+    assert loaded["file_name"] == str(tmp_path / "my_fruit" / "train" / "a" / "x.tif")
+    assert MetadataCatalog.get("fruit_train").evaluator_type == "coco_panoptic_seg"
+
+
+@pytest.mark.parametrize("content", ["no json", '{"name": "fruit"}'])
+def test_a_marker_that_is_wrong_is_named(tmp_path, content):
+    (tmp_path / "my_fruit").mkdir()
+    (tmp_path / "my_fruit" / "panoptic_dataset.json").write_text(content)
+    with pytest.raises(ValueError, match="my_fruit/panoptic_dataset.json does not describe"):
+        register_own_datasets(str(tmp_path))
+
+
+def test_vistas_has_65_categories_of_which_37_are_things():
+    categories = mapillary_vistas_categories()
+    assert [c["id"] for c in categories] == list(range(1, 66))
+    assert sum(c["isthing"] for c in categories) == 37
+
+
+def test_ade20k_and_vistas_are_read_in_the_layout_of_their_releases(tmp_path, registered):
+    names = [f"{s}_panoptic_{p}" for s in ("ade20k", "mapillary_vistas") for p in ("train", "val")]
+    _forget(*names)
+    vistas = tmp_path / "mapillary_vistas" / "validation"
+    ade = tmp_path / "ADEChallengeData2016"
+    for images, panoptic, json_file, category in (
+        (vistas / "images", vistas / "panoptic", vistas / "panoptic" / "panoptic_2018.json", 20),
+        (
+            ade / "images" / "validation",
+            ade / "ade20k_panoptic_val",
+            ade / "ade20k_panoptic_val.json",
+            7,
+        ),
+    ):
+        images.mkdir(parents=True)
+        Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(images / "x.jpg")
+        writer = PanopticWriter(
+            panoptic_root=str(panoptic),
+            panoptic_json=str(json_file),
+            categories=[{"id": category, "name": "thing", "isthing": 1}],
+        )
+        writer.add("x.jpg", (2, 2), [Segment(np.ones((2, 2), bool), category)], image_id="x")
+        writer.close()
+    register_ade20k(str(tmp_path))
+    register_mapillary_vistas(str(tmp_path))
+    for name, class_name, contiguous in (
+        ("ade20k_panoptic_val", "bed", 7),
+        ("mapillary_vistas_panoptic_val", "Person", 19),
+    ):
+        (loaded,) = DatasetCatalog.get(name)
+        assert loaded["segments_info"][0]["category_id"] == contiguous
+        assert MetadataCatalog.get(name).thing_classes[contiguous] == class_name
+        assert Image.open(loaded["file_name"]).size == (2, 2)
+
+
+def test_test_splits_are_images_without_annotations(tmp_path, registered):
+    names = ("cityscapes_fine_panoptic_test", "mapillary_vistas_panoptic_test")
+    _forget(*names, "coco_2017_test-dev_panoptic")
+    city = tmp_path / "cityscapes" / "leftImg8bit" / "test" / "bonn"
+    vistas = tmp_path / "mapillary_vistas" / "testing" / "images"
+    for file in (city / "bonn_1_2_leftImg8bit.png", vistas / "y.jpg"):
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"")
+    register_test_splits(str(tmp_path))
+    loaded = [DatasetCatalog.get(name) for name in names]
+    assert [[d["image_id"] for d in dicts] for dicts in loaded] == [["bonn_1_2"], ["y"]]
+    metadata = MetadataCatalog.get("cityscapes_fine_panoptic_test")
+    assert len(metadata.stuff_classes) == 19 and not metadata.has_ground_truth
+    assert metadata.get("panoptic_json") is None
+    with pytest.raises(FileNotFoundError, match="no image matches"):
+        (vistas / "y.jpg").unlink()
+        DatasetCatalog.get("mapillary_vistas_panoptic_test")
+
+
+def test_coco_test_dev_is_listed_by_its_image_info(tmp_path):
+    image = {"id": 4, "file_name": "4.jpg", "height": 2, "width": 3}
+    (tmp_path / "info.json").write_text(json.dumps({"images": [image]}))
+    (loaded,) = load_image_info(str(tmp_path / "info.json"), "/root")
+    assert loaded == {"file_name": "/root/4.jpg", "image_id": 4, "height": 2, "width": 3}
