@@ -1,11 +1,8 @@
 """Backbones as Detectron2 knows them, and the table of named variants."""
 
-from .build import (
-    BACKBONE_NAMES,
-    build_backbone_by_name,
-    build_deeplab2_backbone,
-)
+from .build import BACKBONE_NAMES, build_backbone_by_name, build_deeplab2_backbone
 from .endpoints import EndpointBackbone
 from .mobile_network import MOBILE_NETWORKS, MobileBlockSpec, MobileNetwork
 from .residual_network import ResidualNetwork
-from .table import RESIDUAL_NETWORKS, ResidualNetworkSpec
+from .stacked_decoder import StackedDecoderNetwork
+from .table import RESIDUAL_NETWORKS, MemoryPathSpec, ResidualNetworkSpec, StackedDecoderSpec

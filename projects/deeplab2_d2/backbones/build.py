@@ -1,6 +1,6 @@
 """From a name and options to a backbone, and from a config."""
 
-from typing import Any, Sequence, Tuple
+from typing import Any, Optional, Sequence, Tuple
 
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
@@ -9,19 +9,29 @@ from detectron2.modeling import BACKBONE_REGISTRY
 from ..layers import Norm, StageOptions
 from .endpoints import EndpointBackbone
 from .mobile_network import MOBILE_NETWORKS, MobileNetwork
-from .residual_network import OUT_FEATURES, ResidualNetwork
+from .residual_network import ResidualNetwork
+from .stacked_decoder import StackedDecoderNetwork
 from .table import RESIDUAL_NETWORKS
 
 BACKBONE_NAMES: Tuple[str, ...] = tuple(RESIDUAL_NETWORKS) + tuple(MOBILE_NETWORKS)
+
+# Fields of a row of the table that its stages have as options.
+_ROW_OPTIONS = (
+    "drop_path_beyond_stride",
+    "attention",
+    "attention_expansion",
+    "checkpointed_kinds",
+)
 
 
 def build_backbone_by_name(
     name: str,
     *,
     norm: Norm,
+    in_channels: int = 3,
     output_stride: int = 32,
     width_multiplier: float = 1.0,
-    out_features: Sequence[str] = OUT_FEATURES,
+    out_features: Optional[Sequence[str]] = None,
     **options: Any,
 ) -> EndpointBackbone:
     """
@@ -30,38 +40,46 @@ def build_backbone_by_name(
     Args:
         name: one of ``BACKBONE_NAMES``.
         norm: for all its layers.
+        in_channels: of the images.
         output_stride: 8, 16 or 32 (any power of 2 from 4 on).
         width_multiplier: factor on the stages' channels.
-        out_features: names of endpoints.
-        options: ``stem_width_multiplier`` and ``layer_multiplier`` of :class:`ResidualNetwork` and
-            fields of :class:`StageOptions`. MobileNetV3 has none of them.
+        out_features: names of endpoints; default: res2 .. res5, and the panoptic features of
+            networks that have them.
+        options: ``stem_width_multiplier`` and ``layer_multiplier`` of :class:`ResidualNetwork`, and
+            fields of :class:`StageOptions` (of which some have their default from the table).
+            MobileNetV3 has ``reduces_last_block`` only.
 
     Raises:
         ValueError: for a name that is not in the table.
     """
+    if out_features is not None:
+        options["out_features"] = out_features
     if name in MOBILE_NETWORKS:
         return MobileNetwork(
             specs=MOBILE_NETWORKS[name],
             norm=norm,
+            in_channels=in_channels,
             output_stride=output_stride,
             width_multiplier=width_multiplier,
-            out_features=out_features,
             **options,
         )
     if name not in RESIDUAL_NETWORKS:
         raise ValueError(f"backbone name must be one of {BACKBONE_NAMES}, got {name!r}")
-    multipliers = {
+    spec = RESIDUAL_NETWORKS[name]
+    network = {
         key: options.pop(key)
-        for key in ("stem_width_multiplier", "layer_multiplier")
+        for key in ("stem_width_multiplier", "layer_multiplier", "out_features")
         if key in options
     }
-    return ResidualNetwork(
-        spec=RESIDUAL_NETWORKS[name],
-        options=StageOptions(output_stride=output_stride, **options),
+    row = {key: getattr(spec, key) for key in _ROW_OPTIONS}
+    layer = ResidualNetwork if spec.decoder is None else StackedDecoderNetwork
+    return layer(
+        spec=spec,
+        options=StageOptions(output_stride=output_stride, **{**row, **options}),
         norm=norm,
+        in_channels=in_channels,
         width_multiplier=width_multiplier,
-        out_features=out_features,
-        **multipliers,
+        **network,
     )
 
 
@@ -71,10 +89,8 @@ def build_deeplab2_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> EndpointBac
     The backbone that ``MODEL.DEEPLAB2.BACKBONE`` describes.
 
     Raises:
-        ValueError: for images that have not three channels, or options that the backbone has not.
+        ValueError: for a name or options that no backbone has.
     """
-    if input_shape.channels != 3:
-        raise ValueError(f"input_shape.channels must be 3, got {input_shape.channels}")
     node = cfg.MODEL.DEEPLAB2.BACKBONE
     options = {
         "stem_width_multiplier": node.STEM_WIDTH_MULTIPLIER,
@@ -90,6 +106,7 @@ def build_deeplab2_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> EndpointBac
     return build_backbone_by_name(
         node.NAME,
         norm=Norm.from_config(cfg),
+        in_channels=input_shape.channels,
         output_stride=node.OUTPUT_STRIDE,
         width_multiplier=node.WIDTH_MULTIPLIER,
         **options,

@@ -1,6 +1,6 @@
 """MobileNetV3 (arXiv:1905.02244) for dense prediction."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Dict, List, Optional, Sequence, Tuple
 
 from detectron2.layers import ShapeSpec
@@ -90,15 +90,21 @@ class MobileNetwork(EndpointBackbone):
         *,
         specs: Sequence[MobileBlockSpec],
         norm: Norm,
+        in_channels: int = 3,
         output_stride: int = 32,
         width_multiplier: float = 1.0,
+        reduces_last_block: bool = False,
         out_features: Sequence[str] = OUT_FEATURES,
     ):
         """
         Args:
             specs: a row of ``MOBILE_NETWORKS``.
+            in_channels: of the images (with what a video network appends to them).
             output_stride: beyond this stride, atrous rates replace strides; a multiple of 4.
             width_multiplier: factor on channels, which are then rounded to multiples of 8.
+            reduces_last_block: halve the channels after ``res4``, and the expansion of the first
+                block there (rounded down), so that ``res5`` has half its channels; Panoptic-DeepLab
+                (arXiv:1911.10194), Tab. 9. Not reachable from DeepLab2's configs.
             out_features: endpoints that ``forward`` returns.
 
         Raises:
@@ -112,9 +118,15 @@ class MobileNetwork(EndpointBackbone):
         self.blocks = nn.ModuleList()
         self._endpoint_names: List[str] = []
         self.endpoint_shapes = {}
-        in_channels, current_stride, pending_rate = 3, 1, 1
+        current_stride, pending_rate = 1, 1
+        follows_endpoint = False
         for spec in specs:
             channels = make_divisible(spec.channels * width_multiplier, _DIVISOR)
+            if reduces_last_block and len(self.endpoint_shapes) == 4:
+                channels //= 2
+                if follows_endpoint and spec.expansion is not None:
+                    spec = replace(spec, expansion=spec.expansion // 2)
+            follows_endpoint = spec.is_endpoint
             if current_stride == output_stride:
                 stride, rate = 1, pending_rate
                 pending_rate *= spec.stride

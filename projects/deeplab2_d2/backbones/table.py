@@ -1,14 +1,60 @@
 """
 The named residual networks: a row is a stem and a list of stages.
 
-Reference: DeepLab2's ``axial_resnet_instances``; REFERENCE for the channels: ResNet
-(arXiv:1512.03385), Wide-ResNet-38 (arXiv:1611.10080), SWideRNet (arXiv:2011.11675).
+Reference: DeepLab2's ``axial_resnet_instances``. The papers: ResNet (arXiv:1512.03385),
+Wide-ResNet (arXiv:1611.10080), SWideRNet (arXiv:2011.11675), Axial-DeepLab (arXiv:2003.07853),
+MaX-DeepLab (arXiv:2012.00759).
 """
 
-from dataclasses import dataclass
-from typing import Dict, Sequence, Tuple
+from dataclasses import dataclass, replace
+from typing import Dict, Optional, Sequence, Tuple
 
-from ..layers import StageSpec
+from ..layers import AttentionSpec, StageSpec
+
+
+@dataclass(frozen=True)
+class MemoryPathSpec:
+    """
+    The memory path of MaX-DeepLab as data.
+
+    Attributes:
+        channels: of the memory.
+        transformer_beyond_stride: stages whose undilated output stride is at least this exchange
+            with the memory.
+        base_expansion: width of the transformer layers at stride 16, over 128; in proportion to
+            the stride elsewhere.
+        feature_channels: of the class and the mask features at the end.
+        num_slots: mask slots that are used.
+        max_num_slots: slots that the learned memory has.
+    """
+
+    channels: int = 256
+    transformer_beyond_stride: int = 32
+    base_expansion: float = 1.0
+    feature_channels: int = 256
+    num_slots: int = 128
+    max_num_slots: int = 128
+
+
+@dataclass(frozen=True)
+class StackedDecoderSpec:
+    """
+    MaX-DeepLab's decoder stacks inside the backbone, as data.
+
+    A stack goes up from the output stride to stride 4, and down again.
+
+    Attributes:
+        kinds: of the blocks, by undilated stride; see ``STAGE_KINDS``. The blocks at the output
+            stride are those of stride 32.
+        num_backbone_stacks: stacks that belong to the pretrained backbone, one block a stage.
+        num_extra_stacks: stacks after that. The last way up to stride 4 comes after them all.
+        num_extra_blocks: blocks of a stage after the backbone.
+    """
+
+    kinds: Tuple[Tuple[int, str], ...]
+    num_backbone_stacks: int = 0
+    num_extra_stacks: int = 0
+    num_extra_blocks: int = 1
 
 
 @dataclass(frozen=True)
@@ -24,8 +70,12 @@ class ResidualNetworkSpec:
         has_wide_first_stage: the first stage has stride 1 and its width follows the stem's
             multiplier, its number of blocks none (SWideRNet).
         drop_path_beyond_stride: see :class:`StageOptions`.
+        attention: see :class:`StageOptions`.
         attention_expansion: see :class:`StageOptions`.
         checkpointed_kinds: see :class:`StageOptions`.
+        decoder: decoder stacks, if there are any.
+        memory: the memory path, if there is one.
+        is_panoptic: with the layers after the backbone, up to ``feature_panoptic``.
     """
 
     stem: str
@@ -33,15 +83,31 @@ class ResidualNetworkSpec:
     stem_channels: int = 64
     has_wide_first_stage: bool = False
     drop_path_beyond_stride: int = 16
+    attention: AttentionSpec = AttentionSpec()
     attention_expansion: int = 2
     checkpointed_kinds: Tuple[str, ...] = ()
+    decoder: Optional[StackedDecoderSpec] = None
+    memory: Optional[MemoryPathSpec] = None
+    is_panoptic: bool = False
 
 
-def _resnet(num_blocks: Sequence[int], kind: str = "bottleneck") -> Tuple[StageSpec, ...]:
-    strides = (2, 4, 8, 16)
-    return tuple(StageSpec(kind, 32 * s, n, input_stride=s) for s, n in zip(strides, num_blocks))
+_INPUT_STRIDES = (2, 4, 8, 16)
 
 
+def _resnet(
+    num_blocks: Sequence[int] = (3, 4, 6, 3), kinds: Sequence[str] = ("bottleneck",) * 4
+) -> Tuple[StageSpec, ...]:
+    return tuple(
+        StageSpec(kind, 32 * stride, repeats, input_stride=stride)
+        for kind, stride, repeats in zip(kinds, _INPUT_STRIDES, num_blocks)
+    )
+
+
+_RESNET50 = ResidualNetworkSpec("conv7x7", _resnet())
+# Attention in every block, from stride 4 on.
+_AXIAL_RESNET = ResidualNetworkSpec(
+    "conv7x7", _resnet(kinds=("axial",) * 4), checkpointed_kinds=("axial",)
+)
 _WIDE_RESNET = ResidualNetworkSpec(
     stem="conv3x3",
     stages=(
@@ -53,15 +119,74 @@ _WIDE_RESNET = ResidualNetworkSpec(
     ),
     has_wide_first_stage=True,
     drop_path_beyond_stride=4,
+    checkpointed_kinds=("basic", "bottleneck"),
+)
+# A stage's first block is of the kind of its input's stride: it attends only if that is 16.
+_AXIAL_WIDE_RESNET = replace(
+    _WIDE_RESNET,
+    stages=_WIDE_RESNET.stages[:3]
+    + (
+        StageSpec("axial", 256, 3, input_stride=8, first_kind="basic"),
+        StageSpec("axial", 512, 3, input_stride=16),
+    ),
+    attention=AttentionSpec(key_expansion=2.0, value_expansion=4.0),
+    attention_expansion=4,
+    checkpointed_kinds=("basic", "bottleneck", "axial"),
+)
+_MAX_S_BACKBONE = ResidualNetworkSpec(
+    stem="inception",
+    stages=_resnet()[:2]
+    + (
+        StageSpec("axial", 256, 6, input_stride=8, first_kind="bottleneck"),
+        StageSpec("axial", 512, 3, input_stride=16),
+    ),
+    checkpointed_kinds=("axial",),
+)
+_MAX_S = replace(
+    _MAX_S_BACKBONE,
+    decoder=StackedDecoderSpec(
+        kinds=((4, "bottleneck"), (8, "bottleneck"), (16, "axial"), (32, "axial"))
+    ),
+    memory=MemoryPathSpec(),
+    is_panoptic=True,
+)
+_MAX_L_BACKBONE = replace(
+    _AXIAL_WIDE_RESNET,
+    checkpointed_kinds=("axial",),
+    decoder=StackedDecoderSpec(
+        kinds=((4, "basic"), (8, "basic"), (16, "axial"), (32, "axial")),
+        num_backbone_stacks=1,
+        num_extra_stacks=1,
+        num_extra_blocks=3,
+    ),
+)
+_MAX_L = replace(
+    _MAX_L_BACKBONE,
+    memory=MemoryPathSpec(
+        channels=512, transformer_beyond_stride=16, base_expansion=2.0, feature_channels=512
+    ),
+    is_panoptic=True,
 )
 
 RESIDUAL_NETWORKS: Dict[str, ResidualNetworkSpec] = {
-    "resnet50": ResidualNetworkSpec("conv7x7", _resnet((3, 4, 6, 3))),
-    "resnet50_beta": ResidualNetworkSpec("inception", _resnet((3, 4, 6, 3))),
-    "resnet101": ResidualNetworkSpec("conv7x7", _resnet((3, 4, 23, 3))),
-    "resnet101_beta": ResidualNetworkSpec("inception", _resnet((3, 4, 23, 3))),
+    "resnet50": _RESNET50,
+    "resnet50_beta": replace(_RESNET50, stem="inception"),
+    # The 101-layer networks are not in DeepLab2.
+    "resnet101": replace(_RESNET50, stages=_resnet((3, 4, 23, 3))),
+    "resnet101_beta": replace(_RESNET50, stages=_resnet((3, 4, 23, 3)), stem="inception"),
     "wide_resnet41": _WIDE_RESNET,
     "swidernet": _WIDE_RESNET,
+    # The small and the large ones differ by the width multiplier alone, which for the small is
+    # 0.5; as in DeepLab2 the config has to say so.
+    "axial_resnet_s": _AXIAL_RESNET,
+    "axial_resnet_l": _AXIAL_RESNET,
+    "axial_deeplab_s": replace(_AXIAL_RESNET, stem="inception"),
+    "axial_deeplab_l": replace(_AXIAL_RESNET, stem="inception"),
+    "axial_swidernet": _AXIAL_WIDE_RESNET,
+    "max_deeplab_s_backbone": _MAX_S_BACKBONE,
+    "max_deeplab_l_backbone": _MAX_L_BACKBONE,
+    "max_deeplab_s": _MAX_S,
+    "max_deeplab_l": _MAX_L,
     # For demonstrations and tests on a CPU: 0.7 million parameters, not in DeepLab2.
     "resnet_tiny": ResidualNetworkSpec(
         "conv3x3",

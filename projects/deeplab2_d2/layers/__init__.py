@@ -2,6 +2,12 @@
 
 from .activation import ACTIVATIONS, Activation, hard_sigmoid
 from .aspp import ASPP, ASPPPool
+from .axial_attention import (
+    AttentionSpec,
+    AxialAttention,
+    AxialAttention2d,
+    GlobalAttention2d,
+)
 from .block import BLOCK_KINDS, BlockSpec, GeneralBlock
 from .checkpointing import checkpointed
 from .convolution import (
@@ -13,14 +19,18 @@ from .convolution import (
     build_conv,
 )
 from .drop_path import DropPath, drop_path_keep_prob
+from .dual_path_transformer import DualPathSpec, DualPathTransformerLayer
 from .initialization import (
     depthwise_glorot_uniform_,
     he_normal_,
     lecun_normal_,
     truncated_normal_,
 )
-from .norm import NORM_NAMES, Norm
+from .norm import NORM_NAMES, BiasedBatchNorm2d, Norm
+from .position_encoding import MAX_SPAN, AbsolutePositionEncoding, RelativePositionEncoding
+from .resized_fuse import ResizedFuse
 from .resizing import resize_align_corners
+from .sequence_convolution import SequenceConvNormAct
 from .squeeze_and_excite import SimplifiedSqueezeAndExcite, SqueezeAndExcite
 from .stage import STAGE_KINDS, Stage, StageOptions, StageSpec, plan_blocks
 from .stem import InceptionStem

@@ -10,11 +10,13 @@ the block's kind, in the table at the end; a new kind is one more row there.
 """
 
 from dataclasses import dataclass
-from typing import Callable, Dict, Optional, Tuple
+from functools import partial
+from typing import Callable, Dict, Optional, Tuple, Type
 
 from torch import Tensor, nn
 
 from .activation import Activation
+from .axial_attention import AttentionSpec, AxialAttention2d, GlobalAttention2d
 from .checkpointing import checkpointed
 from .convolution import ConvNormAct, DepthwiseConvNormAct
 from .drop_path import DropPath
@@ -45,6 +47,7 @@ class BlockSpec:
             with ``squeezed_channels`` instead).
         squeezed_channels: inner channels of squeeze-and-excite in "inverted"; 0 for none.
         has_shortcut: add the block's input ("inverted" only; the others always do).
+        attention: of "axial" and "global".
         drop_path_keep_prob: probability to keep the residual of a sample in training.
         use_checkpoint: in training, compute the inner values again in backward.
     """
@@ -60,6 +63,7 @@ class BlockSpec:
     use_squeeze_and_excite: bool = False
     squeezed_channels: int = 0
     has_shortcut: bool = True
+    attention: AttentionSpec = AttentionSpec()
     drop_path_keep_prob: float = 1.0
     use_checkpoint: bool = False
 
@@ -183,6 +187,22 @@ def _bottleneck(in_channels: int, spec: BlockSpec, norm: Norm) -> Tuple[Layers, 
     return {"conv1_bn_act": conv1, "conv2_bn_act": conv2}, {"conv3_bn": conv3}
 
 
+def _attention(
+    layer: Type[nn.Module], in_channels: int, spec: BlockSpec, norm: Norm
+) -> Tuple[Layers, Layers]:
+    """1x1, self-attention of the width that the second number is, 1x1."""
+    first, width, third = spec.channels
+    conv1 = ConvNormAct(in_channels, first, 1, norm=norm, activation=spec.activation)
+    attention = layer(first, width=width, spec=spec.attention, norm=norm, stride=spec.stride)
+    conv3 = ConvNormAct(attention.out_channels, third, 1, norm=norm, zero_init_norm=True)
+    hidden = {
+        "conv1_bn_act": conv1,
+        "attention": attention,
+        "attention_activation": Activation(spec.activation),
+    }
+    return hidden, {"conv3_bn": conv3}
+
+
 def _inverted(in_channels: int, spec: BlockSpec, norm: Norm) -> Tuple[Layers, Layers]:
     """1x1 to more channels (none if the first number is 0), depthwise k x k, 1x1 to fewer."""
     expanded, out_channels = spec.channels[0] or in_channels, spec.channels[1]
@@ -225,5 +245,7 @@ class BlockKind:
 BLOCK_KINDS: Dict[str, BlockKind] = {
     "basic": BlockKind(_basic, 2),
     "bottleneck": BlockKind(_bottleneck, 3),
+    "axial": BlockKind(partial(_attention, AxialAttention2d), 3),
+    "global": BlockKind(partial(_attention, GlobalAttention2d), 3),
     "inverted": BlockKind(_inverted, 2, is_preactivated=False),
 }

@@ -1,13 +1,41 @@
 """Batch normalization with TensorFlow's numbers."""
 
 from dataclasses import dataclass
+from typing import Callable, Tuple
 
+import torch
 import torch.distributed as dist
 from detectron2.config import CfgNode
 from detectron2.layers import FrozenBatchNorm2d, NaiveSyncBatchNorm
-from torch import nn
+from fvcore.nn.distributed import differentiable_all_reduce
+from torch import Tensor, nn
 
 NORM_NAMES = ("SyncBN", "BN", "FrozenBN")
+
+# (mean, mean of squares) of what is to be normalised, each (C,).
+Moments = Tuple[Tensor, Tensor]
+
+
+class BiasedBatchNorm2d(nn.BatchNorm2d):
+    """
+    Batch norm whose moving variance is made of biased variances, as torch's is not.
+
+    TensorFlow's fused kernel (4-D inputs, one process) stores the unbiased variance; its synchronised
+    and its 3-D and 5-D batch norms store the biased one.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        if not (self.training and self.track_running_stats):
+            return super().forward(features)
+        before = self.running_var.clone()
+        output = super().forward(features)
+        # n / (n - 1) is what torch has put in too much. A single value has no unbiased variance.
+        count = max(features.numel() // features.shape[1], 2)
+        with torch.no_grad():
+            kept = (1.0 - self.momentum) * before
+            # Past autograd's version count: the backward pass in training does not read it.
+            self.running_var.data.copy_(kept + (self.running_var - kept) * (count - 1) / count)
+        return output
 
 
 @dataclass(frozen=True)
@@ -36,7 +64,9 @@ class Norm:
         node = cfg.MODEL.DEEPLAB2.NORM
         return cls(name=node.NAME, epsilon=node.EPSILON, momentum=node.MOMENTUM)
 
-    def build(self, num_channels: int, *, zero_init: bool = False) -> nn.Module:
+    def build(
+        self, num_channels: int, *, zero_init: bool = False, is_biased: bool = False
+    ) -> nn.Module:
         """
         A batch norm over the channels of (N, C, H, W).
 
@@ -44,13 +74,58 @@ class Norm:
             num_channels: C.
             zero_init: start with scale 0, so that a residual branch begins as the identity
                 (arXiv:1706.02677, Sec. 5.1).
+            is_biased: the reference's tensor here is not 4-D, see :class:`BiasedBatchNorm2d`.
         """
         if self.name == "FrozenBN":
             return FrozenBatchNorm2d(num_channels, eps=self.epsilon)
-        # Detectron2's SyncBN stores the biased variance, as DeepLab2's does; torch's does not.
-        is_distributed = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
-        layer = NaiveSyncBatchNorm if self.name == "SyncBN" and is_distributed else nn.BatchNorm2d
+        layer = nn.BatchNorm2d
+        if self.name == "SyncBN":
+            # Detectron2's stores the biased variance; torch's does not, and needs a GPU.
+            layer = NaiveSyncBatchNorm if _num_processes() > 1 else BiasedBatchNorm2d
+        elif is_biased:
+            layer = BiasedBatchNorm2d
         norm = layer(num_channels, eps=self.epsilon, momentum=self.momentum)
         if zero_init:
             nn.init.zeros_(norm.weight)
         return norm
+
+
+def scale_and_shift(norm: nn.Module, moments: Callable[[], Moments]) -> Tuple[Tensor, Tensor]:
+    """
+    What a batch norm multiplies and adds: ``norm(x) = scale * x + shift``.
+
+    For tensors that are never made as a whole, such as the three similarities of an attention,
+    of which only the weighted sum is needed. In training this takes part in autograd and moves
+    the running statistics, as ``norm`` does.
+
+    Args:
+        norm: from :meth:`Norm.build` with ``is_biased``.
+        moments: of what would be normalised; called in training only.
+
+    Returns:
+        ``(scale, shift)``, each (C,) float32.
+    """
+    is_frozen = isinstance(norm, FrozenBatchNorm2d)
+    if norm.training and not is_frozen:
+        mean, square = (value.float() for value in moments())
+        if isinstance(norm, NaiveSyncBatchNorm) and _num_processes() > 1:
+            mean, square = differentiable_all_reduce(torch.stack([mean, square])) / _num_processes()
+        variance = (square - mean * mean).clamp(min=0.0)
+        _move_running_statistics(norm, mean.detach(), variance.detach())
+    else:
+        mean, variance = norm.running_mean, norm.running_var
+    scale = norm.weight * torch.rsqrt(variance + norm.eps)
+    return scale, norm.bias - mean * scale
+
+
+def _move_running_statistics(norm: nn.Module, mean: Tensor, variance: Tensor) -> None:
+    if not norm.track_running_stats:  # See checkpointing.py.
+        return
+    with torch.no_grad():
+        norm.num_batches_tracked.add_(1)
+        norm.running_mean.lerp_(mean, norm.momentum)
+        norm.running_var.lerp_(variance, norm.momentum)
+
+
+def _num_processes() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1

@@ -6,9 +6,13 @@ from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 from torch import Tensor, nn
 
+from .axial_attention import AttentionSpec
 from .block import BlockSpec, GeneralBlock
+from .checkpointing import checkpointed
 from .drop_path import drop_path_keep_prob
+from .dual_path_transformer import DualPathSpec, DualPathTransformerLayer
 from .norm import Norm
+from .position_encoding import AbsolutePositionEncoding
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,10 @@ class StageOptions:
         drop_path_keep_prob: see :func:`drop_path_keep_prob`.
         drop_path_schedule: "constant" or "linear".
         drop_path_beyond_stride: no drop path in blocks of a smaller undilated input stride.
+        attention: of "axial" and "global" stages.
         attention_expansion: first 1x1 convolution of an attention block, over the width.
-        checkpointed_kinds: kinds of blocks whose inner values are computed again in backward.
+        checkpointed_kinds: kinds of blocks whose inner values are computed again in backward;
+            "transformer" names the dual-path layers.
     """
 
     output_stride: int = 32
@@ -58,6 +64,7 @@ class StageOptions:
     drop_path_keep_prob: float = 1.0
     drop_path_schedule: str = "constant"
     drop_path_beyond_stride: int = 16
+    attention: AttentionSpec = AttentionSpec()
     attention_expansion: int = 2
     checkpointed_kinds: Tuple[str, ...] = ()
 
@@ -71,6 +78,8 @@ STAGE_KINDS: Dict[str, Tuple[str, Callable[[int, StageOptions], Tuple[int, ...]]
     "basic": ("basic", lambda f, options: (4 * f, 4 * f)),
     "bottleneck": ("bottleneck", lambda f, options: (f, f, 4 * f)),
     "wide_bottleneck": ("bottleneck", lambda f, options: (f, 2 * f, 4 * f)),
+    "axial": ("axial", lambda f, options: (f * options.attention_expansion, f, 4 * f)),
+    "global": ("global", lambda f, options: (f * options.attention_expansion, f, 4 * f)),
 }
 
 
@@ -101,6 +110,7 @@ def plan_blocks(stage: StageSpec, options: StageOptions) -> List[BlockSpec]:
                 activation=options.activation,
                 use_sac=output_stride >= options.sac_beyond_stride > 0,
                 use_squeeze_and_excite=options.use_squeeze_and_excite,
+                attention=options.attention,
                 drop_path_keep_prob=_keep_prob(current_stride, options),
                 use_checkpoint=block_kind in options.checkpointed_kinds,
             )
@@ -119,24 +129,78 @@ def _keep_prob(current_stride: int, options: StageOptions) -> float:
 
 
 class Stage(nn.Module):
-    """Blocks ``block1``, ``block2``, ... one after the other."""
+    """
+    Blocks ``block1``, ``block2``, ... one after the other.
 
-    def __init__(self, in_channels: int, blocks: Sequence[BlockSpec], *, norm: Norm):
+    With a memory path, each is followed by a dual-path transformer layer, ``block1_transformer``
+    and so on.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        blocks: Sequence[BlockSpec],
+        *,
+        norm: Norm,
+        transformer: Optional[DualPathSpec] = None,
+        memory_channels: int = 0,
+        checkpoint_transformer: bool = False,
+        position_encoding: str = "none",
+        position_encoding_size: Tuple[int, int] = (0, 0),
+    ):
+        """
+        Args:
+            transformer: the layers between the pixel and the memory path; None for no exchange.
+            memory_channels: of the memory path, where there is an exchange.
+            checkpoint_transformer: compute its inner values again in backward.
+            position_encoding: "1D" or "2D" adds learned positions after the first block.
+            position_encoding_size: (height, width) of the stage's output that they are made for.
+        """
         super().__init__()
         self.num_blocks = len(blocks)
-        for index, spec in enumerate(blocks):
-            self.add_module(f"block{index + 1}", GeneralBlock(in_channels, spec, norm=norm))
+        self.has_transformer = transformer is not None
+        self.checkpoint_transformer = checkpoint_transformer
+        for index, spec in enumerate(blocks, start=1):
+            self.add_module(f"block{index}", GeneralBlock(in_channels, spec, norm=norm))
             in_channels = spec.channels[-1]
+            if transformer is not None:
+                layer = DualPathTransformerLayer(
+                    in_channels,
+                    memory_channels,
+                    transformer,
+                    norm=norm,
+                    drop_path_keep_prob=spec.drop_path_keep_prob,
+                )
+                self.add_module(f"block{index}_transformer", layer)
         self.out_channels = in_channels
+        self.add_absolute_positional_encoding = None
+        if position_encoding != "none":
+            self.add_absolute_positional_encoding = AbsolutePositionEncoding(
+                blocks[0].channels[-1],
+                kind=position_encoding,
+                size=position_encoding_size,
+                norm=norm,
+            )
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(
+        self, features: Tensor, memory: Optional[Tensor] = None
+    ) -> Tuple[Tensor, Optional[Tensor]]:
         """
         Args:
             features: (N, in_channels, h, w), not activated.
+            memory: (N, memory_channels, M), where there is a memory path.
 
         Returns:
-            (N, out_channels, h', w'), not activated.
+            (N, out_channels, h', w'), not activated, and the memory.
         """
-        for index in range(self.num_blocks):
-            features = getattr(self, f"block{index + 1}")(features)
-        return features
+        for index in range(1, self.num_blocks + 1):
+            features = getattr(self, f"block{index}")(features)
+            if index == 1 and self.add_absolute_positional_encoding is not None:
+                features = self.add_absolute_positional_encoding(features)
+            if self.has_transformer:
+                layer = getattr(self, f"block{index}_transformer")
+                if self.checkpoint_transformer and self.training:
+                    features, memory = checkpointed(layer, layer, features, memory)
+                else:
+                    features, memory = layer(features, memory)
+        return features, memory

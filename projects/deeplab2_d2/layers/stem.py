@@ -13,7 +13,14 @@ class InceptionStem(nn.Module):
     Reference: Inception-v4 (arXiv:1602.07261), Sec. 3; the "beta" networks of DeepLab2.
     """
 
-    def __init__(self, *, width_multiplier: float = 1.0, activation: str = "relu", norm: Norm):
+    def __init__(
+        self,
+        *,
+        norm: Norm,
+        in_channels: int = 3,
+        width_multiplier: float = 1.0,
+        activation: str = "relu",
+    ):
         """
         Args:
             width_multiplier: factor on the 64, 64 and 128 channels, rounded down.
@@ -22,7 +29,7 @@ class InceptionStem(nn.Module):
         channels = int(64 * width_multiplier)
         self.out_channels = int(128 * width_multiplier)
         options = {"norm": norm, "activation": activation}
-        self.conv1_bn_act = ConvNormAct(3, channels, 3, stride=2, **options)
+        self.conv1_bn_act = ConvNormAct(in_channels, channels, 3, stride=2, **options)
         self.conv2_bn_act = ConvNormAct(channels, channels, 3, **options)
         self.conv3_bn = ConvNormAct(channels, self.out_channels, 3, norm=norm)
 
