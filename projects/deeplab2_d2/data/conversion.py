@@ -1,0 +1,288 @@
+"""
+From masks or instance annotations and a semantic map to COCO panoptic format.
+
+See ``convert.py`` for the command and ``docs/tutorial_own_data.md`` for how to use it.
+"""
+
+import glob
+import json
+import os
+from dataclasses import dataclass
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from PIL import Image
+
+from .panoptic_writer import PanopticWriter, Segment, instance_annotations
+from .registration import MARKER, panoptic_metadata
+
+Categories = Sequence[Mapping[str, Any]]
+_IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+_CROWD = "_crowd"
+
+
+@dataclass(frozen=True)
+class AnnotatedImage:
+    """
+    An image and its instances, by class name.
+
+    Args:
+        file_name: path of the image, relative to the folder of the images.
+        instances: (class name, segmentation, is_crowd). A segmentation is an (H, W) bool mask,
+            the path of a PNG (not 0 = inside), or polygons or RLE as COCO has them.
+    """
+
+    file_name: str
+    instances: Sequence[Tuple[str, Any, bool]] = ()
+
+
+def images_with_masks(image_root: str, mask_root: Optional[str]) -> List[AnnotatedImage]:
+    """
+    Images of a folder with masks in ``<mask_root>/<image without its ending>/``.
+
+    A mask's file is named by its class: ``apple.png``, ``apple_1.png``, ...; ``apple_crowd.png``
+    and ``apple_crowd_1.png`` are crowds.
+
+    Args:
+        image_root: folder of the images.
+        mask_root: folder of the masks; None for images without instances.
+
+    Returns:
+        the images in the order of their names; one without a folder has no instances.
+
+    Raises:
+        FileNotFoundError: if ``image_root`` has no image.
+    """
+    names = sorted(n for n in os.listdir(image_root) if n.lower().endswith(_IMAGE_ENDINGS))
+    if not names:
+        raise FileNotFoundError(f"folder {image_root} has no image ({', '.join(_IMAGE_ENDINGS)})")
+    if mask_root is None:
+        return [AnnotatedImage(name) for name in names]
+    images = []
+    for name in names:
+        folder = os.path.join(mask_root, os.path.splitext(name)[0])
+        files = sorted(glob.glob(os.path.join(glob.escape(folder), "*.png")))
+        images.append(AnnotatedImage(name, [_parse_mask_name(file) for file in files]))
+    return images
+
+
+def _parse_mask_name(file: str) -> Tuple[str, str, bool]:
+    stem = os.path.splitext(os.path.basename(file))[0]
+    head, _, tail = stem.rpartition("_")
+    name = head if tail.isdigit() and head else stem
+    is_crowd = name.endswith(_CROWD)
+    return (name[: -len(_CROWD)] if is_crowd else name), file, is_crowd
+
+
+def images_of_coco_json(instances_json: str) -> List[AnnotatedImage]:
+    """
+    Images and instances of a COCO instance annotation.
+
+    Args:
+        instances_json: with ``images``, ``annotations`` and ``categories``.
+
+    Returns:
+        the images, those without annotations included.
+    """
+    with open(instances_json) as f:
+        content = json.load(f)
+    names = {category["id"]: category["name"] for category in content["categories"]}
+    instances: Dict[Any, List[Tuple[str, Any, bool]]] = {i["id"]: [] for i in content["images"]}
+    for annotation in content["annotations"]:
+        instances[annotation["image_id"]].append(
+            (
+                names[annotation["category_id"]],
+                annotation["segmentation"],
+                bool(annotation.get("iscrowd", 0)),
+            )
+        )
+    return [AnnotatedImage(i["file_name"], instances[i["id"]]) for i in content["images"]]
+
+
+def images_of_dataset(name: str, image_root: str) -> List[AnnotatedImage]:
+    """
+    Images and instances of a dataset that is registered with Detectron2.
+
+    Args:
+        name: of the dataset; its dicts have ``annotations`` with ``segmentation``.
+        image_root: file names are made relative to it.
+
+    Returns:
+        the images.
+    """
+    classes = MetadataCatalog.get(name).thing_classes
+    return [
+        AnnotatedImage(
+            os.path.relpath(dataset_dict["file_name"], image_root),
+            [
+                (classes[a["category_id"]], a["segmentation"], bool(a.get("iscrowd", 0)))
+                for a in dataset_dict.get("annotations", ())
+            ],
+        )
+        for dataset_dict in DatasetCatalog.get(name)
+    ]
+
+
+def convert_split(
+    folder: str,
+    name: str,
+    split: str,
+    images: Iterable[AnnotatedImage],
+    *,
+    image_root: str,
+    categories: Categories,
+    semantic_root: Optional[str] = None,
+) -> str:
+    """
+    Write one split of a dataset and its entry in ``panoptic_dataset.json``.
+
+    Stuff comes from the semantic map. Instances lie over it, the larger under the smaller, so that
+    none hides another that it surrounds. What has neither is unlabeled; so are pixels that the
+    semantic map gives to a thing but no instance covers.
+
+    Args:
+        folder: of the dataset; below ``$DETECTRON2_DATASETS`` it is then registered by itself.
+        name: of the dataset; the split becomes ``<name>_<split>``.
+        split: its name.
+        images: what to write.
+        image_root: folder of the images; they stay where they are.
+        categories: ``id``, ``name`` and ``isthing`` of every class.
+        semantic_root: folder of the semantic maps, ``<image without its ending>.png`` with one
+            channel of category ids; None for a dataset without stuff.
+
+    Returns:
+        the name of the split's dataset.
+
+    Raises:
+        FileNotFoundError: if an image, a mask or a semantic map is missing.
+        ValueError: if a class is not among the categories or is no thing, if sizes differ, or if
+            the folder holds a dataset with another name or other categories.
+    """
+    panoptic_metadata(categories)
+    marker = _read_marker(folder, name, categories)
+    paths = {
+        "images": os.path.relpath(image_root, folder),
+        "panoptic": f"panoptic_{split}",
+        "panoptic_json": os.path.join("annotations", f"panoptic_{split}.json"),
+        "instances_json": os.path.join("annotations", f"instances_{split}.json"),
+    }
+    writer = PanopticWriter(
+        panoptic_root=os.path.join(folder, paths["panoptic"]),
+        panoptic_json=os.path.join(folder, paths["panoptic_json"]),
+        categories=categories,
+    )
+    things = {c["id"] for c in categories if c["isthing"]}
+    entries: List[Dict[str, Any]] = []
+    instances: List[Dict[str, Any]] = []
+    for image_id, image in enumerate(images, start=1):
+        size = _image_size(os.path.join(image_root, image.file_name))
+        segments = [] if semantic_root is None else _stuff(semantic_root, image, size, categories)
+        segments += _instances(image, size, categories)
+        kept = writer.add(image.file_name, size, segments, image_id)
+        kept = [segment for segment in kept if segment.category_id in things]
+        instances += instance_annotations(kept, image_id=image_id, first_id=len(instances) + 1)
+        entry = {"id": image_id, "file_name": image.file_name}
+        entries.append({**entry, "height": size[0], "width": size[1]})
+    writer.close()
+    content = {"info": {}, "licenses": [], "images": entries, "annotations": instances}
+    content["categories"] = [dict(c) for c in categories if c["isthing"]]
+    _write_json(os.path.join(folder, paths["instances_json"]), content)
+    marker["splits"][split] = paths
+    _write_json(os.path.join(folder, MARKER), marker)
+    return f"{name}_{split}"
+
+
+def decode_segmentation(segmentation: Any, size: Tuple[int, int]) -> np.ndarray:
+    """
+    A mask from any form that COCO or Detectron2 annotations have.
+
+    Args:
+        segmentation: polygons ``[[x, y, x, y, ...], ...]``, RLE (compressed or not), a mask, or
+            the path of a PNG.
+        size: (height, width) of the image.
+
+    Returns:
+        (H, W) bool.
+    """
+    from pycocotools import mask as mask_util
+
+    if isinstance(segmentation, np.ndarray):
+        return segmentation.astype(bool)
+    if isinstance(segmentation, str):
+        with Image.open(segmentation) as image:
+            pixels = np.asarray(image)
+        inside = pixels != 0
+        return np.any(inside, axis=-1) if pixels.ndim == 3 else inside
+    if isinstance(segmentation, list):
+        rle = mask_util.merge(mask_util.frPyObjects(segmentation, *size))
+    elif isinstance(segmentation["counts"], list):
+        rle = mask_util.frPyObjects(segmentation, *size)
+    else:
+        rle = segmentation
+    return mask_util.decode(rle).astype(bool)
+
+
+def _image_size(file: str) -> Tuple[int, int]:
+    if not os.path.isfile(file):
+        raise FileNotFoundError(f"image {file} does not exist")
+    with Image.open(file) as image:
+        return image.height, image.width
+
+
+def _stuff(
+    root: str, image: AnnotatedImage, size: Tuple[int, int], categories: Categories
+) -> List[Segment]:
+    file = os.path.join(root, os.path.splitext(image.file_name)[0] + ".png")
+    if not os.path.isfile(file):
+        raise FileNotFoundError(f"semantic map {file} of {image.file_name} does not exist")
+    with Image.open(file) as opened:
+        semantic = np.asarray(opened)
+    if semantic.shape != size:
+        raise ValueError(
+            f"semantic map {file} must have one channel and the size {size} of its image, got "
+            f"{semantic.shape}"
+        )
+    stuff = [c["id"] for c in categories if not c["isthing"]]
+    return [Segment(semantic == i, i) for i in stuff if np.any(semantic == i)]
+
+
+def _instances(
+    image: AnnotatedImage, size: Tuple[int, int], categories: Categories
+) -> List[Segment]:
+    by_name = {c["name"]: c for c in categories}
+    segments = []
+    for name, segmentation, is_crowd in image.instances:
+        category = by_name.get(name)
+        if category is None or not category["isthing"]:
+            things = sorted(c["name"] for c in categories if c["isthing"])
+            raise ValueError(f"{image.file_name}: instance of {name!r}, which is none of {things}")
+        mask = decode_segmentation(segmentation, size)
+        if mask.shape != size:
+            raise ValueError(
+                f"{image.file_name}: mask {segmentation if isinstance(segmentation, str) else name}"
+                f" has size {mask.shape}, but the image has {size}"
+            )
+        segments.append(Segment(mask, category["id"], is_crowd))
+    return sorted(segments, key=lambda segment: -int(segment.mask.sum()))
+
+
+def _read_marker(folder: str, name: str, categories: Categories) -> Dict[str, Any]:
+    path = os.path.join(folder, MARKER)
+    if not os.path.isfile(path):
+        return {"name": name, "categories": [dict(c) for c in categories], "splits": {}}
+    with open(path) as f:
+        marker = json.load(f)
+    if marker["name"] != name or marker["categories"] != [dict(c) for c in categories]:
+        raise ValueError(
+            f"{path} is of dataset {marker['name']!r} with {len(marker['categories'])} categories; "
+            f"its name and categories must be the same for every split"
+        )
+    return marker
+
+
+def _write_json(path: str, content: Mapping[str, Any]) -> None:
+    partial = f"{path}.partial-{os.getpid()}"
+    with open(partial, "w") as f:
+        json.dump(content, f, indent=1)
+    os.replace(partial, path)

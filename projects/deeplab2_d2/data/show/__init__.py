@@ -1,0 +1,1 @@
+"""The command that draws training samples; see ``__main__.py``."""
