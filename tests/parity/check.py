@@ -28,10 +28,7 @@ def check_case(case: Case) -> List[Comparison]:
     """One comparison for every output of a case."""
     outputs, error = _run_adapter(case)
     if error is not None:
-        return [
-            Comparison(case.name, name, float("inf"), 0.0, error.strip())
-            for name in case.references
-        ]
+        return [Comparison(case.name, name, float("inf"), 0.0, error) for name in case.references]
     return [
         compare(
             case.group,
@@ -57,7 +54,7 @@ def _run_adapter(case: Case) -> Any:
         outputs = adapter.port(case.row, case.arrays)
     except Exception as error:  # Of any kind: the other cases are still to be checked.
         traceback.print_exc()
-        return None, f"{type(error).__name__}: {error}"
+        return None, f"{type(error).__name__}: {error}".splitlines()[0]
     return outputs, None
 
 

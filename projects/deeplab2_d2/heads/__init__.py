@@ -3,3 +3,8 @@
 from .decoder import PanopticDeepLabDecoder
 from .panoptic_deeplab import PanopticDeepLabHead
 from .prediction_head import PredictionHead
+from .semantic_segmentation import (
+    DeepLab2DeepLabV3Head,
+    DeepLab2DeepLabV3PlusHead,
+    SemanticSegmentationHead,
+)

@@ -20,8 +20,8 @@ class BiasedBatchNorm2d(nn.BatchNorm2d):
     """
     Batch norm whose moving variance is made of biased variances, as torch's is not.
 
-    TensorFlow's fused kernel (4-D inputs, one process) stores the unbiased variance; its synchronised
-    and its 3-D and 5-D batch norms store the biased one.
+    TensorFlow's fused kernel (4-D inputs, one process) stores the unbiased variance; its
+    synchronised and its 3-D and 5-D batch norms store the biased one.
     """
 
     def forward(self, features: Tensor) -> Tensor:

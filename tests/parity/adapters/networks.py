@@ -1,17 +1,17 @@
 """Our networks for the cases of ``parity/networks``, built from each case's own config."""
 
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Callable, Dict, Mapping, Optional
 
 import numpy as np
 import torch
+from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import build_backbone
+from detectron2.modeling import build_backbone, build_model
 from parity.rule import normalized_input, weight
 from torch import Tensor, nn
 
-import deeplab2_d2.backbones  # noqa: F401  Registers them.
+from deeplab2_d2.backbones import BACKBONE_NAMES
 from deeplab2_d2.checkpoint import config_from_options, load_deeplab2_weights
-from deeplab2_d2.heads import PanopticDeepLabHead
 from deeplab2_d2.layers import resize_align_corners
 from deeplab2_d2.structures import PanopticDeepLabPrediction
 
@@ -23,59 +23,77 @@ _FRAMES = {"vip_deeplab": ("", "next/")}
 
 def port(case: Dict[str, Any], arrays: Arrays) -> Optional[Dict[str, np.ndarray]]:
     """Every output of the network under the reference's names, in whole; None if not ported."""
-    name = case["config"]["model_options"]["backbone"].get("name", "resnet50")
-    if case["mode"] != "encoder_decoder" or name not in deeplab2_d2.backbones.BACKBONE_NAMES:
+    backbone = case["config"]["model_options"]["backbone"].get("name", "resnet50")
+    if case["mode"] != "encoder_decoder" or backbone not in BACKBONE_NAMES:
         return None
+    architecture = case["meta_architecture"]
     cfg = config_from_options(case["config"])
     cfg.MODEL.DEVICE = "cpu"
-    images = normalized_input(case["name"], case["input"]["shape"])
-    frames = _FRAMES.get(case["meta_architecture"], ("",))
-    inputs = torch.from_numpy(images).permute(0, 3, 1, 2).chunk(len(frames), dim=1)
-    model = _Network(cfg, inputs[0].shape[1], has_head=_HEAD in case["config"]["model_options"])
-    load_rule_weights(model, case)
+    frames = _FRAMES.get(architecture, ("",))
+    images = torch.from_numpy(normalized_input(case["name"], case["input"]["shape"]))
+    inputs = images.permute(0, 3, 1, 2).chunk(len(frames), dim=1)
+    predict = _PREDICTIONS.get(architecture)
+    model = build_model(cfg) if predict else _EncoderOnly(cfg, inputs[0].shape[1])
+    model.eval()
+    load_rule_weights(model, case, encoder_only=predict is None)
     outputs = {}
     with torch.inference_mode():
         for prefix, image in zip(frames, inputs):
             endpoints = model.backbone.endpoints(image)
             for name, features in endpoints.items():
                 outputs[f"endpoint/{prefix}{name}"] = _channels_last(features)
-        if model.head is not None:
-            outputs.update(_predictions(model.head, endpoints, inputs[0]))
+        if predict is not None:
+            outputs.update(predict(model, endpoints, image))
     return outputs
 
 
-_HEAD = "panoptic_deeplab"
+class _EncoderOnly(nn.Module):
+    """The backbone under the name that it has in a model, for heads that are not ported."""
 
-
-class _Network(nn.Module):
-    def __init__(self, cfg: Any, in_channels: int, has_head: bool):
+    def __init__(self, cfg: CfgNode, in_channels: int):
         super().__init__()
         self.backbone = build_backbone(cfg, ShapeSpec(channels=in_channels))
-        self.head = PanopticDeepLabHead(cfg, self.backbone.output_shape()) if has_head else None
-        self.eval()
 
 
-def load_rule_weights(model: nn.Module, case: Dict[str, Any]) -> None:
+def load_rule_weights(model: nn.Module, case: Dict[str, Any], *, encoder_only: bool) -> None:
     """Give the variables of the case their values by the rule; each parameter must have one."""
     variables = {
         row["key"]: weight(row["key"], row["shape"])
         for row in case["variables"]
-        if model.head is not None or row["key"].startswith("encoder/")
+        if not encoder_only or row["key"].startswith("encoder/")
     }
     report = load_deeplab2_weights(model, variables)
     if not report.is_complete:
         raise ValueError(f"weights do not fit the model: {report.summary()}\n{report.table(20)}")
 
 
-def _predictions(
-    head: nn.Module, endpoints: Mapping[str, Tensor], images: Tensor
+def _panoptic_deeplab(
+    model: nn.Module, endpoints: Mapping[str, Tensor], image: Tensor
 ) -> Dict[str, np.ndarray]:
     outputs = {}
-    size = (images.shape[-2], images.shape[-1])
-    for name, features in _named(head(endpoints)).items():
+    for name, features in _named(model.head(endpoints)).items():
         outputs[f"raw/{name}"] = _channels_last(features)
-        outputs[f"resized/{name}"] = _channels_last(_resize(name, features, size))
+        resized = _resize(name, features, (image.shape[-2], image.shape[-1]))
+        outputs[f"resized/{name}"] = _channels_last(resized)
     return outputs
+
+
+def _semantic_segmentor(
+    model: nn.Module, endpoints: Mapping[str, Tensor], image: Tensor
+) -> Dict[str, np.ndarray]:
+    logits, _ = model.sem_seg_head(endpoints)
+    height, width = image.shape[-2:]
+    return {
+        "raw/semantic_logits": _channels_last(model.sem_seg_head.predict(endpoints)),
+        "resized/semantic_logits": _channels_last(logits[:, :, :height, :width]),
+    }
+
+
+_PREDICTIONS: Dict[str, Callable[..., Dict[str, np.ndarray]]] = {
+    "panoptic_deeplab": _panoptic_deeplab,
+    "deeplab_v3": _semantic_segmentor,
+    "deeplab_v3_plus": _semantic_segmentor,
+}
 
 
 def _named(prediction: PanopticDeepLabPrediction) -> Dict[str, Tensor]:
