@@ -206,5 +206,5 @@ def test_test_splits_are_images_without_annotations(tmp_path, registered):
 def test_coco_test_dev_is_listed_by_its_image_info(tmp_path):
     image = {"id": 4, "file_name": "4.jpg", "height": 2, "width": 3}
     (tmp_path / "info.json").write_text(json.dumps({"images": [image]}))
-    (loaded,) = load_image_info(str(tmp_path / "info.json"), "/root")
-    assert loaded == {"file_name": "/root/4.jpg", "image_id": 4, "height": 2, "width": 3}
+    (loaded,) = load_image_info(str(tmp_path / "info.json"), "/images")
+    assert loaded == {"file_name": "/images/4.jpg", "image_id": 4, "height": 2, "width": 3}

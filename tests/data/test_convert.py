@@ -1,0 +1,197 @@
+import json
+
+import numpy as np
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import BoxMode
+from PIL import Image
+from pycocotools import mask as mask_util
+
+from deeplab2_d2.data.conversion import (
+    AnnotatedImage,
+    convert_split,
+    decode_segmentation,
+    images_of_coco_json,
+    images_of_dataset,
+    images_with_masks,
+)
+from deeplab2_d2.data.convert import main
+from deeplab2_d2.data.reading import read_panoptic_png
+
+_CATEGORIES = [
+    {"id": 4, "name": "apple", "isthing": 1},
+    {"id": 7, "name": "pear_tree", "isthing": 1},
+    {"id": 9, "name": "table", "isthing": 0},
+]
+_SIZE = (4, 6)
+
+
+def _save(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.asarray(pixels, np.uint8)).save(path)
+
+
+def _box(y0, y1, x0, x1):
+    mask = np.zeros(_SIZE, bool)
+    mask[y0:y1, x0:x1] = True
+    return mask
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """One photo; the table is its lower half, with a stray pixel of class apple in the map."""
+    _save(tmp_path / "photos" / "a.png", np.zeros((*_SIZE, 3)))
+    semantic = np.where(_box(2, 4, 0, 6), 9, 0)
+    semantic[0, 0] = 4
+    _save(tmp_path / "maps" / "a.png", semantic)
+    return tmp_path
+
+
+def _convert(root, images, **arguments):
+    convert_split(
+        str(root / "set"),
+        "fruit",
+        "train",
+        images,
+        image_root=str(root / "photos"),
+        categories=_CATEGORIES,
+        **{"semantic_root": str(root / "maps"), **arguments},
+    )
+    content = json.loads((root / "set" / "annotations" / "panoptic_train.json").read_text())
+    (annotation,) = content["annotations"]
+    ids = read_panoptic_png(str(root / "set" / "panoptic_train" / "a.png"))
+    classes = {s["id"]: s["category_id"] for s in annotation["segments_info"]}
+    return annotation["segments_info"], np.vectorize(lambda i: classes.get(i, 0))(ids)
+
+
+def test_things_lie_over_stuff_and_uncovered_things_of_the_map_are_void(photos):
+    images = [AnnotatedImage("a.png", [("apple", _box(1, 3, 1, 3), False)])]
+    segments, classes = _convert(photos, images)
+    assert [s["category_id"] for s in segments] == [9, 4]
+    assert classes.tolist() == [
+        [0, 0, 0, 0, 0, 0],
+        [0, 4, 4, 0, 0, 0],
+        [9, 4, 4, 9, 9, 9],
+        [9, 9, 9, 9, 9, 9],
+    ]
+
+
+def test_a_small_instance_is_not_hidden_by_a_larger_one_whatever_the_order(photos):
+    instances = [("apple", _box(0, 1, 0, 1), False), ("pear_tree", _box(0, 2, 0, 6), False)]
+    for order in (instances, instances[::-1]):
+        _, classes = _convert(photos, [AnnotatedImage("a.png", order)])
+        assert classes[0].tolist() == [4, 7, 7, 7, 7, 7]
+
+
+def test_crowds_keep_their_flag_in_both_annotations(photos):
+    images = [AnnotatedImage("a.png", [("apple", _box(0, 1, 0, 3), True)])]
+    segments, _ = _convert(photos, images)
+    assert [s["iscrowd"] for s in segments] == [0, 1]
+    instances = json.loads((photos / "set" / "annotations" / "instances_train.json").read_text())
+    (annotation,) = instances["annotations"]
+    assert (annotation["iscrowd"], annotation["category_id"], annotation["area"]) == (1, 4, 3)
+    assert [c["id"] for c in instances["categories"]] == [4, 7]
+
+
+def test_every_form_of_a_segmentation_gives_the_same_mask(tmp_path):
+    mask = _box(1, 3, 2, 5)
+    _save(tmp_path / "m.png", mask)
+    compressed = mask_util.encode(np.asfortranarray(mask.astype(np.uint8)))
+    # Columns first: 2 columns of 4, then 1 outside, 2 inside, and so on.
+    counts = [9, 2, 2, 2, 2, 2, 5]
+    for form in (
+        mask,
+        str(tmp_path / "m.png"),
+        compressed,
+        {"size": list(_SIZE), "counts": counts},
+        [[2, 1, 5, 1, 5, 3, 2, 3]],
+    ):
+        assert np.array_equal(decode_segmentation(form, _SIZE), mask)
+
+
+def test_mask_files_are_named_by_class_number_and_crowd(photos):
+    for name in ("apple", "apple_2", "pear_tree_1", "apple_crowd", "pear_tree_crowd_3"):
+        _save(photos / "masks" / "a" / f"{name}.png", _box(0, 1, 0, 1))
+    (image,) = images_with_masks(str(photos / "photos"), str(photos / "masks"))
+    assert [(name, is_crowd) for name, _, is_crowd in image.instances] == [
+        ("apple", False),
+        ("apple", False),
+        ("apple", True),
+        ("pear_tree", False),
+        ("pear_tree", True),
+    ]
+
+
+def test_coco_instances_and_a_registered_dataset_give_the_same_set(photos):
+    polygon = [[1, 1, 3, 1, 3, 3, 1, 3]]
+    annotation = {"id": 1, "image_id": 5, "category_id": 2, "segmentation": polygon}
+    content = {
+        "images": [{"id": 5, "file_name": "a.png", "height": 4, "width": 6}],
+        "annotations": [annotation],
+        "categories": [{"id": 2, "name": "apple"}],
+    }
+    (photos / "instances.json").write_text(json.dumps(content))
+    from_json = _convert(photos, images_of_coco_json(str(photos / "instances.json")))
+
+    dataset_dict = {"file_name": str(photos / "photos" / "a.png"), "image_id": 5}
+    boxed = {"category_id": 0, "segmentation": polygon, "bbox": [1, 1, 2, 2]}
+    dataset_dict["annotations"] = [{**boxed, "bbox_mode": BoxMode.XYWH_ABS}]
+    DatasetCatalog.register("test_fruit", lambda: [dataset_dict])
+    MetadataCatalog.get("test_fruit").thing_classes = ["apple"]
+    try:
+        images = images_of_dataset("test_fruit", str(photos / "photos"))
+        from_dataset = _convert(photos, images)
+    finally:
+        DatasetCatalog.remove("test_fruit")
+        MetadataCatalog.remove("test_fruit")
+    assert from_json[0] == from_dataset[0]
+    assert np.array_equal(from_json[1], from_dataset[1]) and np.any(from_json[1] == 4)
+
+
+def test_splits_share_one_marker_and_must_agree(photos):
+    images = [AnnotatedImage("a.png")]
+    arguments = {"image_root": str(photos / "photos"), "categories": _CATEGORIES}
+    for split in ("train", "val"):
+        convert_split(str(photos / "set"), "fruit", split, images, **arguments)
+    marker = json.loads((photos / "set" / "panoptic_dataset.json").read_text())
+    assert sorted(marker["splits"]) == ["train", "val"]
+    assert marker["splits"]["val"]["images"] == "../photos"
+    with pytest.raises(ValueError, match="name and categories must be the same"):
+        convert_split(str(photos / "set"), "vegetables", "val", images, **arguments)
+
+
+@pytest.mark.parametrize(
+    "image, message",
+    [
+        (AnnotatedImage("b.png"), "image .*b.png does not exist"),
+        (AnnotatedImage("a.png", [("plum", _box(0, 1, 0, 1), False)]), "a.png: .*'plum'.*'apple'"),
+        (AnnotatedImage("a.png", [("table", _box(0, 1, 0, 1), False)]), "a.png: .*'table'"),
+        (
+            AnnotatedImage("a.png", [("apple", np.ones((2, 2)), False)]),
+            "a.png: mask apple has size",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_named(photos, image, message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        _convert(photos, [image])
+
+
+def test_a_semantic_map_of_another_size_or_missing_is_named(photos):
+    _save(photos / "maps" / "a.png", np.zeros((2, 2)))
+    with pytest.raises(ValueError, match=r"maps/a.png must have one channel and the size \(4, 6\)"):
+        _convert(photos, [AnnotatedImage("a.png")])
+    (photos / "maps" / "a.png").unlink()
+    with pytest.raises(FileNotFoundError, match="maps/a.png of a.png does not exist"):
+        _convert(photos, [AnnotatedImage("a.png")])
+
+
+def test_the_command_says_how_to_go_on_or_what_is_wrong(photos, capsys):
+    (photos / "categories.json").write_text(json.dumps(_CATEGORIES))
+    arguments = ["--name", "fruit", "--split", "train", "--output", str(photos / "set")]
+    arguments += ["--categories", str(photos / "categories.json")]
+    arguments += ["--semantic", str(photos / "maps")]
+    assert main(arguments + ["--images", str(photos / "photos")]) == 0
+    assert "deeplab2_d2.data.check fruit_train" in capsys.readouterr().out
+    assert main(arguments + ["--images", str(photos / "maps" / "none")]) == 1
+    assert "none" in capsys.readouterr().err

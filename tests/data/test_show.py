@@ -1,0 +1,45 @@
+import numpy as np
+from PIL import Image
+
+from deeplab2_d2.data import PanopticDeepLabDatasetMapper, build_train_loader
+from deeplab2_d2.data.show.__main__ import TITLES, main, sample_row
+
+
+def test_a_row_shows_the_targets_of_its_sample(shapes_cfg):
+    first, _ = next(iter(build_train_loader(shapes_cfg)))
+    colors = np.arange(21, dtype=np.uint8).reshape(7, 3) * 10
+    image, classes, weights, centers, offsets = sample_row(first, colors)
+    assert {picture.shape for picture in (image, classes, weights, centers, offsets)} == {
+        (65, 97, 3)
+    }
+    assert np.abs(image - first["image"].permute(1, 2, 0).numpy()).max() <= 0.5
+    # Offsets are black but on instances, centers black but near peaks.
+    assert np.array_equal(offsets.any(axis=-1), first["offset_weights"].numpy() > 0)
+    ignored = first["sem_seg"].numpy() == 255
+    assert np.array_equal(classes[ignored], image[ignored])
+
+
+def test_semantic_only_samples_have_three_pictures(shapes_cfg):
+    shapes_cfg.MODEL.DEEPLAB2.INSTANCE_ENABLED = False
+    mapper = PanopticDeepLabDatasetMapper(shapes_cfg, is_train=True)
+    sample, _ = next(iter(build_train_loader(shapes_cfg, mapper)))
+    assert len(sample_row(sample, np.zeros((7, 3)))) == 3
+
+
+def test_the_command_draws_the_same_sheet_for_the_same_seed(registered_shapes, tmp_path, capsys):
+    def draw(name, seed):
+        output = str(tmp_path / name)
+        options = ["--crop", "65", "97", "--num-samples", "2", "--seed", seed, "--output", output]
+        assert main([registered_shapes[0], *options]) == 0
+        return np.asarray(Image.open(output))
+
+    first = draw("a.png", "1")
+    assert first.shape[0] > 2 * 65 and first.shape[1] > len(TITLES) * 97
+    assert np.array_equal(first, draw("b.png", "1"))
+    assert not np.array_equal(first, draw("c.png", "2"))
+    assert "train/00000" in capsys.readouterr().out
+
+
+def test_a_name_that_is_not_registered_is_named(capsys):
+    assert main(["no_such_set"]) == 1
+    assert "no_such_set" in capsys.readouterr().err
