@@ -21,6 +21,11 @@ MAIN = {
     "data/transforms/transform.py": "from PIL import Image\ndef f(interp=Image.BILINEAR): ...\n",
     "layers/deform_conv.py": "try:\n    from detectron2 import _C\nexcept ImportError:\n    pass\n",
 }
+INTERNAL_NAME = {
+    **MAIN,
+    "evaluation/cityscapes_evaluation.py": "def f():\n"
+    "    from deeplearning.projects.cityscapesApi.cityscapesscripts.helpers import labels\n",
+}
 COMPILED = {"_C.py": "def nms(): ...\n"}
 
 # Loads compat.py without the package, which would import much of Detectron2.
@@ -39,7 +44,8 @@ elif hasattr(Image, "LINEAR"):
     del Image.LINEAR
 import detectron2
 def state():
-    return set(vars(Image)), set(vars(detectron2)), {{n for n in sys.modules if "detectron2" in n}}
+    modules = {{name for name in sys.modules if "detectron2" in name}}
+    return set(vars(Image)), set(vars(detectron2)), modules
 before = state()
 compat.make_detectron2_importable()
 compat.make_detectron2_importable()
@@ -88,6 +94,21 @@ def test_compiled_release_on_a_new_pillow_gets_linear_only(tmp_path):
 def test_release_without_compiled_operators_gets_a_placeholder_as_attribute_only(tmp_path):
     # `import detectron2._C` must go on failing: Detectron2's report of the environment needs that.
     assert changes(tmp_path, RELEASE_0_6, old_pillow=True) == [[], ["_C"], []]
+
+
+def test_internal_name_of_cityscapes_scripts_leads_to_the_public_package(tmp_path):
+    pytest.importorskip("cityscapesscripts")
+    image, detectron2, modules = changes(tmp_path, INTERNAL_NAME)
+    assert (image, detectron2, modules) == ([], [], [])
+    code = LOAD + (
+        "compat.make_detectron2_importable()\n"
+        "import deeplearning.projects.cityscapesApi.cityscapesscripts.helpers.labels as internal\n"
+        "import cityscapesscripts.helpers.labels as public\n"
+        # One module, so that what is mended in one is mended in the other.
+        "assert internal is public and public.__spec__.name == public.__name__\n"
+    )
+    result = run(code, tmp_path)
+    assert result.returncode == 0, result.stderr
 
 
 def test_placeholder_names_the_operator_that_is_missing():

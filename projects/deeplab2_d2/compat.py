@@ -1,23 +1,30 @@
 """
 Makes the installed Detectron2 importable on today's PyTorch and Pillow.
 
-Detectron2's main branch and a complete build of release 0.6 on an old Pillow need nothing, and then
-nothing is changed. Two things are mended, each only if the installed files ask for it:
+A complete build of release 0.6 on an old Pillow needs nothing, and then nothing is changed. Three
+things are mended, each only if the installed files ask for it:
 
 * ``PIL.Image.LINEAR``, which release 0.6 reads at import, is gone since Pillow 10. It was another
   name of ``BILINEAR``.
 * Release 0.6 imports the compiled module ``detectron2._C`` unconditionally. Where it was not built,
   a placeholder takes its place, and each use of it fails with a sentence that says so.
+* Main's Cityscapes evaluators import cityscapesScripts by the name that it has inside Meta,
+  ``deeplearning.projects.cityscapesApi.cityscapesscripts``. That name is led to the public package.
 
 This module imports nothing of ours, so that every room may use it.
 """
 
+import importlib.abc
 import importlib.util
 import re
+import sys
 import types
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from typing import Optional
 
 _DETECTRON2_COMMAND = "pip install 'git+https://github.com/facebookresearch/detectron2.git'"
+_INTERNAL_CITYSCAPES = "deeplearning.projects.cityscapesApi"
 _PANOPTICAPI_COMMAND = "pip install 'git+https://github.com/cocodataset/panopticapi.git'"
 
 
@@ -38,6 +45,7 @@ def make_detectron2_importable() -> None:
     root = Path(list(spec.submodule_search_locations)[0])
     _mend_pillow(root)
     _mend_compiled_module(root)
+    _mend_cityscapes_name(root)
 
 
 def require_panopticapi() -> None:
@@ -83,6 +91,39 @@ def _mend_compiled_module(detectron2_root: Path) -> None:
     # As an attribute only: `from detectron2 import _C` finds it, while `import detectron2._C` goes
     # on failing, by which Detectron2's report of the environment knows that nothing is compiled.
     detectron2._C = _CompiledModulePlaceholder("detectron2._C")
+
+
+def _mend_cityscapes_name(detectron2_root: Path) -> None:
+    evaluation = detectron2_root / "evaluation" / "cityscapes_evaluation.py"
+    if not _source_matches(evaluation, rf"\b{re.escape(_INTERNAL_CITYSCAPES)}\b"):
+        return
+    is_mended = any(isinstance(finder, _CityscapesAliasFinder) for finder in sys.meta_path)
+    if not is_mended and importlib.util.find_spec("deeplearning") is None:
+        # First, or the public package's folder would be searched and a second copy loaded.
+        sys.meta_path.insert(0, _CityscapesAliasFinder())
+
+
+class _CityscapesAliasFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Imports ``deeplearning.projects.cityscapesApi.X`` as ``X`` itself, not as a second copy."""
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> Optional[ModuleSpec]:
+        if fullname.startswith(_INTERNAL_CITYSCAPES + ".cityscapesscripts"):
+            return ModuleSpec(fullname, self)
+        is_parent = f"{_INTERNAL_CITYSCAPES}.".startswith(fullname + ".")
+        return ModuleSpec(fullname, self, is_package=True) if is_parent else None
+
+    def create_module(self, spec: ModuleSpec) -> Optional[types.ModuleType]:
+        public_name = spec.name[len(_INTERNAL_CITYSCAPES) + 1 :]
+        if not public_name:
+            return None  # a parent, which is empty
+        module = importlib.import_module(public_name)
+        spec.loader_state = module.__spec__
+        return module
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        # The import system has put the alias's spec into the module, which has one of its own.
+        if module.__spec__ is not None and module.__spec__.loader_state is not None:
+            module.__spec__ = module.__spec__.loader_state
 
 
 class _CompiledModulePlaceholder(types.ModuleType):
