@@ -1,0 +1,72 @@
+#!/usr/bin/env python
+"""
+Panoptic segmentation of images, of any size: overlays, panoptic PNGs and one JSON.
+
+    python demo/demo.py --config-file CONFIG --input IMAGE_OR_FOLDER ... --output FOLDER
+        [--opts MODEL.WEIGHTS WEIGHTS MODEL.DEVICE cpu ...]
+"""
+
+import argparse
+import os
+import sys
+from typing import List
+
+import torch
+from tqdm import tqdm
+
+from deeplab2_d2.data.reading import read_image
+from deeplab2_d2.engine import ConfigError, load_config
+from deeplab2_d2.engine.prediction_files import PredictionWriter
+from deeplab2_d2.engine.predictor import DeepLab2Predictor
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+
+
+def list_images(inputs: List[str]) -> List[str]:
+    """Files as they are, and the images of folders in the order of their names."""
+    files = []
+    for name in inputs:
+        if os.path.isdir(name):
+            names = sorted(os.listdir(name))
+            files += [os.path.join(name, n) for n in names if n.lower().endswith(SUFFIXES)]
+        elif os.path.isfile(name):
+            files.append(name)
+        else:
+            raise ConfigError(f"--input {name}: no such file or folder")
+    if not files:
+        raise ConfigError(f"--input {' '.join(inputs)}: no image ({', '.join(SUFFIXES)}) in it")
+    return files
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config-file", required=True, metavar="FILE", help="config of the model")
+    parser.add_argument("--input", nargs="+", required=True, help="images or folders of images")
+    parser.add_argument("--output", required=True, metavar="FOLDER", help="where results go")
+    parser.add_argument(
+        "--opts", nargs=argparse.REMAINDER, default=[], help="config overrides: KEY VALUE ..."
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_arguments()
+    cfg = load_config(args.config_file, args.opts)
+    if cfg.MODEL.DEVICE == "cuda" and not torch.cuda.is_available():
+        cfg.MODEL.DEVICE = "cpu"
+    files = list_images(args.input)
+    predictor = DeepLab2Predictor(cfg)
+    writer = PredictionWriter(args.output, predictor.metadata)
+    for name in tqdm(files, unit="image"):
+        image = read_image(name, "BGR")
+        writer.add(name, image[:, :, ::-1], predictor(image)["panoptic_seg"])
+    print(f"{len(files)} images: {writer.close()}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ConfigError, FileNotFoundError) as error:
+        sys.exit(f"demo.py: {error}")
