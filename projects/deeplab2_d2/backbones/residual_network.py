@@ -179,13 +179,13 @@ def _build_stem(
     norm: Norm,
 ) -> Tuple[nn.Module, int]:
     if spec.stem == "inception":
-        stem = InceptionStem(
+        inception = InceptionStem(
             in_channels=in_channels,
             width_multiplier=width_multiplier * spec.stem_channels / 64,
             activation=activation,
             norm=norm,
         )
-        return stem, stem.out_channels
+        return inception, inception.out_channels
     kernel_sizes = {"conv7x7": 7, "conv3x3": 3}
     if spec.stem not in kernel_sizes:
         raise ValueError(f"stem must be 'inception' or in {list(kernel_sizes)}, got {spec.stem!r}")

@@ -111,20 +111,20 @@ class StackedDecoderNetwork(ResidualNetwork):
         )
         shapes: List[ShapeSpec] = []
         for step in self._steps:
-            channels = step.undilated_stride * 64 * width_multiplier
+            exact_channels = step.undilated_stride * 64 * width_multiplier
             fuse = ResizedFuse(
                 [shape] + by_stride[step.stride][-2:],
-                channels=int(round(channels)),
+                channels=int(round(exact_channels)),
                 stride=step.stride,
                 norm=self.norm,
                 activation=self.options.activation,
             )
             self.add_module(step.fuse, fuse)
-            out_channels = int(round(channels))
+            out_channels = int(round(exact_channels))
             for name, num_blocks in step.stages:
                 stage = StageSpec(
                     kinds[step.undilated_stride],
-                    int(channels // 4),
+                    int(exact_channels // 4),
                     num_blocks,
                     step.undilated_stride,
                     stride=1,
