@@ -50,7 +50,7 @@ def to_yaml(imported: ImportedOptions, source: str) -> str:
     """
     defaults = get_cfg()
     add_deeplab2_config(defaults)
-    tree: Dict[str, Any] = {}
+    tree: Dict[str, Any] = {"VERSION": 2}
     for key, value in sorted(imported.values.items()):
         default: Any = defaults
         for part in key.split("."):
