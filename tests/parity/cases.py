@@ -121,7 +121,26 @@ def _read_row(folder: Path, row: Dict[str, Any]) -> Case:
     references = _references(arrays)
     if group == "evaluation":
         references = {name: np.asarray(value, float) for name, value in row["result"].items()}
+    if "out/square" in references and "out/nonsquare" in references:
+        shape = references["out/nonsquare"].shape[1:]
+        references["out/square"] = _order_padding(references["out/square"], *shape)
     return Case(group, row, arrays, references, {})
+
+
+def _order_padding(permutations: np.ndarray, num_rows: int, num_columns: int) -> np.ndarray:
+    """
+    Permutation matrices whose padded rows or columns are matched in ascending order.
+
+    Padding costs the same everywhere, so the set does not specify who is matched to it.
+    """
+    ordered = permutations.copy()
+    for matrix in ordered:
+        if num_rows < num_columns:
+            matrix[num_rows:] = matrix[num_rows:][np.argsort(matrix[num_rows:].argmax(1))]
+        elif num_columns < num_rows:
+            padding = matrix[:, num_columns:]
+            matrix[:, num_columns:] = padding[:, np.argsort(padding.argmax(0))]
+    return ordered
 
 
 def _group(folder: Path, row: Mapping[str, Any]) -> str:

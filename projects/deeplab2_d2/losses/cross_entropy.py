@@ -23,7 +23,7 @@ def topk_cross_entropy(
     """
     Weighted bootstrapped cross-entropy: the mean over the hardest pixels of each image.
 
-    Reference: Panoptic-DeepLab (arXiv:1911.10194), Sec. 4; DeepLab2's ``TopKCrossEntropyLoss``.
+    Reference: Panoptic-DeepLab (arXiv:1911.10194), Sec. 3.1; DeepLab2's ``TopKCrossEntropyLoss``.
     The weight is applied before the hardest pixels are chosen. Computed in float32 (float64 for
     float64 logits), under autocast too.
 

@@ -14,7 +14,7 @@ def topk_mse(
     """
     Squared error, averaged over channels and then over the hardest non-zero pixels.
 
-    Reference: Panoptic-DeepLab (arXiv:1911.10194), Sec. 3, center heatmap regression.
+    Reference: Panoptic-DeepLab (arXiv:1911.10194), Sec. 3.1, instance center regression.
 
     Args:
         prediction: (N, C, H, W) float.
@@ -38,7 +38,7 @@ def topk_l1(
     """
     Absolute error, averaged over channels and then over the hardest non-zero pixels.
 
-    Reference: Panoptic-DeepLab (arXiv:1911.10194), Sec. 3, offset regression. As in DeepLab2 the
+    Reference: Panoptic-DeepLab (arXiv:1911.10194), Sec. 3.1, offset regression. As in DeepLab2 the
     two channels are averaged; Detectron2 sums them, so that its weight 0.01 counts double.
 
     Args, Returns, Raises: as :func:`topk_mse`.

@@ -1,0 +1,104 @@
+"""Losses that make the features of an instance alike and those of two instances differ."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .cross_entropy import topk_cross_entropy
+from .mask_targets import MaskTargets
+
+# Logit of a mask that an image does not have.
+_ABSENT_LOGIT = -99999.0
+_NO_MASK = -1
+
+
+def instance_discrimination_loss(
+    features: Tensor,
+    targets: MaskTargets,
+    *,
+    temperature: float = 0.3,
+    top_k_percent: float = 1.0,
+) -> Tensor:
+    """
+    Each pixel of a thing is to recognise the mean feature of its mask among those of all masks.
+
+    Reference: MaX-DeepLab (arXiv:2012.00759), Eq. 16 and 17. As in DeepLab2 stuff masks take part
+    as candidates, but only pixels of things have a loss.
+
+    Args:
+        features: (N, D, P) float32, of unit length over D.
+        targets: G masks over the P pixels.
+        temperature: tau, divides the similarities.
+        top_k_percent: fraction of an image's pixels to keep, in [0, 1].
+
+    Returns:
+        (N,) mean over the pixels kept.
+    """
+    masks = targets.one_hot_masks()
+    means = (masks @ features.transpose(1, 2)) / targets.areas.clamp(min=1.0)[:, :, None]
+    means = F.normalize(means, dim=2, eps=1e-6)
+    logits = (means @ features) / temperature
+    logits = torch.where(targets.exists[:, :, None], logits, _ABSENT_LOGIT)
+    labels = torch.where(targets.is_thing, targets.mask_ids, _NO_MASK)
+    return topk_cross_entropy(
+        logits, labels, None, ignore_label=_NO_MASK, top_k_percent=top_k_percent
+    )
+
+
+def pixel_contrastive_loss(
+    features: Tensor,
+    targets: MaskTargets,
+    *,
+    num_samples: int,
+    sample_temperature: float = 0.6,
+    temperature: float = 0.3,
+    top_k_percent: float = 1.0,
+) -> Tensor:
+    """
+    Sampled pixels are to recognise those of their own mask, things and stuff alike.
+
+    Reference: the pixel-wise contrastive loss of CMT-DeepLab (arXiv:2206.08948), as in DeepLab2.
+    Pixels are drawn without replacement, with the Gumbel-top-k trick, in proportion to the inverse
+    area of their mask to the power of ``sample_temperature``; void pixels last.
+
+    Args:
+        features: (N, D, P) float32, of unit length over D.
+        targets: masks over the P pixels.
+        num_samples: pixels drawn of each image, at most P.
+        sample_temperature: above 1 prefers small masks even more.
+        temperature: divides the similarities.
+        top_k_percent: fraction of the samples to keep, in [0, 1].
+
+    Returns:
+        (N,) mean over the samples kept.
+
+    Raises:
+        ValueError: if ``num_samples`` is not in [1, P].
+    """
+    num_pixels = features.shape[2]
+    if not 1 <= num_samples <= num_pixels:
+        raise ValueError(f"num_samples must be in [1, {num_pixels}], got {num_samples}")
+    indices = _sample_pixels(targets, num_samples, sample_temperature)
+    ids = targets.mask_ids.gather(1, indices)
+    is_same = ((ids[:, :, None] == ids[:, None, :]) & (ids >= 0)[:, :, None]).float()
+    labels = is_same / is_same.sum(2, keepdim=True).clamp(min=1.0)
+    sampled = features.gather(2, indices[:, None].expand(-1, features.shape[1], -1))
+    similarities = (sampled.transpose(1, 2) @ sampled) / temperature
+    # Symmetric: the channel axis is the second of either.
+    return topk_cross_entropy(
+        similarities, labels.transpose(1, 2), None, ignore_label=None, top_k_percent=top_k_percent
+    )
+
+
+@torch.no_grad()
+def _sample_pixels(targets: MaskTargets, num_samples: int, temperature: float) -> Tensor:
+    """(N, num_samples) int64 indices of pixels, ascending."""
+    area_of_pixel = targets.areas.gather(1, targets.mask_ids.clamp(min=0))
+    area_of_pixel = torch.where(targets.mask_ids >= 0, area_of_pixel, 0.0).clamp(min=1.0)
+    logits = -temperature * (area_of_pixel / area_of_pixel.shape[1]).log()
+    logits = logits + torch.where(targets.is_labeled, 0.0, _ABSENT_LOGIT)
+    # -log of an exponential variate has the Gumbel distribution.
+    gumbel = -torch.empty_like(logits).exponential_().log()
+    indices = torch.topk(logits + gumbel, num_samples, dim=1, sorted=False).indices
+    # In order, so that with all pixels sampled the loss does not depend on the draw at all.
+    return indices.sort(1).values

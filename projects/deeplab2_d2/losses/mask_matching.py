@@ -1,0 +1,124 @@
+"""Which predicted mask stands for which ground truth mask."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .dice import similarity_from_areas
+from .hungarian import hungarian_matching
+from .mask_targets import MaskTargets
+
+SIMILARITIES = ("product", "sum")
+
+# Costs of masks that do not exist: larger than any real one, or smaller where they must come last.
+_ABSENT_COST = 999.0
+# Least weight of a term: with 0 the mean over non-zero elements would change its divisor.
+_LEAST_WEIGHT = 1e-5
+
+
+@dataclass(frozen=True)
+class MaskMatching:
+    """
+    A matching of G ground truth masks and K slots, and the weights that follow from it.
+
+    Attributes:
+        slots: (N, G) int64, the slot of each mask; -1 for masks that do not exist or, with more
+            masks than slots, have none.
+        mask_weights: (N, G) float32, of the masks' dice terms: the probability of the right class.
+            0 for masks that do not exist.
+        class_weights: (N, K) float32, of the slots' class terms.
+        class_labels: (N, K, C + 1) float32, of the slots' class terms; the last channel is void.
+    """
+
+    slots: Tensor
+    mask_weights: Tensor
+    class_weights: Tensor
+    class_labels: Tensor
+
+
+@torch.no_grad()
+def match_masks(
+    targets: MaskTargets,
+    mask_probabilities: Tensor,
+    class_logits: Tensor,
+    *,
+    similarity: str = "product",
+) -> MaskMatching:
+    """
+    Match masks and slots so that their total similarity is largest.
+
+    Reference: MaX-DeepLab (arXiv:2012.00759), Eq. 6 and 7, with what DeepLab2 does otherwise: a
+    slot without a match is weighed by the part of its mask that lies on void pixels (1 in the
+    paper's Eq. 11), and no weight is below 1e-5.
+
+    Args:
+        targets: G masks.
+        mask_probabilities: (N, K, P) float32, softmax over the slots.
+        class_logits: (N, K, C + 1) float, void last.
+        similarity: "product" of class probability and dice; or "sum", the ablation of the paper's
+            Table 6, which also leaves the weights of matched pairs at 1.
+
+    Raises:
+        ValueError: if ``similarity`` is unknown or a cost is not finite.
+    """
+    if similarity not in SIMILARITIES:
+        raise ValueError(f"similarity must be one of {SIMILARITIES}, got {similarity!r}")
+    is_labeled = targets.is_labeled[:, None].float()
+    labeled_probabilities = mask_probabilities * is_labeled
+    dice = similarity_from_areas(
+        targets.one_hot_masks() @ labeled_probabilities.transpose(1, 2),
+        targets.areas,
+        labeled_probabilities.sum(2),
+    )
+    # (N, G, K): probability that a slot has the class of a mask.
+    probabilities = class_logits.float().softmax(2)[:, :, :-1].transpose(1, 2)
+    channels = targets.classes.clamp(min=0)[:, :, None].expand(-1, -1, probabilities.shape[2])
+    right_class = probabilities.gather(1, channels)
+    exists = targets.exists
+    reward = dice * right_class if similarity == "product" else dice + right_class
+    slots = _assign(-reward, exists)
+    has_slot = exists & (slots >= 0)
+    chosen = slots.clamp(min=0)[:, :, None]
+    matched_class = right_class.gather(2, chosen)[:, :, 0] * has_slot
+    matched_dice = dice.gather(2, chosen)[:, :, 0] * has_slot
+    if similarity == "sum":
+        matched_class, matched_dice = has_slot.float(), has_slot.float()
+    num_slots = mask_probabilities.shape[1]
+    class_labels, is_positive = _label_slots(targets.classes, slots, class_logits.shape)
+    slot_dice = matched_dice.new_zeros(len(slots), num_slots + 1)
+    # Masks without a slot go to a place of their own, which is dropped.
+    slot_dice.scatter_(1, torch.where(has_slot, slots, num_slots), matched_dice)
+    void_ratio = (mask_probabilities * (1.0 - is_labeled)).sum(2) / (
+        mask_probabilities.sum(2) + 1e-5
+    )
+    class_weights = torch.where(is_positive, slot_dice[:, :num_slots], void_ratio)
+    return MaskMatching(
+        slots=torch.where(has_slot, slots, -1),
+        mask_weights=matched_class.clamp(min=_LEAST_WEIGHT) * exists,
+        class_weights=class_weights.clamp(min=_LEAST_WEIGHT),
+        class_labels=class_labels,
+    )
+
+
+def _assign(costs: Tensor, exists: Tensor) -> Tensor:
+    """(N, G) int64 slots of least cost; existing masks come first where slots are few."""
+    num_masks, num_slots = costs.shape[1:]
+    # With enough slots every row gets one, so that a common cost of absent rows decides nothing.
+    absent = -_ABSENT_COST if num_slots >= num_masks else _ABSENT_COST
+    return hungarian_matching(torch.where(exists[:, :, None], costs, absent), name="matching costs")
+
+
+def _label_slots(classes: Tensor, slots: Tensor, shape: torch.Size) -> "tuple[Tensor, Tensor]":
+    """One-hot labels of the slots, (N, K, C + 1), and (N, K) bool, which of them are matched."""
+    num_images, num_slots, num_channels = shape
+    # DeepLab2 gives the classes of masks without a slot to slot 0.
+    slots = slots.clamp(min=0)
+    # Masks that do not exist add 0, to any class.
+    exists = (classes >= 0).float()
+    places = slots * num_channels + classes.clamp(min=0)
+    labels = exists.new_zeros(num_images, num_slots * num_channels)
+    labels = labels.scatter_add_(1, places, exists).view(shape)
+    is_positive = labels.amax(2) == 1
+    labels[:, :, -1] = (~is_positive).float()
+    return labels, is_positive

@@ -1,0 +1,102 @@
+"""Ground truth masks of MaX-DeepLab at the resolution of its outputs."""
+
+from dataclasses import dataclass
+from typing import Sequence, Tuple
+
+import torch
+from torch import Tensor
+
+from .cross_entropy import stride_to_size
+
+
+@dataclass(frozen=True)
+class MaskTargets:
+    """
+    G masks an image: its things, padded to a common number, then one for each stuff class.
+
+    Attributes:
+        mask_ids: (N, P) int64, the mask of each of P pixels in [0, G); -1 for void and crowds.
+        classes: (N, G) int64, the class of each mask as a channel of the class head; -1 if the
+            image has no such mask, or none of its pixels is left at this resolution.
+        areas: (N, G) float32, pixels.
+        is_labeled: (N, P) bool, False on void pixels. Crowds are labeled, but have no mask.
+        is_thing: (N, P) bool, True on masks of things.
+    """
+
+    mask_ids: Tensor
+    classes: Tensor
+    areas: Tensor
+    is_labeled: Tensor
+    is_thing: Tensor
+
+    @property
+    def exists(self) -> Tensor:
+        """(N, G) bool: whether the image has the mask."""
+        return self.classes >= 0
+
+    def one_hot_masks(self) -> Tensor:
+        """(N, G, P) float32, 1 where a pixel belongs to a mask."""
+        num_masks = self.classes.shape[1]
+        indices = torch.arange(num_masks, device=self.mask_ids.device)
+        return (self.mask_ids[:, None] == indices[:, None]).float()
+
+
+def build_mask_targets(
+    semantic: Tensor,
+    thing_masks: Tensor,
+    thing_classes: Tensor,
+    *,
+    size: Tuple[int, int],
+    thing_ids: Sequence[int],
+    stuff_ids: Sequence[int],
+    ignore_label: int,
+) -> MaskTargets:
+    """
+    Sample labels to the outputs' resolution and join things and stuff.
+
+    Args:
+        semantic: (N, H, W) integer class ids or ``ignore_label``.
+        thing_masks: (N, H, W) integer: number of the thing that a pixel belongs to, from 0; -1
+            elsewhere.
+        thing_classes: (N, T) integer: class id of each thing, -1 if there are fewer.
+        size: (height, width) of the outputs; H = 1 + s * (height - 1), and W alike.
+        thing_ids, stuff_ids: class ids. The class head's channels are the things, then the stuff,
+            in this order.
+        ignore_label: class id of void pixels.
+
+    Returns:
+        Targets of G = T + len(stuff_ids) masks over P = height * width pixels.
+
+    Raises:
+        ValueError: if the labels cannot be sampled to ``size`` with a whole stride.
+    """
+    semantic = stride_to_size(semantic, size).flatten(1).long()
+    thing_masks = stride_to_size(thing_masks, size).flatten(1).long()
+    num_things = thing_classes.shape[1]
+    num_masks = num_things + len(stuff_ids)
+    stuff_masks = _look_up(semantic, stuff_ids, first=num_things)
+    mask_ids = torch.where(thing_masks >= 0, thing_masks, stuff_masks)
+    # One place more for pixels without a mask.
+    areas = torch.zeros(len(mask_ids), num_masks + 1, device=mask_ids.device)
+    areas.scatter_add_(1, mask_ids % (num_masks + 1), torch.ones_like(mask_ids, dtype=areas.dtype))
+    areas = areas[:, :num_masks]
+    channels = _look_up(thing_classes.long(), thing_ids, first=0)
+    stuff_channels = torch.arange(len(stuff_ids), device=mask_ids.device) + len(thing_ids)
+    classes = torch.cat([channels, stuff_channels.expand(len(mask_ids), -1)], dim=1)
+    return MaskTargets(
+        mask_ids=mask_ids,
+        classes=torch.where(areas > 0, classes, -1),
+        areas=areas,
+        is_labeled=semantic != ignore_label,
+        is_thing=thing_masks >= 0,
+    )
+
+
+def _look_up(labels: Tensor, ids: Sequence[int], *, first: int) -> Tensor:
+    """The position of each label in ``ids`` plus ``first``; -1 for labels that are not in it."""
+    size = max(ids, default=0) + 1
+    table = torch.full((size + 1,), -1, dtype=torch.int64)
+    table[torch.tensor(list(ids), dtype=torch.int64)] = first + torch.arange(len(ids))
+    # The last entry stands for every label outside the table.
+    is_inside = (labels >= 0) & (labels < size)
+    return table.to(labels.device)[torch.where(is_inside, labels, size)]
