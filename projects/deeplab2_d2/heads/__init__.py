@@ -6,5 +6,6 @@ from .prediction_head import PredictionHead
 from .semantic_segmentation import (
     DeepLab2DeepLabV3Head,
     DeepLab2DeepLabV3PlusHead,
+    FuseConvs,
     SemanticSegmentationHead,
 )

@@ -9,7 +9,7 @@ Letters: N images, S the other axis, B = N x S sequences, H heads, L queries, M 
 of a head, T terms of the similarity.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Callable, List, Optional, Tuple
 
 import torch
@@ -21,6 +21,16 @@ from .checkpointing import checkpointed
 from .initialization import truncated_normal_
 from .norm import Moments, Norm, scale_and_shift
 from .position_encoding import RelativePositionEncoding
+
+# What is left of an AttentionSpec where there are no relative positions.
+_CONTENT_ONLY = {
+    "use_content": True,
+    "use_query_encoding": False,
+    "use_key_encoding": False,
+    "retrieve_content": True,
+    "retrieve_encoding": False,
+    "span": None,
+}
 
 FORMS = ("lean", "direct")
 
@@ -306,15 +316,10 @@ class GlobalAttention2d(nn.Module):
         """
         Args:
             width: base number of channels, see :class:`AttentionSpec`.
-            spec: must not use relative positions or a span.
-
-        Raises:
-            ValueError: if it does.
+            spec: its relative encodings and span are not used.
         """
         super().__init__()
-        uses = (spec.use_query_encoding, spec.use_key_encoding, spec.retrieve_encoding)
-        if any(uses) or spec.span is not None:
-            raise ValueError("global attention must not have relative encodings or a span")
+        spec = replace(spec, **_CONTENT_ONLY)
         self.stride = stride
         self.out_channels = spec.value_channels(width)
         self.num_layers = spec.num_global_layers

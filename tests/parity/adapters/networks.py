@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from deeplab2_d2.backbones import BACKBONE_NAMES
 from deeplab2_d2.checkpoint import config_from_options, load_deeplab2_weights
-from deeplab2_d2.layers import resize_align_corners
+from deeplab2_d2.layers import resize_align_corners, resize_offsets
 from deeplab2_d2.structures import PanopticDeepLabPrediction
 
 Arrays = Mapping[str, np.ndarray]
@@ -73,7 +73,8 @@ def _panoptic_deeplab(
     outputs = {}
     for name, features in _named(model.head(endpoints)).items():
         outputs[f"raw/{name}"] = _channels_last(features)
-        resized = _resize(name, features, (image.shape[-2], image.shape[-1]))
+        resize = resize_offsets if "offset" in name else resize_align_corners
+        resized = resize(features, (image.shape[-2], image.shape[-1]))
         outputs[f"resized/{name}"] = _channels_last(resized)
     return outputs
 
@@ -103,14 +104,6 @@ def _named(prediction: PanopticDeepLabPrediction) -> Dict[str, Tensor]:
         "offset_map": prediction.center_offsets,
     }
     return {name: features for name, features in named.items() if features is not None}
-
-
-def _resize(name: str, features: Tensor, size: Any) -> Tensor:
-    resized = resize_align_corners(features, size)
-    if "offset" not in name:
-        return resized
-    scales = [(new - 1) / (old - 1) for new, old in zip(size, features.shape[-2:])]
-    return resized * torch.tensor(scales).view(1, 2, 1, 1)
 
 
 def _channels_last(features: Tensor) -> np.ndarray:
