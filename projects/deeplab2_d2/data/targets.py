@@ -81,7 +81,9 @@ class PanopticTargetGenerator:
         semantic = segments.category_ids
         if self.ignore_crowd_in_semantic:
             semantic = np.where(segments.is_crowd, self.ignore_label, semantic)
-        sem_seg = segments.look_up(semantic.astype(np.int64), self.ignore_label)[segment_map]
+        # Gathering by native integers is more than twice as fast.
+        segment_map = segment_map.astype(np.intp)
+        sem_seg = segments.look_up(semantic.astype(np.int64), self.ignore_label).take(segment_map)
         if not self.has_instances:
             return PanopticTargets(sem_seg, np.ones(segment_map.shape, np.float32))
 
@@ -91,15 +93,15 @@ class PanopticTargetGenerator:
         visible = centers[segments.is_instance & (areas > 0)]
         return PanopticTargets(
             sem_seg=sem_seg,
-            sem_seg_weights=segments.look_up(weights, 1.0)[segment_map],
+            sem_seg_weights=segments.look_up(weights, 1.0).take(segment_map),
             center_heatmap=draw_center_heatmap(segment_map.shape, visible, self.sigma),
-            center_weights=segments.look_up((~segments.is_crowd).astype(np.float32), 0.0)[
+            center_weights=segments.look_up((~segments.is_crowd).astype(np.float32), 0.0).take(
                 segment_map
-            ],
+            ),
             center_offsets=offsets_to_points(segment_map, centers, segments.is_instance),
-            offset_weights=segments.look_up(segments.is_instance.astype(np.float32), 0.0)[
+            offset_weights=segments.look_up(segments.is_instance.astype(np.float32), 0.0).take(
                 segment_map
-            ],
+            ),
         )
 
 
@@ -185,12 +187,11 @@ def offsets_to_points(
         (2, H, W) float32, ``(dy, dx)``.
     """
     height, width = segment_map.shape
-    padded = np.concatenate([np.zeros((1, 2)), points]).astype(np.float32)
-    used = np.concatenate([[False], is_used])[segment_map]
+    table = np.concatenate([np.zeros((1, 2)), points]).astype(np.float32)
+    used = np.concatenate([[False], is_used]).take(segment_map)
     offsets = np.empty((2, height, width), np.float32)
-    np.subtract(
-        padded[:, 0][segment_map], np.arange(height, dtype=np.float32)[:, None], out=offsets[0]
-    )
-    np.subtract(padded[:, 1][segment_map], np.arange(width, dtype=np.float32), out=offsets[1])
+    positions = np.arange(height, dtype=np.float32)[:, None], np.arange(width, dtype=np.float32)
+    for axis in range(2):
+        np.subtract(table[:, axis].take(segment_map), positions[axis], out=offsets[axis])
     offsets *= used
     return offsets
