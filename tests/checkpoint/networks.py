@@ -2,19 +2,23 @@
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.modeling import build_backbone
+from detectron2.modeling import build_backbone, build_sem_seg_head
 from torch import nn
 
 from deeplab2_d2.heads import PanopticDeepLabHead
 
 
-class PanopticNetwork(nn.Module):
+class Network(nn.Module):
     """Backbone and head under the names that they have in every model."""
 
     def __init__(self, cfg: CfgNode):
         super().__init__()
         self.backbone = build_backbone(cfg)
-        self.head = PanopticDeepLabHead(cfg, self.backbone.output_shape())
+        shape = self.backbone.output_shape()
+        if cfg.MODEL.META_ARCHITECTURE == "SemanticSegmentor":
+            self.sem_seg_head = build_sem_seg_head(cfg, shape)
+        else:
+            self.head = PanopticDeepLabHead(cfg, shape)
 
     def forward(self, images):
         return self.head(self.backbone(images))
@@ -22,4 +26,4 @@ class PanopticNetwork(nn.Module):
 
 def build_network(cfg: CfgNode, device: str = "meta") -> nn.Module:
     with torch.device(device):
-        return PanopticNetwork(cfg).eval()
+        return Network(cfg).eval()
