@@ -93,6 +93,12 @@ def test_without_a_seed_in_the_config_two_loaders_differ(shapes_cfg):
     assert not _equal(_batches(shapes_cfg, 2), _batches(shapes_cfg, 2))
 
 
+def test_a_sampler_that_cannot_be_resumed_is_refused(shapes_cfg):
+    shapes_cfg.DATALOADER.SAMPLER_TRAIN = "RepeatFactorTrainingSampler"
+    with pytest.raises(ValueError, match="DATALOADER.SAMPLER_TRAIN must be 'TrainingSampler'"):
+        build_train_loader(shapes_cfg)
+
+
 def test_the_test_loader_gives_every_image_once(shapes_cfg):
     batches = list(build_test_loader(shapes_cfg, shapes_cfg.DATASETS.TEST[0]))
     assert [[sample["image_id"] for sample in batch] for batch in batches] == [[1], [2]]

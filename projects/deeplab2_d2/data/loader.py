@@ -133,7 +133,13 @@ def build_train_loader(
 
     Raises:
         FileNotFoundError, ValueError: see :func:`load_dataset_dicts`.
+        ValueError: if DATALOADER.SAMPLER_TRAIN asks for another sampler.
     """
+    if cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":
+        raise ValueError(
+            f"DATALOADER.SAMPLER_TRAIN must be 'TrainingSampler', got "
+            f"{cfg.DATALOADER.SAMPLER_TRAIN!r}: Detectron2's other samplers cannot be resumed"
+        )
     if seed is None:
         seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
     if mapper is None:
