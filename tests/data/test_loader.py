@@ -132,6 +132,21 @@ def test_a_category_that_the_metadata_lacks_is_named_with_its_file(shapes_folder
         MetadataCatalog.remove("test_wrong")
 
 
+def test_an_entry_that_the_annotation_lacks_is_named_with_its_file(shapes_folder, tmp_path):
+    json_file = tmp_path / "panoptic_wrong.json"
+    content = json.loads((shapes_folder / "annotations" / "panoptic_val.json").read_text())
+    del content["annotations"][0]["segments_info"]
+    json_file.write_text(json.dumps(content))
+    folders = str(shapes_folder / "val"), str(shapes_folder / "panoptic_val")
+    register_coco_panoptic("test_wrong", shapes_metadata(), *folders, str(json_file))
+    try:
+        with pytest.raises(ValueError, match="panoptic_wrong.json lacks an entry 'segments_info'"):
+            load_dataset_dicts(["test_wrong"])
+    finally:
+        DatasetCatalog.remove("test_wrong")
+        MetadataCatalog.remove("test_wrong")
+
+
 def test_a_name_that_is_not_registered_is_named():
     with pytest.raises(KeyError, match="no_such_set is not registered"):
         load_dataset_dicts(["no_such_set"])

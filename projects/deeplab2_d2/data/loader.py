@@ -206,11 +206,14 @@ def load_dataset_dicts(names: Sequence[str]) -> List[Dict[str, Any]]:
         try:
             dicts.extend(DatasetCatalog.get(name))
         except KeyError as error:
-            # Detectron2's loaders look the category up without a word about where it came from.
-            raise ValueError(
-                f"dataset {name}: {MetadataCatalog.get(name).get('panoptic_json')} has category "
-                f"id {error}, which the dataset's metadata does not have"
-            ) from error
+            json_file = MetadataCatalog.get(name).get("panoptic_json")
+            # Detectron2's loaders look categories up without a word about where they came from.
+            if isinstance(error.args[0], int):
+                raise ValueError(
+                    f"dataset {name}: {json_file} has category id {error}, which the dataset's "
+                    f"metadata does not have"
+                ) from error
+            raise ValueError(f"dataset {name}: {json_file} lacks an entry {error}") from error
     return dicts
 
 
