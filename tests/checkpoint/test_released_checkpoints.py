@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from bundle_writer import write_checkpoint
+from detectron2.modeling import build_backbone
 from networks import build_network
 
 from deeplab2_d2.backbones import BACKBONE_NAMES
@@ -17,6 +19,7 @@ from deeplab2_d2.checkpoint import (
 from deeplab2_d2.checkpoint.convert import convert
 from deeplab2_d2.checkpoint.deeplab2_checkpoint import DeepLab2Checkpoint
 from deeplab2_d2.checkpoint.weights_file import read_weights
+from deeplab2_d2.checkpoint.zoo import get_model
 
 PARITY = Path(__file__).parents[2] / ".." / "shared" / "parity"
 pytestmark = pytest.mark.skipif(not PARITY.is_dir(), reason=f"no reference data at {PARITY}")
@@ -50,6 +53,25 @@ def test_the_map_covers_every_key_of_a_released_configuration(row):
     report = compare_deeplab2_shapes(variables, network)
     assert report.is_complete, report.table(20)
     assert len(report.used) == len(variables)
+
+
+OTHERS = [row for row in manifest() if row["meta_architecture"] not in NETWORKS]
+
+
+@pytest.mark.parametrize("row", OTHERS, ids=lambda row: row["config"])
+def test_the_map_covers_the_encoder_of_other_configurations(row):
+    if backbone_name(row) not in BACKBONE_NAMES:
+        pytest.skip(f"no backbone {backbone_name(row)} yet")
+    cfg = config_from_options(row["options"])
+    with torch.device("meta"):
+        network = torch.nn.ModuleDict({"backbone": build_backbone(cfg)})
+    variables = {k: tuple(s) for k, s in row["variables"] if k.startswith("encoder/")}
+    report = compare_deeplab2_shapes(variables, network)
+    # Motion-DeepLab's first convolution takes two frames and a heatmap.
+    stem = {"backbone.stem.conv.weight": ((64, 7, 7, 7), (64, 3, 7, 7))}
+    assert report.mismatched == (stem if row["meta_architecture"] == "motion_deeplab" else {})
+    assert not report.unused and not report.missing
+    assert len(report.used) + len(report.mismatched) == len(variables)
 
 
 def parity_case():
@@ -96,3 +118,20 @@ def test_the_converted_file_gives_tensorflows_outputs(tmp_path):
     assert not unexpected and all(name.endswith("num_batches_tracked") for name in missing)
     with torch.no_grad():
         assert_outputs_equal(network(images), outputs)
+
+
+@pytest.mark.slow
+def test_a_published_model_comes_with_its_weights_and_predicts(tmp_path, monkeypatch):
+    # What a download leaves behind, in the real format, with made-up values.
+    name = "mobilenet_v3_small_os16_panoptic_deeplab_cityscapes_dwo"
+    row = next(r for r in manifest() if r["config"].endswith("mobilenet_v3_small_os16.textproto"))
+    variables = {k: np.full(s, 0.01, np.float32) for k, s in row["variables"]}
+    variables["semantic_last_layer/bias"][7] = 5.0
+    monkeypatch.setenv("FVCORE_CACHE", str(tmp_path))
+    write_checkpoint(tmp_path / "deeplab2" / name, variables, "ckpt-60000")
+    model = get_model(name, trained=True, device="cpu")
+    assert model.head.semantic_head.final_conv.bias.argmax() == 7
+    with torch.no_grad():
+        outputs = model([{"image": torch.zeros(3, 100, 150), "height": 50, "width": 75}])[0]
+    assert outputs["sem_seg"].shape == (19, 50, 75)
+    assert (outputs["sem_seg"].argmax(dim=0) == 7).all()
