@@ -149,7 +149,7 @@ fi
 package="$(package_hash)"
 if ! is_stamped "$PACKAGE_STAMP" "$package"; then
   rm -f "$PACKAGE_STAMP"
-  say "installing deeplab2_d2"
+  say "installing deeplab2_d2 (its operators are compiled: a minute or two)"
   pip_install --quiet --no-deps --no-build-isolation --editable .
   echo "$package" > "$PACKAGE_STAMP"
   say "done"
