@@ -230,7 +230,7 @@ def _thing_texture(
         rim = max(1.5, 0.17 * radius)
         amount = np.maximum(np.abs(ys), np.abs(xs)) > radius * np.sqrt(0.5) - rim
     elif name == "triangle":
-        # Its incircle has half the radius.
+        # A triangle of the dark color in the middle, a light rim around it.
         amount = _inside_polygon(points, np.full(3, 0.55 * radius))
     else:
         height, width = ys.shape
