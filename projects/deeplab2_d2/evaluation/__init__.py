@@ -2,17 +2,25 @@
 
 from .baselines import ConstantPredictor, GroundTruthPredictor
 from .cityscapes import CityscapesMaskEvaluator, CityscapesSemanticEvaluator
+from .depth import DepthMetrics
 from .instances import PanopticInstanceEvaluator
 from .panoptic import PanopticQualityEvaluator, compute_panoptic_quality
+from .panoptic_accumulator import PanopticQuality
+from .panoptic_ap import PanopticInstanceAP
 from .semantic import SemanticEvaluator, summarize_confusion
+from .tracking import SegmentationTrackingQuality
 
 __all__ = [
     "CityscapesMaskEvaluator",
     "CityscapesSemanticEvaluator",
     "ConstantPredictor",
+    "DepthMetrics",
     "GroundTruthPredictor",
+    "PanopticInstanceAP",
     "PanopticInstanceEvaluator",
+    "PanopticQuality",
     "PanopticQualityEvaluator",
+    "SegmentationTrackingQuality",
     "SemanticEvaluator",
     "compute_panoptic_quality",
     "summarize_confusion",

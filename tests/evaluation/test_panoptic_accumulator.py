@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+
+from deeplab2_d2.evaluation import PanopticQuality
+
+VOID = 255_000
+
+
+def _metric(**options):
+    options = {"num_classes": 3, "ignore_label": 255, "label_divisor": 1000, **options}
+    return PanopticQuality(**options)
+
+
+def test_worked_example_of_match_miss_and_false_alarm():
+    # Class 1: 4 of 5 pixels agree (IoU 4/5). Class 2: one miss, and one false alarm elsewhere.
+    truth = np.array([1001] * 5 + [2001] * 3 + [0] * 2)
+    prediction = np.array([1007] * 4 + [0] * 4 + [2002] * 2)
+    metric = _metric()
+    metric.add(truth, prediction)
+    assert metric.iou.tolist() == [0.0, 0.8, 0.0]
+    # Class 0 covers 2 true pixels and 4 others: no overlap at all.
+    assert metric.num_true_positives.tolist() == [0, 1, 0]
+    assert metric.num_false_negatives.tolist() == [1, 0, 1]
+    assert metric.num_false_positives.tolist() == [1, 0, 1]
+    assert metric.result()["PQ"] == pytest.approx(0.8 / 3)
+    assert metric.result()["RQ"] == pytest.approx(1 / 3)
+
+
+def test_half_overlap_is_no_match():
+    metric = _metric()
+    metric.add(np.array([1001, 1001, 0]), np.array([1001, 0, 0]))
+    assert metric.num_true_positives[1] == 0
+
+
+def test_pixels_on_void_do_not_count_against_a_segment():
+    # 2 of 5 predicted pixels are on void: IoU is 3/3. A segment mostly on void is no false alarm.
+    truth = np.array([1001] * 3 + [VOID] * 4 + [0])
+    prediction = np.array([1001] * 5 + [2001] * 2 + [2001])
+    metric = _metric()
+    metric.add(truth, prediction)
+    assert metric.iou[1] == 1.0
+    assert metric.num_false_positives.tolist() == [0, 0, 0]
+
+
+def test_negative_predictions_are_void():
+    metric = _metric()
+    metric.add(np.array([1001, 1001, 1001]), np.array([1001, 1001, -1]))
+    assert metric.iou[1] == pytest.approx(2 / 3)
+    assert metric.num_false_positives.tolist() == [0, 0, 0]
+
+
+def test_ignored_class_may_be_one_of_the_classes():
+    metric = _metric(ignore_label=0)
+    metric.add(np.array([1001, 0, 0]), np.array([1001, 1001, 0]))
+    assert metric.iou.tolist() == [0.0, 1.0, 0.0]
+    assert metric.result()["PQ"] == 1.0
+
+
+def test_identity_that_changes_between_frames_costs_a_tube():
+    frame = np.array([[1001, 1001, 0]])
+    swapped = np.array([[1002, 1002, 0]])
+    steady, broken = _metric(), _metric()
+    steady.add_video([frame, frame], [swapped, swapped])
+    broken.add_video([frame, frame], [frame, swapped])
+    assert steady.result()["PQ"] == 1.0
+    # The two halves overlap the tube by exactly one half: a miss and two false alarms.
+    assert broken.num_true_positives.tolist() == [1, 0, 0]
+    assert broken.num_false_negatives[1] == 1
+    assert broken.num_false_positives[1] == 2
+
+
+def test_reset_forgets_and_nothing_at_all_is_nan():
+    metric = _metric()
+    metric.add(np.array([1001]), np.array([1001]))
+    metric.reset()
+    assert np.isnan(metric.result()["PQ"])
+
+
+def test_shapes_must_agree():
+    with pytest.raises(ValueError, match="prediction must be"):
+        _metric().add(np.zeros((2, 2), int), np.zeros((2, 3), int))
