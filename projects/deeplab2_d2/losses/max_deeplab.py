@@ -78,6 +78,6 @@ def _mask_term(mask_logits: Tensor, targets: MaskTargets, matching: MaskMatching
     # The probability, at each pixel, of the slot of its own mask.
     mask_ids = targets.mask_ids.clamp(min=0)
     own = probabilities.gather(1, slots.gather(1, mask_ids)[:, None])[:, 0]
-    overlap = torch.zeros_like(targets.areas).scatter_add(1, mask_ids, own) * has_slot
-    losses = dice_loss_from_areas(overlap, predicted_area, targets.areas)
+    overlap = torch.zeros_like(targets.areas, dtype=own.dtype).scatter_add(1, mask_ids, own)
+    losses = dice_loss_from_areas(overlap * has_slot, predicted_area, targets.areas)
     return (losses * matching.mask_weights).sum(1)
