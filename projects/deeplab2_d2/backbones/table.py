@@ -72,7 +72,8 @@ class ResidualNetworkSpec:
         drop_path_beyond_stride: see :class:`StageOptions`.
         attention: see :class:`StageOptions`.
         attention_expansion: see :class:`StageOptions`.
-        checkpointed_kinds: see :class:`StageOptions`.
+        checkpointed_kinds: see :class:`StageOptions`. DeepLab2 checkpoints axial blocks, too; the
+            lean form of attention does so inside them.
         decoder: decoder stacks, if there are any.
         memory: the memory path, if there is one.
         is_panoptic: with the layers after the backbone, up to ``feature_panoptic``.
@@ -105,9 +106,7 @@ def _resnet(
 
 _RESNET50 = ResidualNetworkSpec("conv7x7", _resnet())
 # Attention in every block, from stride 4 on.
-_AXIAL_RESNET = ResidualNetworkSpec(
-    "conv7x7", _resnet(kinds=("axial",) * 4), checkpointed_kinds=("axial",)
-)
+_AXIAL_RESNET = ResidualNetworkSpec("conv7x7", _resnet(kinds=("axial",) * 4))
 _WIDE_RESNET = ResidualNetworkSpec(
     stem="conv3x3",
     stages=(
@@ -131,7 +130,6 @@ _AXIAL_WIDE_RESNET = replace(
     ),
     attention=AttentionSpec(key_expansion=2.0, value_expansion=4.0),
     attention_expansion=4,
-    checkpointed_kinds=("basic", "bottleneck", "axial"),
 )
 _MAX_S_BACKBONE = ResidualNetworkSpec(
     stem="inception",
@@ -140,7 +138,6 @@ _MAX_S_BACKBONE = ResidualNetworkSpec(
         StageSpec("axial", 256, 6, input_stride=8, first_kind="bottleneck"),
         StageSpec("axial", 512, 3, input_stride=16),
     ),
-    checkpointed_kinds=("axial",),
 )
 _MAX_S = replace(
     _MAX_S_BACKBONE,
@@ -152,7 +149,7 @@ _MAX_S = replace(
 )
 _MAX_L_BACKBONE = replace(
     _AXIAL_WIDE_RESNET,
-    checkpointed_kinds=("axial",),
+    checkpointed_kinds=(),
     decoder=StackedDecoderSpec(
         kinds=((4, "basic"), (8, "basic"), (16, "axial"), (32, "axial")),
         num_backbone_stacks=1,

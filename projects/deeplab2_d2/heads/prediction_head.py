@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from ..layers import Norm, build_conv, truncated_normal_
+from ..layers import Norm, build_conv, truncated_normal_, zeros_
 
 _FINAL_STD = 0.01
 
@@ -31,7 +31,7 @@ class PredictionHead(nn.Module):
         )
         self.final_conv = nn.Conv2d(channels, out_channels, 1)
         truncated_normal_(self.final_conv.weight, std=_FINAL_STD)
-        nn.init.zeros_(self.final_conv.bias)
+        zeros_(self.final_conv.bias)
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, in_channels, h, w) to (N, out_channels, h, w), not activated."""

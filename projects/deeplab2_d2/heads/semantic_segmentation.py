@@ -159,7 +159,7 @@ class DeepLab2DeepLabV3Head(SemanticSegmentationHead):
 @SEM_SEG_HEADS_REGISTRY.register()
 class DeepLab2DeepLabV3PlusHead(SemanticSegmentationHead):
     """
-    ASPP, fusion with one low-level feature by two separable 3x3 convolutions, and one to the classes.
+    ASPP, fusion with one low-level feature by two separable convolutions, and one to the classes.
 
     Reference: DeepLab v3+ (arXiv:1802.02611), Sec. 3.1.
     """

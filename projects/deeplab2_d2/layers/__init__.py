@@ -25,6 +25,7 @@ from .initialization import (
     he_normal_,
     lecun_normal_,
     truncated_normal_,
+    zeros_,
 )
 from .norm import NORM_NAMES, BiasedBatchNorm2d, Norm
 from .position_encoding import MAX_SPAN, AbsolutePositionEncoding, RelativePositionEncoding

@@ -1,6 +1,6 @@
 """Atrous spatial pyramid pooling (DeepLab v3, arXiv:1706.05587, Sec. 3.3)."""
 
-from typing import Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -107,7 +107,7 @@ class ASPP(nn.Module):
             ValueError: if there are not three rates where they are needed.
         """
         super().__init__()
-        options = {"norm": norm, "activation": activation}
+        options: Dict[str, Any] = {"norm": norm, "activation": activation}
         self.use_only_1x1 = use_only_1x1
         if use_only_1x1:
             self.proj_conv_bn_act = ConvNormAct(in_channels, out_channels, 1, **options)
@@ -115,7 +115,7 @@ class ASPP(nn.Module):
         if len(atrous_rates) != 3:
             raise ValueError(f"atrous_rates must be three numbers, got {list(atrous_rates)}")
         self.conv_bn_act = ConvNormAct(in_channels, out_channels, 1, **options)
-        rates = [{"atrous_rate": rate, **options} for rate in atrous_rates]
+        rates: List[Dict[str, Any]] = [{"atrous_rate": rate, **options} for rate in atrous_rates]
         self.aspp_conv1 = ASPPConv(in_channels, out_channels, **rates[0])
         self.aspp_conv2 = ASPPConv(in_channels, out_channels, **rates[1])
         self.aspp_conv3 = ASPPConv(in_channels, out_channels, **rates[2])

@@ -5,12 +5,12 @@ Reference: Axial-DeepLab (arXiv:2003.07853), Sec. 3; DeepLab2 adds the batch nor
 keys and values; of the similarities, over [term, head]; of what is retrieved, over
 [term, head, channel].
 
-Letters: N images, S the other axis, B = N x S sequences, H heads, L queries, M keys, D channels
-of a head, T terms of the similarity.
+Letters: N images, S the other axis, B = N x S sequences, H heads, L queries, M keys (as many),
+D channels of a head.
 """
 
 from dataclasses import dataclass, replace
-from typing import Callable, List, Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -21,9 +21,23 @@ from .checkpointing import checkpointed
 from .initialization import truncated_normal_
 from .norm import Moments, Norm, scale_and_shift
 from .position_encoding import RelativePositionEncoding
+from .similarity import (
+    Encodings,
+    folded_logits,
+    similarity_moments,
+    similarity_terms,
+    visible_pairs,
+)
+
+FORMS = ("lean", "direct")
+
+# The lean form makes maps of at most so many similarities at once: on a CPU they stay in its
+# cache, on a GPU they keep it busy.
+_CHUNK_ELEMENTS = {"cpu": 2**20}
+_CHUNK_ELEMENTS_ELSEWHERE = 2**24
 
 # What is left of an AttentionSpec where there are no relative positions.
-_CONTENT_ONLY = {
+_CONTENT_ONLY: Dict[str, Any] = {
     "use_content": True,
     "use_query_encoding": False,
     "use_key_encoding": False,
@@ -31,8 +45,6 @@ _CONTENT_ONLY = {
     "retrieve_encoding": False,
     "span": None,
 }
-
-FORMS = ("lean", "direct")
 
 
 @dataclass(frozen=True)
@@ -54,8 +66,9 @@ class AttentionSpec:
         activation: "softmax" or "sigmoid", of the similarities.
         span: a pixel attends to this many pixels around it (odd); None for all.
         num_global_layers: of global attention: 2 have as many parameters as an axial pair.
-        form: "lean" adds up one L x L map a head, and makes it again in backward; "direct" makes
-            every term's, as DeepLab2. Their values are the same.
+        form: "lean" makes one L x M map a head, a few sequences at a time, and makes it again in
+            backward; "direct" makes a map for every term and keeps them, as DeepLab2 does. Their
+            values are the same.
     """
 
     key_expansion: float = 1.0
@@ -83,8 +96,12 @@ class AttentionSpec:
         if self.form not in FORMS:
             raise ValueError(f"attention form must be one of {FORMS}, got {self.form!r}")
 
+    def key_channels(self, width: int) -> int:
+        """Channels of queries and of keys for a width."""
+        return int(round(width * self.key_expansion))
+
     def value_channels(self, width: int) -> int:
-        """Channels of the output for a width."""
+        """Channels of values, which are the output's, for a width."""
         return int(round(width * self.value_expansion))
 
 
@@ -109,23 +126,19 @@ class AxialAttention(nn.Module):
                 )
         self.spec = spec
         self.key_depth, self.value_depth = key_depth, value_depth
+        # (in, out), as in DeepLab2's checkpoints.
         self.qkv_kernel = nn.Parameter(torch.empty(in_channels, 2 * key_depth + value_depth))
         truncated_normal_(self.qkv_kernel, std=in_channels**-0.5)
         self.batch_norm_qkv = norm.build(2 * key_depth + value_depth, is_biased=True)
-        terms = (spec.use_content, spec.use_query_encoding, spec.use_key_encoding)
-        self.batch_norm_similarity = norm.build(sum(terms) * spec.num_heads, is_biased=True)
-        retrieved = (spec.retrieve_content, spec.retrieve_encoding)
-        self.batch_norm_retrieved_output = norm.build(sum(retrieved) * value_depth, is_biased=True)
-        self.query_rpe = self.key_rpe = self.value_rpe = None
-        key_std, depth = spec.query_key_encoding_std, key_depth // spec.num_heads
-        if spec.use_query_encoding:
-            self.query_rpe = RelativePositionEncoding(depth, std=key_std)
-        if spec.use_key_encoding:
-            self.key_rpe = RelativePositionEncoding(depth, std=key_std)
-        if spec.retrieve_encoding:
-            self.value_rpe = RelativePositionEncoding(
-                value_depth // spec.num_heads, std=spec.value_encoding_std
-            )
+        num_terms = spec.use_content + spec.use_query_encoding + spec.use_key_encoding
+        self.batch_norm_similarity = norm.build(num_terms * spec.num_heads, is_biased=True)
+        num_retrieved = spec.retrieve_content + spec.retrieve_encoding
+        self.batch_norm_retrieved_output = norm.build(num_retrieved * value_depth, is_biased=True)
+        key_rpe = (key_depth // spec.num_heads, spec.query_key_encoding_std)
+        value_rpe = (value_depth // spec.num_heads, spec.value_encoding_std)
+        self.query_rpe = _encoding(spec.use_query_encoding, *key_rpe)
+        self.key_rpe = _encoding(spec.use_key_encoding, *key_rpe)
+        self.value_rpe = _encoding(spec.retrieve_encoding, *value_rpe)
         self.activation = Activation(spec.activation)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -135,149 +148,120 @@ class AxialAttention(nn.Module):
             self._split_heads(part)
             for part in qkv.split([self.key_depth, self.key_depth, self.value_depth], dim=1)
         )
-        if self.spec.form == "direct":
-            retrieved = self._retrieve(self._direct_logits(query, key), value)
-        else:
-            retrieved = self._lean(query, key, value)
-        return self._merge(retrieved, features.shape[0])
+        length = features.shape[2]
+        encodings = Encodings(
+            *(
+                None if rpe is None else rpe(length)
+                for rpe in (self.query_rpe, self.key_rpe, self.value_rpe)
+            )
+        )
+        attend = self._attend_directly if self.spec.form == "direct" else self._attend
+        return self._merge(attend(query, key, value, encodings), features.shape[0])
 
     def _split_heads(self, features: Tensor) -> Tensor:
-        """(N, heads * D, L, S) to (B, H, L, D)."""
+        """(N, H * D, L, S) to (B, H, L, D)."""
         num_images, _, length, others = features.shape
-        heads = features.view(num_images, self.spec.num_heads, -1, length, others)
-        return heads.permute(0, 4, 1, 3, 2).reshape(
+        heads_NHDLS = features.reshape(num_images, self.spec.num_heads, -1, length, others)
+        return heads_NHDLS.permute(0, 4, 1, 3, 2).reshape(
             num_images * others, self.spec.num_heads, length, -1
         )
 
-    def _merge(self, retrieved: List[Tensor], num_images: int) -> Tensor:
-        """(B, H, L, D) of each retrieved term to their normalised sum, (N, value_depth, L, S)."""
-        num_sequences, num_heads, length, depth = retrieved[0].shape
-        others = num_sequences // num_images
-        stacked = torch.stack(retrieved).view(
-            len(retrieved), num_images, others, num_heads, length, depth
+    def _merge(self, retrieved: Tensor, num_images: int) -> Tensor:
+        """(B, T * H, L, D) of all that is retrieved to the sum normalised, (N, H * D, L, S)."""
+        channels_NCLS = (
+            retrieved.unflatten(0, (num_images, -1))
+            .permute(0, 2, 4, 3, 1)
+            .reshape(num_images, -1, retrieved.shape[2], retrieved.shape[0] // num_images)
         )
-        stacked = stacked.permute(1, 0, 3, 5, 4, 2).reshape(num_images, -1, length, others)
-        normalised = self.batch_norm_retrieved_output(stacked)
-        return sum(normalised.split(self.value_depth, dim=1))
+        normalised = self.batch_norm_retrieved_output(channels_NCLS)
+        terms = normalised.split(self.value_depth, dim=1)
+        return terms[0] if len(terms) == 1 else terms[0] + terms[1]
 
-    def _similarities(self, query: Tensor, key: Tensor) -> List[Callable[[], Tensor]]:
-        """The terms of the similarity, each (B, H, L, M) when called."""
-        terms: List[Callable[[], Tensor]] = []
-        if self.spec.use_content:
-            terms.append(lambda: query @ key.transpose(-1, -2))
-        length = query.shape[2]
-        if self.query_rpe is not None:
-            terms.append(lambda: torch.einsum("bhld,lmd->bhlm", query, self.query_rpe(length)))
-        if self.key_rpe is not None:
-            terms.append(lambda: torch.einsum("bhmd,lmd->bhlm", key, self.key_rpe(length)))
-        return terms
+    def _attend_directly(
+        self, query: Tensor, key: Tensor, value: Tensor, encodings: Encodings
+    ) -> Tensor:
+        """The formulas as they stand: what the lean form must equal."""
+        if visible_pairs(query.shape[2], self.spec.span, query.device) is not None:
+            scale_TH, shift_TH = self._scale_and_shift(query, key, encodings)
+            return self._retrieve(query, key, value, encodings, scale_TH, shift_TH)
+        terms = similarity_terms(query, key, encodings, use_content=self.spec.use_content)
+        similarities = torch.cat([term() for term in terms], dim=1)
+        normalised = self.batch_norm_similarity(similarities)
+        logits = normalised.unflatten(1, (len(terms), -1)).sum(dim=1)
+        return self._retrieve_with(self.activation(logits), value, encodings.value)
 
-    def _direct_logits(self, query: Tensor, key: Tensor) -> Tensor:
-        similarities = [term() for term in self._similarities(query, key)]
-        if self._visible(query.shape[2], query.device) is not None:
-            return self._folded_logits(query, key, self._scale_and_shift(query, key))
-        normalised = self.batch_norm_similarity(torch.cat(similarities, dim=1))
-        return sum(normalised.split(self.spec.num_heads, dim=1))
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, encodings: Encodings) -> Tensor:
+        """(B, T * H, L, D) of the retrieved terms, made of a few sequences at a time."""
+        constants = (encodings, *self._scale_and_shift(query, key, encodings))
+        keeps_gradients = self.training and torch.is_grad_enabled()
+        chunks = []
+        for parts in zip(*(part.split(self._chunk_size(query)) for part in (query, key, value))):
+            if keeps_gradients:
+                chunks.append(checkpointed(self, self._retrieve, *parts, *constants))
+            else:
+                chunks.append(self._retrieve(*parts, *constants))
+        return chunks[0] if len(chunks) == 1 else torch.cat(chunks)
 
-    def _lean(self, query: Tensor, key: Tensor, value: Tensor) -> List[Tensor]:
-        scale_shift = self._scale_and_shift(query, key)
+    def _chunk_size(self, query: Tensor) -> int:
+        """Number of sequences whose similarities are made at once."""
+        num_sequences, num_heads, length, _ = query.shape
+        if torch.compiler.is_compiling():
+            return num_sequences
+        limit = _CHUNK_ELEMENTS.get(query.device.type, _CHUNK_ELEMENTS_ELSEWHERE)
+        return max(1, limit // (num_heads * length * length))
 
-        def attend(query: Tensor, key: Tensor, value: Tensor, *scale_shift: Tensor) -> List[Tensor]:
-            return self._retrieve(self._folded_logits(query, key, scale_shift), value)
+    def _scale_and_shift(
+        self, query: Tensor, key: Tensor, encodings: Encodings
+    ) -> Tuple[Tensor, Tensor]:
+        """What the similarities' batch norm multiplies and adds, (T, H) each."""
 
-        if self.training and torch.is_grad_enabled():
-            return checkpointed(self, attend, query, key, value, *scale_shift)
-        return attend(query, key, value, *scale_shift)
+        def moments(query: Tensor, key: Tensor) -> Moments:
+            return similarity_moments(
+                query,
+                key,
+                encodings,
+                use_content=self.spec.use_content,
+                visible_LM=visible_pairs(query.shape[2], self.spec.span, query.device),
+            )
 
-    def _scale_and_shift(self, query: Tensor, key: Tensor) -> Tuple[Tensor, ...]:
-        """Of the normalised similarities: (T, H) each."""
+        scale, shift = scale_and_shift(
+            self.batch_norm_similarity,
+            lambda: checkpointed(self, moments, query, key),
+        )
+        heads = self.spec.num_heads
+        return scale.view(-1, heads), shift.view(-1, heads)
 
-        def moments() -> Moments:
-            return checkpointed(self, self._moments, query, key)
+    def _retrieve(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        encodings: Encodings,
+        scale_TH: Tensor,
+        shift_TH: Tensor,
+    ) -> Tensor:
+        logits_BHLM = folded_logits(
+            query, key, encodings, scale_TH, shift_TH, use_content=self.spec.use_content
+        )
+        visible_LM = visible_pairs(query.shape[2], self.spec.span, query.device)
+        if visible_LM is not None:
+            logits_BHLM = logits_BHLM.masked_fill(~visible_LM, torch.finfo(logits_BHLM.dtype).min)
+        return self._retrieve_with(self.activation(logits_BHLM), value, encodings.value)
 
-        scale, shift = scale_and_shift(self.batch_norm_similarity, moments)
-        return scale.view(-1, self.spec.num_heads), shift.view(-1, self.spec.num_heads)
-
-    def _folded_logits(self, query: Tensor, key: Tensor, scale_shift: Tuple[Tensor, ...]) -> Tensor:
-        """
-        The sum of the normalised similarities, (B, H, L, M).
-
-        A scale on a similarity is one on its queries or keys, which are smaller.
-        """
-        scale, shift = (part.to(query.dtype) for part in scale_shift)
-        scales = list(scale[:, None, :, None, None])
-        length = query.shape[2]
-        logits = shift.sum(dim=0).view(1, -1, 1, 1)
-        if self.spec.use_content:
-            logits = (query * scales.pop(0)) @ key.transpose(-1, -2) + logits
-        if self.query_rpe is not None:
-            encoding = self.query_rpe(length).to(query.dtype)
-            logits = torch.einsum("bhld,lmd->bhlm", query * scales.pop(0), encoding) + logits
-        if self.key_rpe is not None:
-            encoding = self.key_rpe(length).to(query.dtype)
-            logits = torch.einsum("bhmd,lmd->bhlm", key * scales.pop(0), encoding) + logits
-        return logits
-
-    def _moments(self, query: Tensor, key: Tensor) -> Moments:
-        """Mean and mean square of each similarity, (T * H,) each, over B, L and M."""
-        visible = self._visible(query.shape[2], query.device)
-        query, key = query.float(), key.float()
-        if visible is not None:
-            return _moments_of_visible(self._similarities(query, key), visible)
-        # The sum over l and m of (q_l . k_m)^2 is the inner product of sum q_l q_l' and
-        # sum k_m k_m': D x D matrices instead of L x M.
-        length, count = query.shape[2], query.shape[0] * query.shape[2] ** 2
-        sums: List[Tensor] = []
-        squares: List[Tensor] = []
-        if self.spec.use_content:
-            sums.append((query.sum(2) * key.sum(2)).sum(dim=(0, 2)))
-            grams = _gram(query, "bhld,bhle->bhde") * _gram(key, "bhld,bhle->bhde")
-            squares.append(grams.sum(dim=(0, 2, 3)))
-        for encoding, values, axis in ((self.query_rpe, query, 1), (self.key_rpe, key, 0)):
-            if encoding is None:
-                continue
-            table = encoding(length).float()
-            sums.append((values.sum(0) * table.sum(axis)).sum(dim=(1, 2)))
-            equation = "lmd,lme->lde" if axis == 1 else "lmd,lme->mde"
-            grams = _gram(values, "bhld,bhle->hlde") * _gram(table, equation)
-            squares.append(grams.sum(dim=(1, 2, 3)))
-        return torch.cat(sums) / count, torch.cat(squares) / count
-
-    def _visible(self, length: int, device: torch.device) -> Optional[Tensor]:
-        """(L, M) bool, which pairs are within the span; None if all are."""
-        if self.spec.span is None or length <= self.spec.span // 2 + 1:
-            return None
-        positions = torch.arange(length, device=device)
-        return (positions[:, None] - positions[None, :]).abs() <= self.spec.span // 2
-
-    def _retrieve(self, logits: Tensor, value: Tensor) -> List[Tensor]:
-        """(B, H, L, D) of each term that is retrieved."""
-        length = value.shape[2]
-        visible = self._visible(length, value.device)
-        if visible is not None:
-            logits = logits.masked_fill(~visible, torch.finfo(logits.dtype).min)
-        weights = self.activation(logits)
+    def _retrieve_with(
+        self, weights_BHLM: Tensor, value_BHMD: Tensor, value_rpe_LMD: Optional[Tensor]
+    ) -> Tensor:
         retrieved = []
         if self.spec.retrieve_content:
-            retrieved.append(weights @ value)
-        if self.value_rpe is not None:
-            encoding = self.value_rpe(length).to(weights.dtype)
-            retrieved.append(torch.einsum("bhlm,lmd->bhld", weights, encoding))
-        return retrieved
+            retrieved.append(weights_BHLM @ value_BHMD)
+        if value_rpe_LMD is not None:
+            encoding_LMD = value_rpe_LMD.to(weights_BHLM.dtype)
+            retrieved.append(torch.einsum("bhlm,lmd->bhld", weights_BHLM, encoding_LMD))
+        return retrieved[0] if len(retrieved) == 1 else torch.cat(retrieved, dim=1)
 
 
-def _gram(values: Tensor, equation: str) -> Tensor:
-    return torch.einsum(equation, values, values)
-
-
-def _moments_of_visible(terms: List[Callable[[], Tensor]], visible: Tensor) -> Moments:
-    means, squares = [], []
-    for term in terms:
-        similarity = term() * visible
-        count = visible.sum() * similarity.shape[0]
-        means.append(similarity.sum(dim=(0, 2, 3)) / count)
-        squares.append((similarity * similarity).sum(dim=(0, 2, 3)) / count)
-    return torch.cat(means), torch.cat(squares)
+def _encoding(is_used: bool, depth: int, std: float) -> Optional[RelativePositionEncoding]:
+    return RelativePositionEncoding(depth, std=std) if is_used else None
 
 
 class AxialAttention2d(nn.Module):
@@ -293,12 +277,14 @@ class AxialAttention2d(nn.Module):
         super().__init__()
         self.stride = stride
         self.out_channels = spec.value_channels(width)
-        options = {
-            "key_depth": int(round(width * spec.key_expansion)),
+        options: Dict[str, Any] = {
+            "key_depth": spec.key_channels(width),
             "value_depth": self.out_channels,
+            "spec": spec,
+            "norm": norm,
         }
-        self.height_axis = AxialAttention(in_channels, spec=spec, norm=norm, **options)
-        self.width_axis = AxialAttention(self.out_channels, spec=spec, norm=norm, **options)
+        self.height_axis = AxialAttention(in_channels, **options)
+        self.width_axis = AxialAttention(self.out_channels, **options)
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, in_channels, h, w) to (N, out_channels, ceil(h / stride), ceil(w / stride))."""
@@ -326,19 +312,22 @@ class GlobalAttention2d(nn.Module):
         for index in range(self.num_layers):
             layer = AxialAttention(
                 in_channels,
-                key_depth=int(round(width * spec.key_expansion)),
+                key_depth=spec.key_channels(width),
                 value_depth=self.out_channels,
                 spec=spec,
                 norm=norm,
             )
-            self.add_module("global" + (str(index + 1) if index else ""), layer)
+            self.add_module(self._name(index), layer)
             in_channels = self.out_channels
+
+    @staticmethod
+    def _name(index: int) -> str:
+        return f"global{index + 1}" if index else "global"
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, in_channels, h, w) to (N, out_channels, ceil(h / stride), ceil(w / stride))."""
-        height, width = features.shape[-2:]
         pixels = features.flatten(2)[..., None]
         for index in range(self.num_layers):
-            pixels = getattr(self, "global" + (str(index + 1) if index else ""))(pixels)
-        pixels = pixels.view(features.shape[0], -1, height, width)
+            pixels = getattr(self, self._name(index))(pixels)
+        pixels = pixels.view(features.shape[0], -1, *features.shape[-2:])
         return pixels[:, :, :: self.stride, :: self.stride]

@@ -11,7 +11,7 @@ the block's kind, in the table at the end; a new kind is one more row there.
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Callable, Dict, Optional, Tuple, Type
+from typing import Any, Callable, Dict, Optional, Tuple, Type
 
 from torch import Tensor, nn
 
@@ -193,7 +193,7 @@ def _attention(
     """1x1, self-attention of the width that the second number is, 1x1."""
     first, width, third = spec.channels
     conv1 = ConvNormAct(in_channels, first, 1, norm=norm, activation=spec.activation)
-    attention = layer(first, width=width, spec=spec.attention, norm=norm, stride=spec.stride)
+    attention: Any = layer(first, width=width, spec=spec.attention, norm=norm, stride=spec.stride)
     conv3 = ConvNormAct(attention.out_channels, third, 1, norm=norm, zero_init_norm=True)
     hidden = {
         "conv1_bn_act": conv1,

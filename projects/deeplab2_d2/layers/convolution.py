@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .activation import Activation
-from .initialization import depthwise_glorot_uniform_, he_normal_
+from .initialization import depthwise_glorot_uniform_, he_normal_, zeros_
 from .norm import Norm
 from .switchable_atrous_convolution import GlobalContext, SwitchableAtrousConv2d
 
@@ -45,19 +45,18 @@ class PaddedConv2d(nn.Conv2d):
             bias=use_bias,
         )
         # Only even kernels need one pixel more at the bottom and at the right.
-        self.extra_padding = total % 2
+        self.padding_before, self.padding_after = total // 2, total - total // 2
 
     def reset_parameters(self) -> None:
         if self.groups > 1:
             depthwise_glorot_uniform_(self.weight)
         else:
             he_normal_(self.weight)
-        if self.bias is not None:
-            nn.init.zeros_(self.bias)
+        zeros_(self.bias)
 
     def forward(self, features: Tensor) -> Tensor:
-        if self.extra_padding:
-            before, after = self.padding[0], self.padding[0] + self.extra_padding
+        before, after = self.padding_before, self.padding_after
+        if before != after:
             features = F.pad(features, (before, after, before, after))
             return F.conv2d(
                 features, self.weight, self.bias, self.stride, 0, self.dilation, self.groups

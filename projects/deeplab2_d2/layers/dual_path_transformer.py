@@ -9,7 +9,7 @@ Letters: N images, C channels, P pixels, M memory slots, H heads, L queries, D c
 """
 
 from dataclasses import dataclass
-from typing import Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -139,7 +139,7 @@ class DualPathTransformerLayer(nn.Module):
             self.pixel_qkv_conv_bn = _projection(bottleneck, 2 * keys + values, norm)
         else:
             self.pixel_kv_conv_bn = _projection(bottleneck, keys + values, norm)
-        attention = {
+        attention: Dict[str, Any] = {
             "num_heads": spec.num_heads,
             "value_depth": values,
             "activation": act,
@@ -178,7 +178,8 @@ class DualPathTransformerLayer(nn.Module):
         pixel_query, pixel_key, pixel_value = self._pixel_qkv(sequence)
         memory_query, memory_key, memory_value = self._memory_qkv(memory)
         keys, values = pixel_key, pixel_value
-        if self.spec.use_memory_self_attention and memory_key is not None:
+        if self.spec.use_memory_self_attention:
+            assert memory_key is not None and memory_value is not None
             keys = torch.cat([keys, memory_key], dim=2)
             values = torch.cat([values, memory_value], dim=2)
         update = self.memory_conv3_bn(self.memory_attention(memory_query, keys, values))

@@ -1,6 +1,7 @@
 """How DeepLab2 (Keras) draws initial weights."""
 
 import math
+from typing import Optional
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,12 @@ _TRUNCATED_STD = 0.87962566103423978
 def truncated_normal_(weight: Tensor, std: float) -> None:
     """Normal with standard deviation ``std`` before it is cut off at two of them, in place."""
     nn.init.trunc_normal_(weight, std=std, a=-2.0 * std, b=2.0 * std)
+
+
+def zeros_(tensor: Optional[Tensor]) -> None:
+    """Zeros, in place; nothing for a bias that there is not."""
+    if tensor is not None:
+        nn.init.zeros_(tensor)
 
 
 def he_normal_(weight: Tensor) -> None:

@@ -1,7 +1,7 @@
 """Batch normalization with TensorFlow's numbers."""
 
 from dataclasses import dataclass
-from typing import Callable, Tuple
+from typing import Any, Callable, Tuple
 
 import torch
 import torch.distributed as dist
@@ -27,6 +27,7 @@ class BiasedBatchNorm2d(nn.BatchNorm2d):
     def forward(self, features: Tensor) -> Tensor:
         if not (self.training and self.track_running_stats):
             return super().forward(features)
+        assert self.running_var is not None and self.momentum is not None
         before = self.running_var.clone()
         output = super().forward(features)
         # n / (n - 1) is what torch has put in too much. A single value has no unbiased variance.
@@ -90,7 +91,7 @@ class Norm:
         return norm
 
 
-def scale_and_shift(norm: nn.Module, moments: Callable[[], Moments]) -> Tuple[Tensor, Tensor]:
+def scale_and_shift(norm: Any, moments: Callable[[], Moments]) -> Tuple[Tensor, Tensor]:
     """
     What a batch norm multiplies and adds: ``norm(x) = scale * x + shift``.
 
@@ -118,9 +119,11 @@ def scale_and_shift(norm: nn.Module, moments: Callable[[], Moments]) -> Tuple[Te
     return scale, norm.bias - mean * scale
 
 
-def _move_running_statistics(norm: nn.Module, mean: Tensor, variance: Tensor) -> None:
+def _move_running_statistics(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
     if not norm.track_running_stats:  # See checkpointing.py.
         return
+    assert norm.running_mean is not None and norm.running_var is not None
+    assert norm.num_batches_tracked is not None and norm.momentum is not None
     with torch.no_grad():
         norm.num_batches_tracked.add_(1)
         norm.running_mean.lerp_(mean, norm.momentum)

@@ -57,7 +57,7 @@ class RelativePositionEncoding(nn.Module):
             )
         flange = (key_length - query_length) // 2
         reach = query_length + flange - 1
-        table = self.weight
+        table: Tensor = self.weight
         if reach >= MAX_SPAN:
             stretched = F.interpolate(
                 table.t()[None], size=2 * reach + 1, mode="linear", align_corners=True

@@ -1,6 +1,6 @@
 """Adding features of several resolutions."""
 
-from typing import List, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
@@ -58,9 +58,11 @@ class ResizedFuse(nn.Module):
         Returns:
             (N, channels, height, width), not activated.
         """
-        resized = []
+        fused: Optional[Tensor] = None
         for name, feature in zip(self._names, features):
             if name:
                 feature = getattr(self, name)(self.activation(feature))
-            resized.append(resize_align_corners(feature, size))
-        return sum(resized)
+            feature = resize_align_corners(feature, size)
+            fused = feature if fused is None else fused + feature
+        assert fused is not None
+        return fused

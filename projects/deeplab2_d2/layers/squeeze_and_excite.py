@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from .activation import Activation
-from .initialization import he_normal_, lecun_normal_
+from .initialization import he_normal_, lecun_normal_, zeros_
 
 
 class SimplifiedSqueezeAndExcite(nn.Module):
@@ -16,7 +16,7 @@ class SimplifiedSqueezeAndExcite(nn.Module):
         self.se_conv = nn.Conv2d(channels, channels, 1)
         self.gate = Activation("hard_sigmoid")
         lecun_normal_(self.se_conv.weight)
-        nn.init.zeros_(self.se_conv.bias)
+        zeros_(self.se_conv.bias)
 
     def forward(self, features: Tensor) -> Tensor:
         return self.gate(self.se_conv(features.mean(dim=(2, 3), keepdim=True))) * features
@@ -40,7 +40,7 @@ class SqueezeAndExcite(nn.Module):
         self.gate = Activation(gating_activation)
         for layer in (self.se_reduce, self.se_expand):
             he_normal_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            zeros_(layer.bias)
 
     def forward(self, features: Tensor) -> Tensor:
         means = features.mean(dim=(2, 3), keepdim=True)

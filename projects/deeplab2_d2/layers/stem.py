@@ -1,5 +1,7 @@
 """The first convolutions of a residual network."""
 
+from typing import Any, Dict
+
 from torch import Tensor, nn
 
 from .convolution import ConvNormAct
@@ -28,7 +30,7 @@ class InceptionStem(nn.Module):
         super().__init__()
         channels = int(64 * width_multiplier)
         self.out_channels = int(128 * width_multiplier)
-        options = {"norm": norm, "activation": activation}
+        options: Dict[str, Any] = {"norm": norm, "activation": activation}
         self.conv1_bn_act = ConvNormAct(in_channels, channels, 3, stride=2, **options)
         self.conv2_bn_act = ConvNormAct(channels, channels, 3, **options)
         self.conv3_bn = ConvNormAct(channels, self.out_channels, 3, norm=norm)

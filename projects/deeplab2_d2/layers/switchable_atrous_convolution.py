@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .initialization import he_normal_
+from .initialization import he_normal_, zeros_
 
 # The larger of the two atrous rates that a switchable convolution mixes, over the smaller.
 _LARGE_RATE = 3
@@ -18,8 +18,8 @@ class GlobalContext(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
         self.convolution = nn.Conv2d(channels, channels, 1)
-        nn.init.zeros_(self.convolution.weight)
-        nn.init.zeros_(self.convolution.bias)
+        zeros_(self.convolution.weight)
+        zeros_(self.convolution.bias)
 
     def forward(self, features: Tensor) -> Tensor:
         return features + self.convolution(features.mean(dim=(2, 3), keepdim=True))
@@ -59,8 +59,8 @@ class SwitchableAtrousConv2d(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_channels)) if use_bias else None
         self.switch = nn.Conv2d(in_channels, 1, 1)
         he_normal_(self.weight)
-        nn.init.zeros_(self.switch.weight)
-        nn.init.zeros_(self.switch.bias)
+        zeros_(self.switch.weight)
+        zeros_(self.switch.bias)
 
     def forward(self, features: Tensor) -> Tensor:
         # TensorFlow's mean at the border is over the pixels inside the image only.
