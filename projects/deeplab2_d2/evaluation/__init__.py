@@ -8,11 +8,18 @@ from .panoptic import PanopticQualityEvaluator, compute_panoptic_quality
 from .panoptic_accumulator import PanopticQuality
 from .panoptic_ap import PanopticInstanceAP
 from .semantic import SemanticEvaluator, summarize_confusion
+from .submission import (
+    CityscapesInstanceSubmission,
+    CityscapesSemanticSubmission,
+    PanopticSubmission,
+)
 from .tracking import SegmentationTrackingQuality
 
 __all__ = [
+    "CityscapesInstanceSubmission",
     "CityscapesMaskEvaluator",
     "CityscapesSemanticEvaluator",
+    "CityscapesSemanticSubmission",
     "ConstantPredictor",
     "DepthMetrics",
     "GroundTruthPredictor",
@@ -20,6 +27,7 @@ __all__ = [
     "PanopticInstanceEvaluator",
     "PanopticQuality",
     "PanopticQualityEvaluator",
+    "PanopticSubmission",
     "SegmentationTrackingQuality",
     "SemanticEvaluator",
     "compute_panoptic_quality",

@@ -13,6 +13,7 @@ from .pictures import (
     overlay,
 )
 from .sheets import draw_text, sheet
+from .training_pictures import training_pictures
 
 __all__ = [
     "ROW_TITLES",
@@ -30,5 +31,6 @@ __all__ = [
     "overlay",
     "panoptic_deeplab_row",
     "sheet",
+    "training_pictures",
     "vary_color",
 ]
