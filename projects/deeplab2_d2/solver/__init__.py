@@ -2,6 +2,7 @@
 
 from .build import build_lr_scheduler, build_optimizer
 from .clipping import clip_gradient_norm
+from .lookahead import LookaheadRAdam
 from .optimizers import KerasAdam, KerasAdamW, KerasSGD
 from .parameter_groups import build_parameter_groups
 from .schedules import DeepLab2LRScheduler, compute_learning_rate
@@ -11,6 +12,7 @@ __all__ = [
     "KerasAdam",
     "KerasAdamW",
     "KerasSGD",
+    "LookaheadRAdam",
     "build_lr_scheduler",
     "build_optimizer",
     "build_parameter_groups",

@@ -1,17 +1,25 @@
 """Optimizer and schedule from a config."""
 
 import logging
-from typing import Any, Dict
+from typing import Any, Callable, Dict
 
 import torch
 from detectron2.config import CfgNode
 from torch import nn
 
-from .optimizers import OPTIMIZERS
+from .lookahead import LookaheadRAdam
+from .optimizers import KerasAdam, KerasAdamW, KerasSGD
 from .parameter_groups import build_parameter_groups
 from .schedules import DeepLab2LRScheduler
 
 logger = logging.getLogger(__name__)
+
+OPTIMIZERS: Dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": KerasAdam,
+    "adamw": KerasAdamW,
+    "sgd": KerasSGD,
+    "radam_lookahead": LookaheadRAdam,
+}
 
 
 def build_optimizer(model: nn.Module, cfg: CfgNode) -> torch.optim.Optimizer:
@@ -19,7 +27,7 @@ def build_optimizer(model: nn.Module, cfg: CfgNode) -> torch.optim.Optimizer:
     Build the optimizer that ``SOLVER.DEEPLAB2.OPTIMIZER`` names, for the trainable parameters.
 
     ``SOLVER.WEIGHT_DECAY`` is the factor ``d`` of an L2 loss ``d / 2 * sum(w ** 2)`` on kernels
-    for "adam" and "sgd": its gradient ``d * w`` is added by the optimizer, after clipping.
+    for all but "adamw": its gradient ``d * w`` is added by the optimizer, after clipping.
     (DeepLab2 builds such losses, but its trainer does not add them to the total.) "adamw" decays
     kernels by ``SOLVER.DEEPLAB2.ADAMW_WEIGHT_DECAY`` instead, decoupled. Biases and norms never
     decay.

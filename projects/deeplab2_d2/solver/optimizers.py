@@ -95,10 +95,3 @@ class KerasSGD(SGD):
         torch._foreach_mul_(steps, group["momentum"])
         torch._foreach_add_(steps, gradients, alpha=-group["lr"])
         torch._foreach_add_(weights, steps)
-
-
-OPTIMIZERS: Dict[str, Callable[..., Optimizer]] = {
-    "adam": KerasAdam,
-    "adamw": KerasAdamW,
-    "sgd": KerasSGD,
-}
