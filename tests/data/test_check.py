@@ -187,6 +187,7 @@ def test_the_exit_status_tells_errors_from_remarks(dataset, capsys):
     assert "dataset no_such_set is not registered" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_module_runs_as_a_command_on_a_set_below_detectron2_datasets(dataset, tmp_path):
     split = {"images": "images", "panoptic": "png", "panoptic_json": "panoptic.json"}
     marker = {"name": "fruit", "categories": _CATEGORIES, "splits": {"all": split}}

@@ -54,6 +54,7 @@ def test_instances_win_over_stuff_and_stuff_pixels_of_things_are_void(release):
     ]
 
 
+@pytest.mark.slow
 def test_the_script_makes_both_splits_that_then_load(release):
     environment = {**os.environ, "DETECTRON2_DATASETS": str(release.parent)}
     environment["PYTHONPATH"] = str(_ROOT / "projects")

@@ -4,6 +4,8 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
 _ROOT = pathlib.Path(__file__).parents[2]
 
 
@@ -14,6 +16,7 @@ def _run(folder, *arguments):
     return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_the_script_writes_under_detectron2_datasets_and_prints_the_hidden_part(tmp_path):
     size = ["--num-train", "2", "--num-val", "1", "--height", "64", "--width", "96", "--seed", "4"]
     result = _run(tmp_path, *size)
