@@ -2,10 +2,12 @@
 
 from typing import Tuple
 
+import torch
 from torch import Tensor
 
 from . import reference
 from .checks import check_shape, check_size
+from .extension import has_extension, register_fake
 
 
 def find_centers(
@@ -46,6 +48,30 @@ def find_centers(
     check_size("find_centers: size", size)
     if nms_kernel < 1:
         raise ValueError(f"find_centers: nms_kernel must be at least 1, got {nms_kernel}")
+    if has_extension(heatmap.device.type):
+        return torch.ops.deeplab2_d2.find_centers(
+            heatmap, size, scale, threshold=threshold, nms_kernel=nms_kernel, top_k=top_k
+        )
     return reference.find_centers(
         heatmap, size, scale, threshold=threshold, nms_kernel=nms_kernel, top_k=top_k
+    )
+
+
+@register_fake("find_centers")
+def _fake(
+    heatmap: Tensor,
+    size: Tuple[int, int],
+    scale: Tuple[float, float],
+    *,
+    threshold: float,
+    nms_kernel: int,
+    top_k: int,
+) -> Tuple[Tensor, Tensor, Tensor]:
+    num_images = heatmap.shape[0]
+    # Keeping all has as many rows as are found.
+    num_rows = top_k if top_k > 0 else torch.library.get_ctx().new_dynamic_size()
+    return (
+        heatmap.new_empty(num_images, num_rows, 2, dtype=torch.int32),
+        heatmap.new_empty(num_images, num_rows, dtype=torch.float32),
+        heatmap.new_empty(num_images, dtype=torch.int32),
     )

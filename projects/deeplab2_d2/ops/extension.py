@@ -11,7 +11,7 @@ import logging
 import os
 import re
 from pathlib import Path
-from typing import Optional
+from typing import Any, Callable, Dict, List, Optional, TypeVar
 
 import torch
 
@@ -19,6 +19,11 @@ logger = logging.getLogger(__name__)
 
 BUILD_COMMAND = "python setup.py build_ext --inplace"
 REQUIRE_VARIABLE = "DEEPLAB2_D2_REQUIRE_OPS"
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_FAKES: Dict[str, Callable[..., Any]] = {}
+_SET_UPS: List[Callable[[], None]] = []
 
 _VERSION_PATTERN = re.compile(rb"deeplab2_d2 built for torch ([0-9][0-9A-Za-z.]*)")
 
@@ -44,20 +49,61 @@ def _why_unusable(library: Optional[Path]) -> Optional[str]:
 
 
 @functools.lru_cache(maxsize=None)
-def has_extension() -> bool:
-    """
-    Whether the compiled operators are loaded. Decided at the first call of any operator.
-
-    Raises:
-        RuntimeError: if they cannot be used and ``DEEPLAB2_D2_REQUIRE_OPS=1`` is set.
-    """
+def _is_loaded() -> bool:
     library = _find_library(Path(__file__).parent)
     reason = _why_unusable(library)
-    if reason is None:
-        torch.ops.load_library(str(library))
+    if reason is not None:
+        _report_absence(reason)
+        return False
+    torch.ops.load_library(str(library))
+    for name, function in _FAKES.items():
+        torch.library.register_fake(f"deeplab2_d2::{name}", function)
+    for set_up in _SET_UPS:
+        set_up()
+    return True
+
+
+@functools.lru_cache(maxsize=None)
+def _has_kernels_for(device_type: str) -> bool:
+    if not _is_loaded():
+        return False
+    key = {"cpu": "CPU", "cuda": "CUDA"}.get(device_type, "CPU")
+    has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
+    if device_type in ("cpu", "meta") or has_kernel("deeplab2_d2::find_centers", key):
         return True
+    _report_absence(f"The compiled operators of deeplab2_d2 have no kernels for {device_type}.")
+    return False
+
+
+def _report_absence(reason: str) -> None:
     message = f"{reason} Build them with `{BUILD_COMMAND}`."
     if os.environ.get(REQUIRE_VARIABLE, "") == "1":
         raise RuntimeError(f"{message} {REQUIRE_VARIABLE}=1 forbids the plain PyTorch reference.")
     logger.warning("%s The slower plain PyTorch reference runs instead.", message)
-    return False
+
+
+@torch.compiler.assume_constant_result
+def has_extension(device_type: str = "cpu") -> bool:
+    """
+    Whether the compiled operators run on a kind of device. Decided once, at the first call.
+
+    Raises:
+        RuntimeError: if they cannot be used and ``DEEPLAB2_D2_REQUIRE_OPS=1`` is set.
+    """
+    return _has_kernels_for(device_type)
+
+
+def register_fake(name: str) -> Callable[[Function], Function]:
+    """Decorator: the shapes of an operator's outputs, for tracing, once the library is loaded."""
+
+    def remember(function: Function) -> Function:
+        _FAKES[name] = function
+        return function
+
+    return remember
+
+
+def when_loaded(set_up: Callable[[], None]) -> Callable[[], None]:
+    """Decorator: a function that runs once the library is loaded, to register a gradient."""
+    _SET_UPS.append(set_up)
+    return set_up

@@ -1,9 +1,11 @@
 """Operator: pixels to their instance centers."""
 
+import torch
 from torch import Tensor
 
 from . import reference
 from .checks import check_shape
+from .extension import has_extension, register_fake
 
 
 def group_pixels(centers: Tensor, num_centers: Tensor, offsets: Tensor) -> Tensor:
@@ -31,4 +33,12 @@ def group_pixels(centers: Tensor, num_centers: Tensor, offsets: Tensor) -> Tenso
     num_images = offsets.shape[0]
     check_shape("group_pixels: centers", centers, (num_images, "K", 2), f"({num_images}, K, 2)")
     check_shape("group_pixels: num_centers", num_centers, (num_images,), f"({num_images},)")
+    if has_extension(offsets.device.type):
+        return torch.ops.deeplab2_d2.group_pixels(centers, num_centers, offsets)
     return reference.group_pixels(centers, num_centers, offsets)
+
+
+@register_fake("group_pixels")
+def _fake(centers: Tensor, num_centers: Tensor, offsets: Tensor) -> Tensor:
+    num_images, _, height, width = offsets.shape
+    return offsets.new_empty(num_images, height, width, dtype=torch.int32)

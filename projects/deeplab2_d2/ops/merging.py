@@ -2,10 +2,12 @@
 
 from typing import Sequence, Tuple
 
+import torch
 from torch import Tensor
 
 from . import reference
 from .checks import check_class_ids, check_label_divisor, check_shape
+from .extension import has_extension, register_fake
 from .results import SegmentTable
 
 
@@ -43,9 +45,9 @@ def merge_panoptic(
         not known here: NaN, or 0 if absent.
 
     Raises:
-        ValueError: if an argument is not as above. Values of maps are checked on the CPU only,
-            where that needs no waiting. A number that does not fit the divisor is found by
-            `deeplab2_d2.postprocessing.to_panoptic_seg`.
+        ValueError: if an argument is not as above; RuntimeError if a kernel finds it. Values of
+            maps are checked on the CPU only, where that needs no waiting. A number that does not fit the
+            divisor is found by `deeplab2_d2.postprocessing.to_panoptic_seg`.
     """
     name = "merge_panoptic"
     check_shape(f"{name}: semantic", semantic, ("N", "H", "W"), "(N, H, W)")
@@ -54,6 +56,18 @@ def merge_panoptic(
     check_shape(f"{name}: center_scores", center_scores, (shape[0], "K"), f"({shape[0]}, K)")
     check_class_ids(f"{name}: thing_ids", thing_ids, num_classes)
     check_label_divisor(f"{name}: label_divisor", label_divisor, num_classes)
+    if has_extension(semantic.device.type):
+        panoptic, *columns = torch.ops.deeplab2_d2.merge_panoptic(
+            semantic,
+            instance,
+            center_scores,
+            num_classes=num_classes,
+            thing_ids=thing_ids,
+            label_divisor=label_divisor,
+            stuff_area_limit=stuff_area_limit,
+        )
+        unknown = torch.where(columns[2] > 0, float("nan"), 0.0)
+        return panoptic, SegmentTable(*columns, class_probability=unknown)
     if semantic.device.type == "cpu" and semantic.numel():
         _check_range(f"{name}: semantic", semantic, -1, num_classes - 1)
         _check_range(f"{name}: instance", instance, 0, center_scores.shape[1])
@@ -73,3 +87,27 @@ def _check_range(name: str, labels: Tensor, lowest: int, highest: int) -> None:
     if smallest < lowest or largest > highest:
         value = smallest if smallest < lowest else largest
         raise ValueError(f"{name} must be in [{lowest}, {highest}], got {value}")
+
+
+@register_fake("merge_panoptic")
+def _fake(
+    semantic: Tensor,
+    instance: Tensor,
+    center_scores: Tensor,
+    *,
+    num_classes: int,
+    thing_ids: Sequence[int],
+    label_divisor: int,
+    stuff_area_limit: int,
+) -> Tuple[Tensor, ...]:
+    panoptic = semantic.new_empty(semantic.shape, dtype=torch.int32)
+    return (panoptic, *fake_segment_columns(center_scores, num_classes))
+
+
+def fake_segment_columns(center_scores: Tensor, num_classes: int) -> Tuple[Tensor, ...]:
+    """Empty label, category, area, box and objectness, for tracing."""
+    num_images, num_rows = center_scores.shape
+    shape = (num_images, num_rows + num_classes)
+    integers = [center_scores.new_empty(shape, dtype=torch.int32) for _ in range(3)]
+    box = center_scores.new_empty(*shape, 4, dtype=torch.int32)
+    return (*integers, box, center_scores.new_empty(shape, dtype=torch.float32))

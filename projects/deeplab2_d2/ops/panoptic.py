@@ -2,11 +2,14 @@
 
 from typing import Sequence, Tuple
 
+import torch
 from torch import Tensor
 
 from . import reference
 from .checks import check_class_ids, check_label_divisor, check_shape, check_size
-from .results import PanopticSegmentation
+from .extension import has_extension, register_fake
+from .merging import fake_segment_columns
+from .results import PanopticSegmentation, SegmentTable
 
 
 def panoptic_from_logits(
@@ -70,6 +73,25 @@ def panoptic_from_logits(
     check_size(f"{name}: size", size)
     check_class_ids(f"{name}: thing_ids", thing_ids, num_classes)
     check_label_divisor(f"{name}: label_divisor", label_divisor, num_classes)
+    if has_extension(semantic_logits.device.type):
+        panoptic, semantic, instance, *columns = torch.ops.deeplab2_d2.panoptic_from_logits(
+            semantic_logits,
+            center_offsets,
+            centers,
+            center_scores,
+            num_centers,
+            channel_to_class=channel_to_class,
+            thing_ids=thing_ids,
+            size=size,
+            scale=scale,
+            offset_scale=offset_scale,
+            label_divisor=label_divisor,
+            stuff_area_limit=stuff_area_limit,
+            with_probability=with_probability,
+        )
+        return PanopticSegmentation(
+            panoptic, semantic, instance, centers, num_centers, SegmentTable(*columns)
+        )
     return reference.panoptic_from_logits(
         semantic_logits,
         center_offsets,
@@ -85,3 +107,26 @@ def panoptic_from_logits(
         stuff_area_limit=stuff_area_limit,
         with_probability=with_probability,
     )
+
+
+@register_fake("panoptic_from_logits")
+def _fake(
+    semantic_logits: Tensor,
+    center_offsets: Tensor,
+    centers: Tensor,
+    center_scores: Tensor,
+    num_centers: Tensor,
+    *,
+    channel_to_class: Sequence[int],
+    thing_ids: Sequence[int],
+    size: Tuple[int, int],
+    scale: Tuple[float, float],
+    offset_scale: Tuple[float, float],
+    label_divisor: int,
+    stuff_area_limit: int,
+    with_probability: bool,
+) -> Tuple[Tensor, ...]:
+    shape = (semantic_logits.shape[0], size[0], size[1])
+    maps = [semantic_logits.new_empty(shape, dtype=torch.int32) for _ in range(3)]
+    columns = fake_segment_columns(center_scores, max(channel_to_class) + 1)
+    return (*maps, *columns, torch.empty_like(columns[-1]))

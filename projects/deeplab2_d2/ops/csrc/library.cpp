@@ -1,0 +1,25 @@
+// Schemas of all operators, and the PyTorch that this library is built for.
+#include <torch/library.h>
+#include <torch/version.h>
+
+// Found in the file by ops/extension.py before it is loaded.
+extern "C" __attribute__((used, visibility("default"))) const char deeplab2_d2_built_for[] =
+    "deeplab2_d2 built for torch " TORCH_VERSION;
+
+TORCH_LIBRARY(deeplab2_d2, m) {
+  m.def(
+      "find_centers(Tensor heatmap, SymInt[2] size, float[2] scale, *, float threshold, "
+      "int nms_kernel, SymInt top_k) -> (Tensor centers, Tensor scores, Tensor counts)");
+  m.def("group_pixels(Tensor centers, Tensor num_centers, Tensor offsets) -> Tensor");
+  m.def(
+      "merge_panoptic(Tensor semantic, Tensor instance, Tensor center_scores, *, int num_classes, "
+      "int[] thing_ids, int label_divisor, int stuff_area_limit) -> (Tensor panoptic, "
+      "Tensor panoptic_label, Tensor category, Tensor area, Tensor box, Tensor objectness)");
+  m.def(
+      "panoptic_from_logits(Tensor semantic_logits, Tensor center_offsets, Tensor centers, "
+      "Tensor center_scores, Tensor num_centers, *, int[] channel_to_class, int[] thing_ids, "
+      "SymInt[2] size, float[2] scale, float[2] offset_scale, int label_divisor, "
+      "int stuff_area_limit, bool with_probability) -> (Tensor panoptic, Tensor semantic, "
+      "Tensor instance, Tensor panoptic_label, Tensor category, Tensor area, Tensor box, "
+      "Tensor objectness, Tensor class_probability)");
+}
