@@ -69,7 +69,7 @@ def serve(data: bytes) -> Iterator[FileServer]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     files.address = f"http://127.0.0.1:{server.server_address[1]}"
     try:

@@ -1,5 +1,4 @@
 import gzip
-import importlib.util
 import json
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import torch
 from bundle_writer import write_checkpoint
 from detectron2.modeling import build_backbone
 from networks import build_network
+from parity import rule
 
 from deeplab2_d2.backbones import BACKBONE_NAMES
 from deeplab2_d2.checkpoint import (
@@ -22,9 +22,13 @@ from deeplab2_d2.checkpoint.weights_file import read_weights
 from deeplab2_d2.checkpoint.zoo import get_model
 
 PARITY = Path(__file__).parents[2] / ".." / "shared" / "parity"
-pytestmark = pytest.mark.skipif(not PARITY.is_dir(), reason=f"no reference data at {PARITY}")
+needs_manifest = pytest.mark.skipif(
+    not PARITY.is_dir(), reason=f"no manifest of the released configurations at {PARITY}"
+)
 
-CHECKPOINT = PARITY / "tf_checkpoint_mobilenet_v3_small"
+# Written by TensorFlow, and what TensorFlow computes with it.
+DATA = Path(__file__).parents[1] / "parity" / "data"
+CHECKPOINT = DATA / "checkpoint" / "mobilenet_v3_small_narrow"
 # The meta-architectures that have a network here.
 NETWORKS = ("panoptic_deeplab", "deeplab_v3", "deeplab_v3_plus")
 CASE = "panoptic_mobilenet_v3_small_narrow"
@@ -41,6 +45,7 @@ def backbone_name(row):
     return row["options"]["model_options"].get("backbone", {}).get("name", "resnet50")
 
 
+@needs_manifest
 @pytest.mark.parametrize("row", manifest(), ids=lambda row: row["config"])
 def test_the_map_covers_every_key_of_a_released_configuration(row):
     architecture = row["meta_architecture"]
@@ -58,6 +63,7 @@ def test_the_map_covers_every_key_of_a_released_configuration(row):
 OTHERS = [row for row in manifest() if row["meta_architecture"] not in NETWORKS]
 
 
+@needs_manifest
 @pytest.mark.parametrize("row", OTHERS, ids=lambda row: row["config"])
 def test_the_map_covers_the_encoder_of_other_configurations(row):
     if backbone_name(row) not in BACKBONE_NAMES:
@@ -75,12 +81,9 @@ def test_the_map_covers_the_encoder_of_other_configurations(row):
 
 
 def parity_case():
-    folder = PARITY / "networks" / CASE
+    folder = DATA / "networks" / CASE
     case = json.loads((folder / "case.json").read_text())
-    spec = importlib.util.spec_from_file_location("parity_rule", PARITY / "rule.py")
-    rule = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(rule)
-    images = rule.model_input(CASE, case["input"]["shape"])
+    images = rule.normalized_input(CASE, case["input"]["shape"])
     return case["config"], torch.from_numpy(images).permute(0, 3, 1, 2), folder / "outputs.npz"
 
 
@@ -120,6 +123,7 @@ def test_the_converted_file_gives_tensorflows_outputs(tmp_path):
         assert_outputs_equal(network(images), outputs)
 
 
+@needs_manifest
 @pytest.mark.slow
 def test_a_published_model_comes_with_its_weights_and_predicts(tmp_path, monkeypatch):
     # What a download leaves behind, in the real format, with made-up values.

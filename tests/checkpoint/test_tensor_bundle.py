@@ -6,11 +6,12 @@ import pytest
 from bundle_writer import write_bundle
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from parity import rule
 
 from deeplab2_d2.checkpoint.sorted_table import CheckpointFormatError
 from deeplab2_d2.checkpoint.tensor_bundle import TensorBundle
 
-PARITY = Path(__file__).parents[2] / ".." / "shared" / "parity"
+CHECKPOINT = Path(__file__).parents[1] / "parity/data/checkpoint/mobilenet_v3_small_narrow"
 
 
 @pytest.fixture
@@ -128,14 +129,12 @@ def test_compressed_blocks_are_refused_by_name(tmp_path, arrays):
         TensorBundle(tmp_path / "ckpt")
 
 
-@pytest.mark.skipif(not PARITY.is_dir(), reason=f"no reference data at {PARITY}")
-def test_tensorflows_own_checkpoint_holds_the_rules_values(rule_weight):
-    prefix = PARITY / "tf_checkpoint_mobilenet_v3_small" / "ckpt-1"
-    bundle = TensorBundle(prefix)
+def test_tensorflows_own_checkpoint_holds_the_rules_values():
+    bundle = TensorBundle(CHECKPOINT / "ckpt-1")
     suffix = "/.ATTRIBUTES/VARIABLE_VALUE"
     keys = [key for key in bundle if key.endswith(suffix) and key != "save_counter" + suffix]
     assert len(keys) == 362 and len(bundle) == 364
     for key in keys:
         value = bundle.read(key)
-        assert np.array_equal(value, rule_weight(key[: -len(suffix)], value.shape))
+        assert np.array_equal(value, rule.weight(key[: -len(suffix)], value.shape))
     assert bundle.read("save_counter" + suffix) == 1

@@ -1,8 +1,6 @@
 import json
 import multiprocessing
 import os
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
@@ -231,7 +229,6 @@ def test_a_full_disk_while_converting_leaves_no_half_file(cache, server, monkeyp
     assert len(server.ranges) == 1  # The archive was whole, and stayed.
 
 
-def test_the_command_lists_and_answers_wrong_names(cache):
-    command = [sys.executable, "-m", "deeplab2_d2.checkpoint.zoo"]
-    answer = subprocess.run(command + ["--fetch", "nothing"], capture_output=True, text=True)
-    assert answer.returncode == 2 and "the zoo has no 'nothing'" in answer.stderr
+def test_the_command_answers_wrong_names(cache, capsys):
+    assert main(["nothing", "--fetch"]) == 2
+    assert "the zoo has no 'nothing'" in capsys.readouterr().err
