@@ -17,8 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared" / "data"
 SHAPES = "configs/Shapes-PanopticSegmentation/panoptic_deeplab_tiny_os16_poly_bs8_crop_129_161.yaml"
 COCO = (
-    "configs/COCO-PanopticSegmentation/"
-    "panoptic_deeplab_tiny_os16_overfit_bs2_crop_433_641.yaml"
+    "configs/COCO-PanopticSegmentation/" "panoptic_deeplab_tiny_os16_overfit_bs2_crop_433_641.yaml"
 )
 CITYSCAPES = (
     "configs/Cityscapes-PanopticSegmentation/"

@@ -35,7 +35,8 @@ torch.ops.load_library = lambda path: (loaded.append(str(path)), load_library(pa
 
 import deeplab2_d2
 for module in pkgutil.walk_packages(deeplab2_d2.__path__, "deeplab2_d2."):
-    if not module.name.endswith("__main__"):
+    # The kernels are no module of Python, though their file's name looks like one.
+    if not module.name.endswith(("__main__", "._kernels")):
         importlib.import_module(module.name)
 
 from fvcore.common.registry import Registry

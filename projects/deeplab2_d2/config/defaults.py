@@ -159,7 +159,8 @@ def _add_input(cfg: CfgNode) -> None:
     node.SMALL_INSTANCE_WEIGHT = 3.0
     # Give crowd pixels the ignore label for the semantic loss too, as DeepLab2's data have it.
     node.IGNORE_CROWD_IN_SEMANTIC = True
-    # Colour augmentation: "" (none) or the name of a policy, and its strength (0.2 and 1.0 are used).
+    # Colour augmentation: "" (none) or the name of a policy, and its strength (0.2 and 1.0 are
+    # used).
     node.AUTOAUGMENT = ""
     node.AUTOAUGMENT_MAGNITUDE = 1.0
     # Panoptic copy-paste: random scale's half width of the pasted image (0 = off); which classes
@@ -198,6 +199,8 @@ def _add_solver(cfg: CfgNode) -> None:
     node.EMA_DECAY = 0.0
     # Let convolutions work on (N, H, W, C) memory.
     node.CHANNELS_LAST = False
+    # Iterations between two lines of the log, and two entries of metrics.json and TensorBoard.
+    node.LOG_PERIOD = 20
     # Compile the network (not the losses) with torch.compile.
     node.COMPILE = False
 

@@ -1,4 +1,4 @@
-"""Checks of config values that belong together. Each error names the key, the rule and the value."""
+"""Checks of config values. Each error names the key, the rule and the value."""
 
 from typing import Any, Iterable
 
@@ -143,6 +143,8 @@ def _check_solver(node: CfgNode) -> None:
     _require(clip >= 0, prefix + "CLIP_GLOBAL_NORM", "at least 0", clip)
     steps, reference = node.DEEPLAB2.ACCUMULATION_STEPS, node.DEEPLAB2.REFERENCE_BATCH
     _require(steps >= 1, prefix + "ACCUMULATION_STEPS", "at least 1", steps)
+    period = node.DEEPLAB2.LOG_PERIOD
+    _require(period >= 1, prefix + "LOG_PERIOD", "at least 1", period)
     _require(reference >= 0, prefix + "REFERENCE_BATCH", "at least 0", reference)
     _require_one_of(prefix + "AMP_DTYPE", node.DEEPLAB2.AMP_DTYPE, ("bfloat16", "float16"))
     decay = node.DEEPLAB2.EMA_DECAY

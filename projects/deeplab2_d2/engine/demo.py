@@ -10,27 +10,19 @@ be there:
 import argparse
 import os
 import time
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, Mapping
 
 import numpy as np
-import torch
-from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 from tabulate import tabulate
-from torch import nn
 
-from ..data.reading import read_image, read_panoptic_png
 from ..data.shapes import prepare_shapes
-from ..visualization import ROW_TITLES, panoptic_deeplab_row, sheet
 from .baselines import score_baselines
-from .loaders import build_test_loader
+from .pictures import PredictionSheets
 from .setup import argument_parser, setup
 from .trainer import DeepLab2Trainer
 
-CONFIG = (
-    "configs/Shapes-PanopticSegmentation/panoptic_deeplab_tiny_os16_poly_bs8_crop_129_161.yaml"
-)
+CONFIG = "configs/Shapes-PanopticSegmentation/panoptic_deeplab_tiny_os16_poly_bs8_crop_129_161.yaml"
 SCORES = ("PQ", "SQ", "RQ", "PQ_th", "SQ_th", "RQ_th", "PQ_st", "SQ_st", "RQ_st")
 
 
@@ -53,7 +45,8 @@ def main(args: argparse.Namespace) -> Dict[str, Dict[str, float]]:
     results = trainer._last_eval_results
     scores = {"model": results["panoptic_seg"], **score_baselines(cfg, dataset_name)}
     picture = os.path.join(cfg.OUTPUT_DIR, "sheet.png")
-    write_sheet(cfg, trainer.model, dataset_name, picture)
+    sheets = PredictionSheets(cfg, dataset_name, num_images=4)
+    _write_sheet(sheets.draw(trainer.checkpointer.model), picture)
     minutes = (time.perf_counter() - start) / 60
     print(f"\n{dataset_name}, panoptic quality in percent (panopticapi):\n{_table(scores)}\n")
     print(f"Other scores: {_summary(results)}")
@@ -72,47 +65,9 @@ def _summary(results: Mapping[str, Mapping[str, float]]) -> str:
     return ", ".join(f"{name} {found[name]:.1f}" for name in ("mIoU", "IoU", "AP") if name in found)
 
 
-@torch.no_grad()
-def write_sheet(
-    cfg: CfgNode, model: nn.Module, dataset_name: str, path: str, *, num_images: int = 8
-) -> None:
-    """
-    Draw the first images of a dataset: image, ground truth, prediction, heatmap and offsets.
-
-    Args:
-        cfg: the model's config.
-        model: a Panoptic-DeepLab.
-        dataset_name: registered panoptic dataset.
-        path: of the PNG; written under a temporary name and renamed.
-        num_images: rows.
-    """
-    records = {record["file_name"]: record for record in DatasetCatalog.get(dataset_name)}
-    metadata = MetadataCatalog.get(dataset_name)
-    colors = np.array(metadata.stuff_colors)
-    thing_ids = list(metadata.thing_dataset_id_to_contiguous_id.values())
-    model.eval()
-    rows: List[List[np.ndarray]] = []
-    for (sample,) in build_test_loader(cfg, dataset_name):
-        if len(rows) == num_images:
-            break
-        record = records[sample["file_name"]]
-        images = model.batch([sample["image"]])
-        prediction = model.predict(images.tensor)
-        output = model.postprocess(prediction, images, [sample])[0]
-        truth = (read_panoptic_png(record["pan_seg_file_name"]), record["segments_info"])
-        rows.append(
-            panoptic_deeplab_row(
-                read_image(sample["file_name"], "RGB"),
-                colors=colors,
-                prediction=output["panoptic_seg"],
-                ground_truth=truth,
-                center_heatmap=prediction.center_heatmap[0],
-                center_offsets=prediction.center_offsets[0],
-                thing_ids=thing_ids,
-            )
-        )
-    partial = f"{path}.partial.png"
-    Image.fromarray(sheet(rows, titles=ROW_TITLES, cell_size=(256, 320))).save(partial)
+def _write_sheet(picture: np.ndarray, path: str) -> None:
+    partial = f"{path}.partial"
+    Image.fromarray(picture).save(partial, format="PNG")
     os.replace(partial, path)
 
 

@@ -8,14 +8,18 @@ from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 
 from ..evaluation import (
+    CityscapesInstanceSubmission,
     CityscapesMaskEvaluator,
     CityscapesSemanticEvaluator,
+    CityscapesSemanticSubmission,
     PanopticInstanceEvaluator,
     PanopticQualityEvaluator,
+    PanopticSubmission,
     SemanticEvaluator,
 )
 
-PANOPTIC_TYPES = ("coco_panoptic_seg", "ade20k_panoptic_seg", "mapillary_vistas_panoptic_seg")
+PANOPTIC_TYPES = ("coco_panoptic_seg", "cityscapes_panoptic_seg")
+SEMANTIC_TYPES = ("sem_seg", "cityscapes_sem_seg")
 
 
 def build_evaluators(
@@ -24,8 +28,12 @@ def build_evaluators(
     """
     Every evaluator that fits the dataset's ``evaluator_type`` and what the model returns.
 
+    For a dataset without ground truth (``has_ground_truth`` False in its metadata) the predictions
+    are written in its server's formats instead.
+
     Args:
-        cfg: MODEL.DEEPLAB2.INSTANCE_ENABLED and MODEL.DEEPLAB2.POSTPROCESSING say what it returns.
+        cfg: MODEL.DEEPLAB2.INSTANCE_ENABLED and MODEL.DEEPLAB2.POSTPROCESSING say what the model
+            returns.
         dataset_name: registered dataset.
         output_folder: default OUTPUT_DIR/inference.
 
@@ -33,25 +41,55 @@ def build_evaluators(
         ValueError: if the dataset's ``evaluator_type`` is none that is known here.
     """
     output_folder = output_folder or os.path.join(cfg.OUTPUT_DIR, "inference")
-    kind = MetadataCatalog.get(dataset_name).get("evaluator_type")
-    outputs = cfg.MODEL.DEEPLAB2.POSTPROCESSING
-    has_instances = cfg.MODEL.DEEPLAB2.INSTANCE_ENABLED
-    is_cityscapes = kind in ("cityscapes_panoptic_seg", "cityscapes_sem_seg")
-    is_panoptic = kind in PANOPTIC_TYPES or kind == "cityscapes_panoptic_seg"
-    if not (is_panoptic or kind in ("sem_seg", "cityscapes_sem_seg")):
+    metadata = MetadataCatalog.get(dataset_name)
+    kind = metadata.get("evaluator_type")
+    if kind not in PANOPTIC_TYPES + SEMANTIC_TYPES:
         raise ValueError(
-            f"dataset {dataset_name!r} must have an evaluator_type of panoptic or semantic "
-            f"segmentation in its metadata, got {kind!r}"
+            f"dataset {dataset_name!r} must have an evaluator_type of "
+            f"{', '.join(PANOPTIC_TYPES + SEMANTIC_TYPES)} in its metadata, got {kind!r}"
+        )
+    outputs = cfg.MODEL.DEEPLAB2.POSTPROCESSING
+    is_panoptic = kind in PANOPTIC_TYPES and cfg.MODEL.DEEPLAB2.INSTANCE_ENABLED
+    returned = [
+        outputs.SEMANTIC_OUTPUT,
+        is_panoptic and outputs.PANOPTIC_OUTPUT,
+        is_panoptic and outputs.INSTANCE_OUTPUT,
+    ]
+    is_cityscapes = kind.startswith("cityscapes")
+    if not metadata.get("has_ground_truth", True):
+        return DatasetEvaluators(
+            _build_submissions(dataset_name, output_folder, returned, is_cityscapes)
         )
     evaluators: List[DatasetEvaluator] = []
-    if outputs.SEMANTIC_OUTPUT:
+    if returned[0]:
         semantic = CityscapesSemanticEvaluator if is_cityscapes else SemanticEvaluator
         evaluators.append(semantic(dataset_name))
-    if is_panoptic and has_instances and outputs.PANOPTIC_OUTPUT:
+    if returned[1]:
         evaluators.append(PanopticQualityEvaluator(dataset_name, output_folder))
-    if is_panoptic and has_instances and outputs.INSTANCE_OUTPUT:
-        if is_cityscapes:
-            evaluators.append(CityscapesMaskEvaluator(dataset_name))
-        else:
-            evaluators.append(PanopticInstanceEvaluator(dataset_name, output_folder))
+    if returned[2] and is_cityscapes:
+        evaluators.append(CityscapesMaskEvaluator(dataset_name))
+    elif returned[2]:
+        evaluators.append(PanopticInstanceEvaluator(dataset_name, output_folder))
     return DatasetEvaluators(evaluators)
+
+
+def _build_submissions(
+    dataset_name: str, output_folder: str, returned: List[bool], is_cityscapes: bool
+) -> List[DatasetEvaluator]:
+    """Writers of semantic, panoptic and instance results, as far as the server takes them."""
+    submissions: List[DatasetEvaluator] = []
+    if returned[0] and is_cityscapes:
+        folder = os.path.join(output_folder, f"{dataset_name}_semantic")
+        submissions.append(CityscapesSemanticSubmission(dataset_name, folder))
+    if returned[1]:
+        name = f"panoptic_{_split(dataset_name)}_deeplab2_results"
+        submissions.append(PanopticSubmission(dataset_name, output_folder, name=name))
+    if returned[2] and is_cityscapes:
+        folder = os.path.join(output_folder, f"{dataset_name}_instance")
+        submissions.append(CityscapesInstanceSubmission(dataset_name, folder))
+    return submissions
+
+
+def _split(dataset_name: str) -> str:
+    """COCO's server wants ``test-dev2017``; elsewhere the dataset's own name serves."""
+    return "test-dev2017" if dataset_name == "coco_2017_test-dev_panoptic" else dataset_name

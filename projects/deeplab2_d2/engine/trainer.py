@@ -14,11 +14,14 @@ from detectron2.utils.logger import setup_logger
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ..meta_arch import DeepLab2PanopticDeepLab
 from ..solver import build_lr_scheduler, build_optimizer, clip_gradient_norm
 from .checkpointing import build_checkpointer
 from .ema import WeightAverage, WeightAverageHook
 from .evaluators import build_evaluators
 from .loaders import build_test_loader, build_train_loader
+from .pictures import PredictionPictures, PredictionSheets
+from .throughput import Throughput
 from .training_step import TrainingStep
 
 logger = logging.getLogger(__name__)
@@ -67,6 +70,11 @@ class DeepLab2Trainer(DefaultTrainer):
 
     def build_hooks(self) -> List[Optional[HookBase]]:
         built = super().build_hooks()
+        # Detectron2's hooks end with the writers, which are to see what ours have stored.
+        writers = [hook for hook in built if isinstance(hook, hooks.PeriodicWriter)]
+        built = [hook for hook in built if hook not in writers] + self._reporting_hooks() + writers
+        for hook in writers:
+            hook._period = self.cfg.SOLVER.DEEPLAB2.LOG_PERIOD
         if self.average is None:
             return built
         for hook in built:
@@ -74,6 +82,18 @@ class DeepLab2Trainer(DefaultTrainer):
                 hook._func = self._with_average(hook._func)
         # Right after the step, so that checkpoints and evaluations see the newest average.
         return [WeightAverageHook(self.average)] + built
+
+    def _reporting_hooks(self) -> List[HookBase]:
+        cfg = self.cfg
+        if not comm.is_main_process():
+            return []
+        images = cfg.SOLVER.IMS_PER_BATCH * cfg.SOLVER.DEEPLAB2.ACCUMULATION_STEPS
+        reporting: List[HookBase] = [Throughput(images, cfg.SOLVER.DEEPLAB2.LOG_PERIOD)]
+        model = self.checkpointer.model
+        if cfg.VIS_PERIOD > 0 and isinstance(model, DeepLab2PanopticDeepLab):
+            sheets = PredictionSheets(cfg, cfg.DATASETS.TEST[0], num_images=2)
+            reporting.append(PredictionPictures(sheets, model, cfg.VIS_PERIOD))
+        return reporting
 
     def _with_average(self, evaluate: Callable[[], Any]) -> Callable[[], Any]:
         def evaluate_average() -> Any:

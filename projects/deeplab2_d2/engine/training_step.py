@@ -43,7 +43,7 @@ class TrainingStep(SimpleTrainer):
                 None = float32.
             clip_gradients: called with the model when its gradients are complete and unscaled.
             seed: of the model's own randomness; None leaves the global generator alone.
-            dump_dir: where the batch and the weights of a non-finite loss are written; "" = nowhere.
+            dump_dir: where batch and weights of a non-finite loss are written; "" = nowhere.
 
         Raises:
             ValueError: if ``accumulation_steps`` is below 1.

@@ -1,0 +1,137 @@
+"""Predictions of a Panoptic-DeepLab drawn beside the ground truth."""
+
+import itertools
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.engine import HookBase
+from detectron2.utils.events import get_event_storage
+
+from ..data.reading import read_image, read_panoptic_png
+from ..data.segment_map import build_segment_map
+from ..data.targets import PanopticTargetGenerator
+from ..meta_arch import DeepLab2PanopticDeepLab
+from ..visualization import (
+    draw_heatmap,
+    draw_image,
+    draw_offsets,
+    draw_panoptic_overlay,
+    draw_semantic,
+    sheet,
+)
+from .loaders import build_test_loader
+
+TITLES = ("image", "semantic", "panoptic", "center heatmap", "center offsets")
+Picture = np.ndarray
+
+
+class PredictionSheets:
+    """
+    Sheets of a dataset's first images: a row of the ground truth, and a row of the prediction.
+
+    The ground truth's heatmap and offsets are the training targets at the image's own size.
+    """
+
+    def __init__(self, cfg: CfgNode, dataset_name: str, num_images: int):
+        """
+        Args:
+            cfg: the model's config.
+            dataset_name: registered panoptic dataset.
+            num_images: how many of its first images.
+        """
+        self._cfg = cfg
+        self._dataset_name = dataset_name
+        self._num_images = num_images
+        self._metadata = MetadataCatalog.get(dataset_name)
+        self._colors = np.array(self._metadata.stuff_colors)
+        self._thing_ids = set(self._metadata.thing_dataset_id_to_contiguous_id.values())
+        self._generate = PanopticTargetGenerator(
+            ignore_label=self._metadata.ignore_label, sigma=cfg.INPUT.DEEPLAB2.SIGMA
+        )
+
+    @torch.no_grad()
+    def draw(self, model: DeepLab2PanopticDeepLab) -> Picture:
+        """
+        Returns:
+            (H, W, 3) uint8 RGB. The model's mode is as before.
+        """
+        records = {r["file_name"]: r for r in DatasetCatalog.get(self._dataset_name)}
+        loader = build_test_loader(self._cfg, self._dataset_name)
+        was_training = model.training
+        model.eval()
+        rows: List[List[Picture]] = []
+        for (sample,) in itertools.islice(loader, self._num_images):
+            image = read_image(sample["file_name"], "RGB")
+            rows.append(self._truth_row(image, records[sample["file_name"]]))
+            rows.append(self._prediction_row(model, image, sample))
+        model.train(was_training)
+        return sheet(rows, titles=TITLES, cell_size=(256, 384))
+
+    def _truth_row(self, image: Picture, record: Mapping[str, Any]) -> List[Picture]:
+        ids = read_panoptic_png(record["pan_seg_file_name"])
+        segment_map, segments = build_segment_map(
+            ids,
+            record["segments_info"],
+            num_classes=len(self._colors),
+            thing_ids=self._thing_ids,
+            label_divisor=self._metadata.label_divisor,
+            source=record["pan_seg_file_name"],
+        )
+        targets = self._generate(segment_map, segments)
+        return [
+            draw_image(image),
+            draw_semantic(targets.sem_seg, self._colors),
+            draw_panoptic_overlay(image, (ids, record["segments_info"]), self._colors),
+            draw_heatmap(targets.center_heatmap),
+            draw_offsets(targets.center_offsets, mask=targets.offset_weights > 0),
+        ]
+
+    def _prediction_row(
+        self, model: DeepLab2PanopticDeepLab, image: Picture, sample: Dict[str, Any]
+    ) -> List[Picture]:
+        images = model.batch([sample["image"]])
+        prediction = model.predict(images.tensor)
+        output = model.postprocess(prediction, images, [sample])[0]
+        row = [draw_image(image)]
+        row.append(draw_semantic(output["sem_seg"].argmax(dim=0), self._colors))
+        if prediction.center_heatmap is None or prediction.center_offsets is None:
+            return row
+        # Only the part of the maps that the image covers.
+        height, width = self._covered(prediction.semantic_logits.shape, images)
+        row.append(draw_panoptic_overlay(image, output["panoptic_seg"], self._colors))
+        row.append(draw_heatmap(prediction.center_heatmap[0, :, :height, :width]))
+        row.append(draw_offsets(prediction.center_offsets[0, :, :height, :width]))
+        return row
+
+    @staticmethod
+    def _covered(shape: Sequence[int], images: Any) -> Tuple[int, int]:
+        height, width = (
+            -(-side * small // padded)
+            for side, small, padded in zip(
+                images.image_sizes[0], shape[-2:], images.tensor.shape[-2:]
+            )
+        )
+        return height, width
+
+
+class PredictionPictures(HookBase):
+    """Put a sheet of predictions into the event storage (so, TensorBoard) every so often."""
+
+    def __init__(self, sheets: PredictionSheets, model: DeepLab2PanopticDeepLab, period: int):
+        """
+        Args:
+            sheets: what is drawn.
+            model: of this process.
+            period: iterations between two sheets.
+        """
+        self.sheets = sheets
+        self.model = model
+        self.period = period
+
+    def after_step(self) -> None:
+        if (self.trainer.iter + 1) % self.period == 0:
+            picture = self.sheets.draw(self.model)
+            get_event_storage().put_image("predictions", picture.transpose(2, 0, 1))

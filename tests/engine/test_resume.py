@@ -1,0 +1,102 @@
+"""A training that is killed and resumed ends as the one that was not."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from deeplab2_d2.data.shapes import ShapesOptions, prepare_shapes
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = "configs/Shapes-PanopticSegmentation/panoptic_deeplab_tiny_os16_poly_bs8_crop_129_161.yaml"
+STEPS = 14
+OPTIONS = (
+    f"SOLVER.MAX_ITER {STEPS} SOLVER.CHECKPOINT_PERIOD 4 SOLVER.IMS_PER_BATCH 2 "
+    "SOLVER.DEEPLAB2.LOG_PERIOD 1 SOLVER.DEEPLAB2.EMA_DECAY 0.9 DATALOADER.NUM_WORKERS 1 "
+    "MODEL.DEEPLAB2.BACKBONE.WIDTH_MULTIPLIER 1.0 MODEL.DEEPLAB2.BACKBONE.DROP_PATH_KEEP_PROB 0.8 "
+    "MODEL.DEEPLAB2.POSTPROCESSING.INSTANCE_OUTPUT False SEED 5"
+).split()
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def datasets(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("datasets")
+    prepare_shapes(str(folder / "shapes"), ShapesOptions(num_train=7, num_val=1))
+    return folder
+
+
+def start(output, datasets, *arguments):
+    environment = {**os.environ, "DETECTRON2_DATASETS": str(datasets), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "train_net.py", "--config-file", CONFIG, *arguments, *OPTIONS]
+    command += ["OUTPUT_DIR", str(output)]
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+
+
+def finish(process):
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output.decode()[-3000:]
+
+
+def losses(folder):
+    """Iteration to its losses; of an iteration that ran twice, the later."""
+    rows = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
+    names = ("total_loss", "loss_semantic", "loss_center", "loss_offset", "lr")
+    return {r["iteration"]: [r[name] for name in names] for r in rows if "total_loss" in r}
+
+
+def state(folder):
+    return torch.load(folder / "model_final.pth", weights_only=False)
+
+
+def test_losses_weights_and_average_of_a_killed_and_resumed_run_are_those_of_an_uninterrupted_one(
+    datasets, tmp_path
+):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    finish(start(whole, datasets))
+
+    process = start(killed, datasets)
+    deadline = time.monotonic() + 200
+    while not (killed / "model_0000007.pth").exists():
+        assert process.poll() is None, process.communicate()[0].decode()[-3000:]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (killed / "model_final.pth").exists()
+
+    finish(start(killed, datasets, "--resume"))
+    expected, actual = losses(whole), losses(killed)
+    assert sorted(expected) == list(range(STEPS))
+    assert actual == expected
+    expected, actual = state(whole), state(killed)
+    for part in ("model", "average"):
+        assert expected[part].keys() == actual[part].keys()
+        for name, value in expected[part].items():
+            assert torch.equal(actual[part][name], value), (part, name)
+    assert any(
+        not torch.equal(value, expected["average"][name])
+        for name, value in expected["model"].items()
+    )
+
+
+def test_a_checkpoint_that_is_cut_short_is_refused_and_the_newest_whole_one_offered(
+    datasets, tmp_path
+):
+    finish(start(tmp_path, datasets))
+    final = tmp_path / "model_final.pth"
+    final.write_bytes(final.read_bytes()[:-1000])
+    process = start(tmp_path, datasets, "--resume")
+    output = process.communicate(timeout=300)[0].decode()
+    assert process.returncode != 0
+    last = output.splitlines()[-1]
+    assert "model_final.pth" in last and "model_0000011.pth" in last
