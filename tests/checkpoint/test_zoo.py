@@ -226,7 +226,8 @@ def test_a_full_disk_while_converting_leaves_no_half_file(cache, server, monkeyp
             fetch(NAME, f"{server.address}/a.tar.gz")
     assert not list(cache.glob("*.pth"))
     assert weights_equal(fetch(NAME, f"{server.address}/a.tar.gz"))
-    assert len(server.ranges) == 1  # The archive was whole, and stayed.
+    assert len(server.ranges) == 1  # The archive was whole, and stayed until it was converted.
+    assert not list(cache.glob("*.tar.gz"))
 
 
 def test_the_command_answers_wrong_names(cache, capsys):

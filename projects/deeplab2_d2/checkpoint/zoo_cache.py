@@ -68,31 +68,31 @@ def _make(row: ZooRow, url: str, folder: str, path: str) -> None:
     if find_prefix(unpacked) is not None:
         _convert(row, unpacked, path)
         return
-    archive = unpacked + ".tar.gz"
-    is_own = os.path.isfile(archive)
-    if not is_own:
-        _download(url, archive)
+    placed, downloaded = unpacked + ".tar.gz", unpacked + ".download.tar.gz"
+    archive = placed if os.path.isfile(placed) else downloaded
+    if not os.path.isfile(archive):
+        _download(url, archive, placed)
     temporary = tempfile.mkdtemp(prefix=f".{row.name}.", dir=folder)
     try:
         unpack(archive, temporary)
         _convert(row, temporary, path)
     except ValueError:
-        if not is_own:
-            os.remove(archive)  # It is no use to a later call.
+        if archive == downloaded:
+            os.remove(archive)  # It is no use to a later call. The user's own stays.
         raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    if not is_own:
+    if archive == downloaded:
         os.remove(archive)
 
 
-def _download(url: str, archive: str) -> None:
+def _download(url: str, archive: str, placed: str) -> None:
     try:
         download(url, archive)
     except DownloadError as error:
         raise DownloadError(
             f"cannot download {error}. Without a network: get {url} elsewhere and put it at "
-            f"{archive}, or give its path (archive or unpacked folder) as MODEL.WEIGHTS"
+            f"{placed}, or give its path (archive or unpacked folder) as MODEL.WEIGHTS"
         ) from error
 
 
