@@ -12,7 +12,7 @@ from detectron2.utils.file_io import PathManager
 from file_server import serve
 from test_checkpointer import VARIABLES, TinyModel
 
-from deeplab2_d2.checkpoint import DeepLab2Checkpointer, zoo_cache
+from deeplab2_d2.checkpoint import DeepLab2Checkpointer, with_published_classes, zoo_cache
 from deeplab2_d2.checkpoint.download import DownloadError
 from deeplab2_d2.checkpoint.zoo import get_config, get_config_file, list_rows, main
 from deeplab2_d2.checkpoint.zoo_cache import fetch
@@ -113,6 +113,16 @@ def test_coco_is_trained_with_133_classes_and_published_with_void():
     trained = get_config(name, trained=True)
     assert trained.MODEL.SEM_SEG_HEAD.NUM_CLASSES == 134
     assert trained.MODEL.DEEPLAB2.CLASS_MAP == "deeplab2_coco"
+
+
+def test_published_weights_bring_their_classes_whatever_the_config_says():
+    cfg = get_config("resnet50_os16_panoptic_deeplab_coco_train")
+    cfg.freeze()
+    changed = with_published_classes(cfg, "deeplab2://resnet50_os32_panoptic_deeplab_coco_train_2")
+    assert changed.MODEL.SEM_SEG_HEAD.NUM_CLASSES == 134 and changed.is_frozen()
+    assert cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES == 133
+    for weights in (f"deeplab2://{NAME}", "deeplab2://resnet50_imagenet1k", "model_final.pth", ""):
+        assert with_published_classes(cfg, weights) is cfg
 
 
 def test_an_archive_is_downloaded_converted_and_kept_once(cache, server):

@@ -6,6 +6,7 @@ from .load import LoadReport, compare_deeplab2_shapes, load_deeplab2_weights
 from .names import parameter_for_key
 from .tensor_bundle import TensorBundle
 from .zoo_cache import DeepLab2ZooHandler
+from .zoo_table import with_published_classes
 
 # So that MODEL.WEIGHTS may be deeplab2://NAME, whatever loads it.
 PathManager.register_handler(DeepLab2ZooHandler(), allow_override=True)
@@ -20,4 +21,5 @@ __all__ = [
     "import_options",
     "load_deeplab2_weights",
     "parameter_for_key",
+    "with_published_classes",
 ]

@@ -17,8 +17,7 @@ from torch import nn
 
 from ..config import add_deeplab2_config
 from .checkpointer import DeepLab2Checkpointer
-from .zoo_cache import DeepLab2ZooHandler
-from .zoo_table import ZooRow, find_row, zoo_rows
+from .zoo_table import PREFIX, ZooRow, find_row, with_published_classes, zoo_rows
 
 _CONFIGS = os.path.join(os.path.dirname(__file__), "..", "..", "..", "configs")
 
@@ -57,8 +56,8 @@ def get_config(name: str, trained: bool = False) -> CfgNode:
     add_deeplab2_config(cfg)
     cfg.merge_from_file(get_config_file(name))
     if trained:
-        overrides = {**find_row(name).overrides, "MODEL.WEIGHTS": DeepLab2ZooHandler.PREFIX + name}
-        cfg.merge_from_list([item for pair in overrides.items() for item in pair])
+        cfg.MODEL.WEIGHTS = PREFIX + name
+        cfg = with_published_classes(cfg, cfg.MODEL.WEIGHTS)
     return cfg
 
 

@@ -12,7 +12,7 @@ from .archive import unpack
 from .deeplab2_checkpoint import DeepLab2Checkpoint, find_prefix
 from .download import DownloadError, download
 from .weights_file import convert_checkpoint, write_weights
-from .zoo_table import ZooRow, find_row
+from .zoo_table import PREFIX, ZooRow, find_row
 
 logger = logging.getLogger(__name__)
 
@@ -111,13 +111,11 @@ def _convert(row: ZooRow, source: str, path: str) -> None:
 class DeepLab2ZooHandler(PathHandler):
     """Makes ``deeplab2://NAME`` a path that Detectron2 can load from."""
 
-    PREFIX = "deeplab2://"
-
     def _get_supported_prefixes(self) -> List[str]:
-        return [self.PREFIX]
+        return [PREFIX]
 
     def _get_local_path(self, path: str, force: bool = False, **kwargs: Any) -> str:
-        name = path[len(self.PREFIX) :]
+        name = path[len(PREFIX) :]
         return fetch(name[: -len(".pth")] if name.endswith(".pth") else name)
 
     def _open(self, path: str, mode: str = "r", buffering: int = -1, **kwargs: Any) -> Any:

@@ -1,11 +1,19 @@
 """The published models of DeepLab2, as data."""
 
 import json
+import logging
 import os
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any, Dict, Optional, Tuple
+
+from detectron2.config import CfgNode
+
+logger = logging.getLogger(__name__)
+
+# The address of a row's weights: MODEL.WEIGHTS deeplab2://NAME.
+PREFIX = "deeplab2://"
 
 _FILE = os.path.join(os.path.dirname(__file__), "zoo.json")
 
@@ -73,3 +81,31 @@ def find_row(name: str) -> ZooRow:
             f"the zoo has no {name!r} ({near}); python -m deeplab2_d2.checkpoint.zoo lists it"
         )
     return rows[name]
+
+
+def with_published_classes(cfg: CfgNode, weights: str) -> CfgNode:
+    """
+    The config of a model that shall predict with published weights: with their classes.
+
+    DeepLab2's COCO models have a channel for void, which models trained here have not; their
+    outputs are in the same classes.
+
+    Args:
+        cfg: a config of ours.
+        weights: ``deeplab2://NAME``; anything else changes nothing.
+
+    Returns:
+        The config itself, or a copy where keys differ, which is told in the log.
+    """
+    if not weights.startswith(PREFIX):
+        return cfg
+    overrides = find_row(weights[len(PREFIX) :]).overrides
+    if not overrides:
+        return cfg
+    changed = cfg.clone()
+    changed.defrost()
+    changed.merge_from_list([item for pair in overrides.items() for item in pair])
+    if cfg.is_frozen():
+        changed.freeze()
+    logger.info("%s: %s", weights, ", ".join(f"{key} {value}" for key, value in overrides.items()))
+    return changed

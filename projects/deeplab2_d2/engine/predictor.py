@@ -5,6 +5,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.engine import DefaultPredictor
 from detectron2.modeling import build_model
 
+from ..checkpoint import with_published_classes
 from ..data import ResizeToRange
 from .checkpointing import build_checkpointer
 
@@ -14,12 +15,12 @@ class DeepLab2Predictor(DefaultPredictor):
     Detectron2's ``DefaultPredictor`` (BGR array in, one output dict out), resizing as DeepLab2.
 
     ``DefaultPredictor`` itself works too: it resizes with Pillow's antialiasing instead of aligned
-    corners, and it reads no ``deeplab2://`` weights.
+    corners, and it does not know the classes of ``deeplab2://`` weights.
     """
 
     def __init__(self, cfg: CfgNode):
         # Not DefaultPredictor's own, which builds its own checkpointer.
-        self.cfg = cfg.clone()
+        self.cfg = cfg = with_published_classes(cfg, cfg.MODEL.WEIGHTS).clone()
         self.model = build_model(self.cfg)
         self.model.eval()
         if len(cfg.DATASETS.TEST):

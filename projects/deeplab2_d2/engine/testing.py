@@ -5,6 +5,7 @@ from typing import Any, Dict, Sequence, Tuple
 from detectron2.config import CfgNode
 from torch import nn
 
+from ..checkpoint import with_published_classes
 from ..meta_arch import DeepLab2PanopticDeepLab
 from .checkpointing import build_checkpointer
 from .setup import ConfigError, load_config
@@ -51,9 +52,11 @@ def load_model(cfg: CfgNode, weights: str = "", *, resume: bool = False) -> nn.M
     Raises:
         ConfigError: if averaged weights are asked for (SOLVER.DEEPLAB2.EMA_DECAY) and not there.
     """
+    path = weights or cfg.MODEL.WEIGHTS
+    if not resume:
+        cfg = with_published_classes(cfg, path)
     model = DeepLab2Trainer.build_model(cfg)
     checkpointer = build_checkpointer(cfg, model)
-    path = weights or cfg.MODEL.WEIGHTS
     if resume and checkpointer.has_checkpoint():
         path = checkpointer.get_checkpoint_file()
     rest = checkpointer.load(path, checkpointables=[])
