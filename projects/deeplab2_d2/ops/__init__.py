@@ -6,21 +6,28 @@ there, else the reference (see `has_extension`). Both give the same integers.
 """
 
 from .centers import find_centers
+from .cross_entropy import upsampled_cross_entropy
 from .extension import has_extension
 from .grouping import group_pixels
 from .merging import merge_panoptic
+from .overlap import label_overlap
 from .panoptic import panoptic_from_logits
 from .reference import resample_aligned
 from .results import VOID_PANOPTIC_LABEL, PanopticSegmentation, SegmentTable
+from .targets import TargetMaps, panoptic_targets
 
 __all__ = [
     "VOID_PANOPTIC_LABEL",
     "PanopticSegmentation",
     "SegmentTable",
+    "TargetMaps",
     "find_centers",
     "group_pixels",
     "has_extension",
+    "label_overlap",
     "merge_panoptic",
     "panoptic_from_logits",
+    "panoptic_targets",
     "resample_aligned",
+    "upsampled_cross_entropy",
 ]

@@ -46,8 +46,8 @@ def merge_panoptic(
 
     Raises:
         ValueError: if an argument is not as above; RuntimeError if a kernel finds it. Values of
-            maps are checked on the CPU only, where that needs no waiting. A number that does not fit the
-            divisor is found by `deeplab2_d2.postprocessing.to_panoptic_seg`.
+            maps are checked on the CPU only, where that needs no waiting. A number that does not
+            fit the divisor is found by `deeplab2_d2.postprocessing.to_panoptic_seg`.
     """
     name = "merge_panoptic"
     check_shape(f"{name}: semantic", semantic, ("N", "H", "W"), "(N, H, W)")

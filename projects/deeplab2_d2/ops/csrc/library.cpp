@@ -22,4 +22,17 @@ TORCH_LIBRARY(deeplab2_d2, m) {
       "int stuff_area_limit, bool with_probability) -> (Tensor panoptic, Tensor semantic, "
       "Tensor instance, Tensor panoptic_label, Tensor category, Tensor area, Tensor box, "
       "Tensor objectness, Tensor class_probability)");
+  m.def(
+      "upsampled_cross_entropy(Tensor logits, Tensor labels, Tensor? weights, *, float[2] scale, "
+      "int ignore_label) -> Tensor");
+  m.def(
+      "upsampled_cross_entropy_backward(Tensor grad, Tensor logits, Tensor labels, "
+      "Tensor? weights, *, float[2] scale, int ignore_label) -> Tensor");
+  m.def(
+      "panoptic_targets(Tensor segment_map, Tensor semantic, Tensor is_instance, Tensor is_crowd, "
+      "Tensor window, *, int window_before, int ignore_label, int small_instance_area, "
+      "float small_instance_weight) -> (Tensor sem_seg, Tensor sem_seg_weights, "
+      "Tensor center_heatmap, Tensor center_weights, Tensor center_offsets, "
+      "Tensor offset_weights)");
+  m.def("label_overlap(Tensor first, Tensor second) -> (Tensor pairs, Tensor counts)");
 }

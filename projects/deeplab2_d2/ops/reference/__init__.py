@@ -6,15 +6,19 @@ repeats it operation by operation, without contraction into fused multiply-adds.
 """
 
 from .centers import find_centers
+from .cross_entropy import upsampled_cross_entropy
 from .grouping import group_pixels
 from .merging import merge_panoptic
+from .overlap import label_overlap
 from .panoptic import panoptic_from_logits
 from .resampling import resample_aligned
 
 __all__ = [
     "find_centers",
     "group_pixels",
+    "label_overlap",
     "merge_panoptic",
     "panoptic_from_logits",
     "resample_aligned",
+    "upsampled_cross_entropy",
 ]
