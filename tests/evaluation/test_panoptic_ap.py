@@ -22,14 +22,14 @@ def test_score_is_class_probability_times_instance_score():
     truth = np.array([[1001, 1001, 1001, 0]])
     prediction = np.array([[1001, 1001, 1001, 1002]])
     results = []
-    for wrong_probability in (0.5, 0.9):
-        probabilities, scores = _maps(prediction, [[0.6, 0.6, 0.6, 0.5]])
+    for wrong_probability, wrong_score in ((0.5, 0.5), (0.9, 0.5), (0.9, 0.3)):
+        probabilities, scores = _maps(prediction, [[0.6, 0.6, 0.6, wrong_score]])
         probabilities[0, 3, 1] = wrong_probability
         metric = PanopticInstanceAP(thing_ids=[1], label_divisor=1000)
         metric.add(truth, prediction, probabilities, scores)
         results.append(metric.result()["AP50"])
-    # 0.3 against 0.25, then against 0.45.
-    assert results == [pytest.approx(1.0), pytest.approx(0.5)]
+    # 0.3 against 0.25, 0.45 and 0.27.
+    assert results == [pytest.approx(1.0), pytest.approx(0.5), pytest.approx(1.0)]
 
 
 def test_instance_on_a_crowd_is_no_mistake():

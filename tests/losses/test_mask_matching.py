@@ -65,6 +65,17 @@ def test_sum_similarity_has_constant_weights():
     assert matching.class_weights.tolist() == [[1.0, 1.0]]
 
 
+def test_sum_and_product_may_prefer_different_matches():
+    # Slot 0 covers mask 0 exactly, slot 1 half of mask 0: dice 1 and 2/3 with mask 0, 0 with mask
+    # 1. Classes: slot 0 is mask 1's with 0.9, slot 1 mask 0's with 0.1.
+    masks = torch.tensor([[[1.0, 1.0, 0.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0, 0.0]]])
+    logits = _class_logits([0.09, 0.9, 0.01], [0.1, 0.3, 0.6])
+    # Product: 0.09 * 1 + 0 against 0.1 * 2/3 + 0: mask 0 takes slot 0.
+    assert match_masks(_targets(), masks, logits).slots.tolist() == [[0, 1]]
+    # Sum: (0.09 + 1) + (0.3 + 0) = 1.39 against (0.1 + 2/3) + (0.9 + 0) = 1.67: it takes slot 1.
+    assert match_masks(_targets(), masks, logits, similarity="sum").slots.tolist() == [[1, 0]]
+
+
 def test_unknown_similarity_and_costs_that_are_not_finite_are_refused():
     masks = torch.full((1, 2, 5), 0.5)
     logits = torch.zeros(1, 2, 3)
