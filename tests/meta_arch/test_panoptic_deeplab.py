@@ -1,0 +1,212 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from detectron2.data import MetadataCatalog
+from detectron2.engine import DefaultPredictor
+from detectron2.modeling import build_model
+from detectron2.utils.visualizer import Visualizer
+
+from deeplab2_d2.engine import load_config
+from deeplab2_d2.engine.predictor import DeepLab2Predictor
+from deeplab2_d2.meta_arch import LossTerm, PanopticDeepLabCriterion
+from deeplab2_d2.structures import (
+    PanopticDeepLabPrediction,
+    deeplab2_coco_class_map,
+    identity_class_map,
+)
+
+CONFIG = str(
+    Path(__file__).resolve().parents[2]
+    / "configs/Shapes-PanopticSegmentation"
+    / "panoptic_deeplab_tiny_os16_poly_bs8_crop_129_161.yaml"
+)
+# Every center of an untrained network, and no area limit: maps with many segments.
+OPTIONS = [
+    "MODEL.DEEPLAB2.BACKBONE.WIDTH_MULTIPLIER",
+    "1.0",
+    "MODEL.DEEPLAB2.POSTPROCESSING.CENTER_THRESHOLD",
+    "-10.0",
+    "MODEL.DEEPLAB2.POSTPROCESSING.STUFF_AREA_LIMIT",
+    "0",
+]
+
+
+def config(*options):
+    return load_config(CONFIG, [*OPTIONS, *options])
+
+
+def model(*options):
+    torch.manual_seed(0)
+    return build_model(config(*options)).eval()
+
+
+def image(height, width, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (3, height, width), generator=generator).float()
+
+
+def training_sample(height=33, width=49):
+    generator = torch.Generator().manual_seed(1)
+    return {
+        "file_name": "generated.png",
+        "image": image(height, width),
+        "sem_seg": torch.randint(0, 7, (height, width), generator=generator),
+        "sem_seg_weights": torch.ones(height, width),
+        "center_heatmap": torch.rand(1, height, width, generator=generator),
+        "center_weights": torch.ones(height, width),
+        "center_offsets": 5 * torch.randn(2, height, width, generator=generator),
+        "offset_weights": torch.ones(height, width),
+    }
+
+
+def test_training_gives_three_losses_whose_gradients_reach_every_parameter():
+    network = model().train()
+    losses = network([training_sample(), training_sample()])
+    assert set(losses) == {"loss_semantic", "loss_center", "loss_offset"}
+    sum(losses.values()).backward()
+    assert not [name for name, p in network.named_parameters() if p.grad is None]
+
+
+def test_a_semantic_only_model_has_one_loss_and_one_output():
+    network = model("MODEL.DEEPLAB2.INSTANCE_ENABLED", "False")
+    with torch.no_grad():
+        assert set(network([{"image": image(40, 30)}])[0]) == {"sem_seg"}
+    assert set(network.train()([training_sample(), training_sample()])) == {"loss_semantic"}
+
+
+def test_a_sample_without_targets_is_named():
+    sample = training_sample()
+    del sample["center_offsets"]
+    with pytest.raises(KeyError, match="center_offsets.*generated.png"):
+        model().train()([sample, sample])
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 200), (33, 49), (130, 97)])
+def test_outputs_have_the_size_asked_for_and_agree_with_each_other(size):
+    output_size = (size[0] + 7, size[1] * 2)
+    sample = {"image": image(*size), "height": output_size[0], "width": output_size[1]}
+    with torch.no_grad():
+        output = model()([sample])[0]
+    segment_map, segments = output["panoptic_seg"]
+    assert output["sem_seg"].shape == (7, *output_size)
+    assert tuple(segment_map.shape) == output_size
+    areas = {segment["id"]: segment["area"] for segment in segments}
+    assert areas == {int(i): int((segment_map == i).sum()) for i in segment_map.unique() if i > 0}
+    semantic = output["sem_seg"].argmax(0)
+    for segment in segments:
+        inside = semantic[segment_map == segment["id"]]
+        # A stuff segment is made of pixels of its class, an instance has it in the majority.
+        votes = inside.bincount(minlength=7)
+        assert votes.argmax() == segment["category_id"]
+        assert segment["isthing"] == (segment["category_id"] < 4)
+        assert segment["isthing"] or votes.max() == len(inside)
+    things = [segment for segment in segments if segment["isthing"]]
+    instances = output["instances"]
+    assert len(instances) == len(things)
+    assert sorted(instances.scores.tolist(), reverse=True) == instances.scores.tolist()
+    for mask, box, category in zip(
+        instances.pred_masks, instances.pred_boxes.tensor, instances.pred_classes
+    ):
+        ids = segment_map[mask].unique()
+        assert len(ids) == 1 and int(mask.sum()) == areas[int(ids)]
+        ys, xs = mask.nonzero(as_tuple=True)
+        assert box.tolist() == [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
+        assert {s["category_id"] for s in things if s["id"] == int(ids)} == {int(category)}
+
+
+def test_a_batch_of_two_images_of_one_size_equals_two_batches_of_one():
+    network = model()
+    samples = [{"image": image(40, 60, seed)} for seed in (1, 2)]
+    with torch.no_grad():
+        together = network(samples)
+        alone = [network([sample])[0] for sample in samples]
+    for one, other in zip(together, alone):
+        torch.testing.assert_close(one["sem_seg"], other["sem_seg"], rtol=1e-4, atol=1e-5)
+        different = (one["panoptic_seg"][0] != other["panoptic_seg"][0]).float().mean()
+        assert different < 1e-2  # convolutions of another batch size may round otherwise
+
+
+def test_images_of_different_sizes_go_through_in_one_batch():
+    with torch.no_grad():
+        outputs = model()([{"image": image(40, 60)}, {"image": image(25, 90)}])
+    assert [tuple(o["panoptic_seg"][0].shape) for o in outputs] == [(40, 60), (25, 90)]
+
+
+@pytest.mark.parametrize("predictor_class", [DefaultPredictor, DeepLab2Predictor])
+def test_predictor_and_visualizer_of_detectron2_take_the_outputs_unchanged(predictor_class):
+    cfg = config("MODEL.WEIGHTS", "")
+    predictor = predictor_class(cfg)
+    picture = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    output = predictor(picture)
+    visualizer = Visualizer(picture[:, :, ::-1], MetadataCatalog.get(cfg.DATASETS.TEST[0]))
+    drawn = visualizer.draw_panoptic_seg(*output["panoptic_seg"]).get_image()
+    assert drawn.shape == picture.shape and (drawn != picture[:, :, ::-1]).any()
+    instances = output["instances"].to("cpu")
+    assert Visualizer(picture).draw_instance_predictions(instances).get_image().shape[2] == 3
+
+
+def test_losses_compare_at_the_size_of_the_crop_and_rescale_offsets():
+    # A map of 2 x 2 becomes 5 x 5: corners stay, and an offset of 1 pixel there is 4 here.
+    criterion = PanopticDeepLabCriterion(
+        ignore_label=255,
+        class_map=identity_class_map(2),
+        semantic=LossTerm(1.0),
+        center=LossTerm(10.0),
+        offset=LossTerm(0.5),
+    )
+    prediction = PanopticDeepLabPrediction(
+        torch.zeros(1, 2, 2, 2), torch.full((1, 1, 2, 2), 0.5), torch.ones(1, 2, 2, 2)
+    )
+    ones = torch.ones(1, 5, 5)
+    targets = {
+        "sem_seg": torch.zeros(1, 5, 5, dtype=torch.int64),
+        "sem_seg_weights": ones,
+        "center_heatmap": torch.zeros(1, 1, 5, 5),
+        "center_weights": ones,
+        "center_offsets": torch.full((1, 2, 5, 5), 3.0),
+        "offset_weights": ones,
+    }
+    losses = criterion(prediction, targets)
+    assert losses["loss_semantic"].item() == pytest.approx(np.log(2))
+    assert losses["loss_center"].item() == pytest.approx(10 * 0.5**2)
+    # DeepLab2 averages |4 - 3| over both coordinates.
+    assert losses["loss_offset"].item() == pytest.approx(0.5 * 1.0)
+
+
+def test_labels_go_to_the_channels_of_deeplab2s_coco_models():
+    criterion = PanopticDeepLabCriterion(
+        ignore_label=255,
+        class_map=deeplab2_coco_class_map(),
+        semantic=LossTerm(1.0),
+        center=LossTerm(1.0),
+        offset=LossTerm(1.0),
+    )
+    logits = torch.zeros(1, 134, 1, 1)
+    logits[0, 5] = 100.0  # channel 5 is contiguous class 4
+    ones = torch.ones(1, 1, 1)
+
+    def loss(label):
+        targets = {"sem_seg": torch.full((1, 1, 1), label), "sem_seg_weights": ones}
+        return criterion(PanopticDeepLabPrediction(logits), targets)["loss_semantic"].item()
+
+    assert loss(4) == pytest.approx(0.0, abs=1e-6)
+    assert loss(5) == pytest.approx(100.0)
+    assert loss(255) == 0.0
+
+
+def test_pixels_of_the_void_channel_are_void_in_every_output():
+    network = model(
+        "MODEL.SEM_SEG_HEAD.NUM_CLASSES", "134", "MODEL.DEEPLAB2.CLASS_MAP", "deeplab2_coco"
+    )
+    logits = torch.zeros(1, 134, 9, 9)
+    logits[0, 0, :, :5] = 1.0  # void on the left
+    logits[0, 100, :, 5:] = 1.0  # channel 100, so class 99, on the right
+    prediction = PanopticDeepLabPrediction(logits, torch.zeros(1, 1, 9, 9), torch.zeros(1, 2, 9, 9))
+    images = network.batch([image(33, 33)])
+    output = network.postprocess(prediction, images, [{}])[0]
+    segment_map, segments = output["panoptic_seg"]
+    assert [segment["category_id"] for segment in segments] == [99]
+    assert output["sem_seg"].shape[0] == 133
+    assert (segment_map[:, :16] == 0).all() and (segment_map[:, 20:] != 0).all()
