@@ -89,9 +89,17 @@ def test_perfect_slots_have_hardly_any_loss():
 
 def test_half_precision_is_computed_in_float32_under_autocast():
     targets, matching, mask_logits, class_logits = _random_case(torch.float32)
+    features = torch.nn.functional.normalize(torch.randn(1, 3, 8), dim=1)
     expected = mask_losses(mask_logits, class_logits, targets, matching)
+    discrimination = instance_discrimination_loss(features, targets)
+    contrast = pixel_contrastive_loss(features, targets, num_samples=8)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         actual = mask_losses(mask_logits, class_logits, targets, matching)
+        again = match_masks(targets, mask_logits.softmax(1), class_logits)
+        assert torch.equal(instance_discrimination_loss(features, targets), discrimination)
+        assert torch.equal(pixel_contrastive_loss(features, targets, num_samples=8), contrast)
+    assert torch.equal(again.class_weights, matching.class_weights)
+    assert torch.equal(again.mask_weights, matching.mask_weights)
     for name in ("class_term", "mask_term", "mask_id"):
         assert torch.equal(getattr(actual, name), getattr(expected, name))
 

@@ -1,5 +1,7 @@
 """Losses of monocular depth, as ViP-DeepLab uses them."""
 
+from typing import Tuple
+
 import torch
 from torch import Tensor
 
@@ -72,7 +74,7 @@ def depth_loss(
 
 def _prepare(
     prediction: Tensor, target: Tensor, ignore_value: float
-) -> "tuple[Tensor, Tensor, Tensor]":
+) -> Tuple[Tensor, Tensor, Tensor]:
     """(N, P) prediction and target, 1 where nothing is known, and where something is."""
     if prediction.shape != target.shape:
         raise ValueError(f"target must be {tuple(prediction.shape)}, got {tuple(target.shape)}")

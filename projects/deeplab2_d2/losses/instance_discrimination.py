@@ -6,6 +6,7 @@ from torch import Tensor
 
 from .cross_entropy import topk_cross_entropy
 from .mask_targets import MaskTargets
+from .topk import to_full_precision
 
 # Logit of a mask that an image does not have.
 _ABSENT_LOGIT = -99999.0
@@ -26,7 +27,7 @@ def instance_discrimination_loss(
     as candidates, but only pixels of things have a loss.
 
     Args:
-        features: (N, D, P) float32, of unit length over D.
+        features: (N, D, P) float, of unit length over D.
         targets: G masks over the P pixels.
         temperature: tau, divides the similarities.
         top_k_percent: fraction of an image's pixels to keep, in [0, 1].
@@ -34,10 +35,11 @@ def instance_discrimination_loss(
     Returns:
         (N,) mean over the pixels kept.
     """
-    masks = targets.one_hot_masks()
-    means = (masks @ features.transpose(1, 2)) / targets.areas.clamp(min=1.0)[:, :, None]
-    means = F.normalize(means, dim=2, eps=1e-6)
-    logits = (means @ features) / temperature
+    with torch.autocast(features.device.type, enabled=False):
+        features = to_full_precision(features)
+        sums = targets.one_hot_masks().to(features.dtype) @ features.transpose(1, 2)
+        means = sums / targets.areas.clamp(min=1.0)[:, :, None]
+        logits = (F.normalize(means, dim=2, eps=1e-6) @ features) / temperature
     logits = torch.where(targets.exists[:, :, None], logits, _ABSENT_LOGIT)
     labels = torch.where(targets.is_thing, targets.mask_ids, _NO_MASK)
     return topk_cross_entropy(
@@ -62,7 +64,7 @@ def pixel_contrastive_loss(
     area of their mask to the power of ``sample_temperature``; void pixels last.
 
     Args:
-        features: (N, D, P) float32, of unit length over D.
+        features: (N, D, P) float, of unit length over D.
         targets: masks over the P pixels.
         num_samples: pixels drawn of each image, at most P.
         sample_temperature: above 1 prefers small masks even more.
@@ -82,8 +84,10 @@ def pixel_contrastive_loss(
     ids = targets.mask_ids.gather(1, indices)
     is_same = ((ids[:, :, None] == ids[:, None, :]) & (ids >= 0)[:, :, None]).float()
     labels = is_same / is_same.sum(2, keepdim=True).clamp(min=1.0)
-    sampled = features.gather(2, indices[:, None].expand(-1, features.shape[1], -1))
-    similarities = (sampled.transpose(1, 2) @ sampled) / temperature
+    with torch.autocast(features.device.type, enabled=False):
+        features = to_full_precision(features)
+        sampled = features.gather(2, indices[:, None].expand(-1, features.shape[1], -1))
+        similarities = (sampled.transpose(1, 2) @ sampled) / temperature
     # Symmetric: the channel axis is the second of either.
     return topk_cross_entropy(
         similarities, labels.transpose(1, 2), None, ignore_label=None, top_k_percent=top_k_percent

@@ -1,6 +1,7 @@
 """Which predicted mask stands for which ground truth mask."""
 
 from dataclasses import dataclass
+from typing import Tuple
 
 import torch
 from torch import Tensor
@@ -46,7 +47,7 @@ def match_masks(
     similarity: str = "product",
 ) -> MaskMatching:
     """
-    Match masks and slots so that their total similarity is largest.
+    Match masks and slots so that their total similarity is largest, in float32.
 
     Reference: MaX-DeepLab (arXiv:2012.00759), Eq. 6 and 7, with what DeepLab2 does otherwise: a
     slot without a match is weighed by the part of its mask that lies on void pixels (1 in the
@@ -54,7 +55,7 @@ def match_masks(
 
     Args:
         targets: G masks.
-        mask_probabilities: (N, K, P) float32, softmax over the slots.
+        mask_probabilities: (N, K, P) float, softmax over the slots.
         class_logits: (N, K, C + 1) float, void last.
         similarity: "product" of class probability and dice; or "sum", the ablation of the paper's
             Table 6, which also leaves the weights of matched pairs at 1.
@@ -64,41 +65,53 @@ def match_masks(
     """
     if similarity not in SIMILARITIES:
         raise ValueError(f"similarity must be one of {SIMILARITIES}, got {similarity!r}")
-    is_labeled = targets.is_labeled[:, None].float()
-    labeled_probabilities = mask_probabilities * is_labeled
-    dice = similarity_from_areas(
-        targets.one_hot_masks() @ labeled_probabilities.transpose(1, 2),
-        targets.areas,
-        labeled_probabilities.sum(2),
-    )
-    # (N, G, K): probability that a slot has the class of a mask.
-    probabilities = class_logits.float().softmax(2)[:, :, :-1].transpose(1, 2)
-    channels = targets.classes.clamp(min=0)[:, :, None].expand(-1, -1, probabilities.shape[2])
-    right_class = probabilities.gather(1, channels)
+    with torch.autocast(mask_probabilities.device.type, enabled=False):
+        return _match(targets, mask_probabilities.float(), class_logits.float(), similarity)
+
+
+def _match(
+    targets: MaskTargets, mask_probabilities: Tensor, class_logits: Tensor, similarity: str
+) -> MaskMatching:
     exists = targets.exists
-    reward = dice * right_class if similarity == "product" else dice + right_class
-    slots = _assign(-reward, exists)
+    dice = _compute_dice(targets, mask_probabilities)
+    # (N, G, K): probability that a slot has the class of a mask.
+    probabilities = class_logits.softmax(2)[:, :, :-1].transpose(1, 2)
+    channels = targets.classes.clamp(min=0)[:, :, None].expand_as(dice)
+    right_class = probabilities.gather(1, channels)
+    is_product = similarity == "product"
+    slots = _assign(-(dice * right_class if is_product else dice + right_class), exists)
     has_slot = exists & (slots >= 0)
-    chosen = slots.clamp(min=0)[:, :, None]
-    matched_class = right_class.gather(2, chosen)[:, :, 0] * has_slot
-    matched_dice = dice.gather(2, chosen)[:, :, 0] * has_slot
-    if similarity == "sum":
-        matched_class, matched_dice = has_slot.float(), has_slot.float()
-    num_slots = mask_probabilities.shape[1]
-    class_labels, is_positive = _label_slots(targets.classes, slots, class_logits.shape)
-    slot_dice = matched_dice.new_zeros(len(slots), num_slots + 1)
+    matched_class = matched_dice = has_slot.float()
+    if is_product:
+        chosen = slots.clamp(min=0)[:, :, None]
+        matched_class = right_class.gather(2, chosen)[:, :, 0] * has_slot
+        matched_dice = dice.gather(2, chosen)[:, :, 0] * has_slot
+    labels, is_positive = _label_slots(targets.classes, slots, class_logits.shape)
     # Masks without a slot go to a place of their own, which is dropped.
+    num_slots = class_logits.shape[1]
+    slot_dice = dice.new_zeros(len(slots), num_slots + 1)
     slot_dice.scatter_(1, torch.where(has_slot, slots, num_slots), matched_dice)
-    void_ratio = (mask_probabilities * (1.0 - is_labeled)).sum(2) / (
-        mask_probabilities.sum(2) + 1e-5
-    )
+    void_ratio = _compute_void_ratio(targets, mask_probabilities)
     class_weights = torch.where(is_positive, slot_dice[:, :num_slots], void_ratio)
     return MaskMatching(
         slots=torch.where(has_slot, slots, -1),
         mask_weights=matched_class.clamp(min=_LEAST_WEIGHT) * exists,
         class_weights=class_weights.clamp(min=_LEAST_WEIGHT),
-        class_labels=class_labels,
+        class_labels=labels,
     )
+
+
+def _compute_dice(targets: MaskTargets, mask_probabilities: Tensor) -> Tensor:
+    """(N, G, K) dice of all pairs, over labeled pixels."""
+    labeled = mask_probabilities * targets.is_labeled[:, None]
+    overlap = targets.one_hot_masks() @ labeled.transpose(1, 2)
+    return similarity_from_areas(overlap, targets.areas, labeled.sum(2))
+
+
+def _compute_void_ratio(targets: MaskTargets, mask_probabilities: Tensor) -> Tensor:
+    """(N, K) part of each predicted mask that lies on void pixels."""
+    on_void = (mask_probabilities * ~targets.is_labeled[:, None]).sum(2)
+    return on_void / (mask_probabilities.sum(2) + 1e-5)
 
 
 def _assign(costs: Tensor, exists: Tensor) -> Tensor:
@@ -109,7 +122,7 @@ def _assign(costs: Tensor, exists: Tensor) -> Tensor:
     return hungarian_matching(torch.where(exists[:, :, None], costs, absent), name="matching costs")
 
 
-def _label_slots(classes: Tensor, slots: Tensor, shape: torch.Size) -> "tuple[Tensor, Tensor]":
+def _label_slots(classes: Tensor, slots: Tensor, shape: torch.Size) -> Tuple[Tensor, Tensor]:
     """One-hot labels of the slots, (N, K, C + 1), and (N, K) bool, which of them are matched."""
     num_images, num_slots, num_channels = shape
     # DeepLab2 gives the classes of masks without a slot to slot 0.

@@ -1,6 +1,6 @@
 """Our losses, their gradients and the matching for the cases of ``parity/losses``."""
 
-from typing import Any, Callable, Dict, Mapping, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional
 
 import numpy as np
 import torch
@@ -239,7 +239,7 @@ def _mask_terms(
     }
 
 
-def _stuff_ids(kwargs: Kwargs, num_classes: int) -> "list[int]":
+def _stuff_ids(kwargs: Kwargs, num_classes: int) -> List[int]:
     """Classes without void; it takes a place among them if it is not beyond them."""
     void = kwargs["ignore_label"]
     ids = range(num_classes + (void < num_classes))
