@@ -7,11 +7,12 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_backbone, build_model
-from parity.rule import normalized_input, weight
+from parity.rule import image_input, normalized_input, weight
 from torch import Tensor, nn
 
 from deeplab2_d2.backbones import BACKBONE_NAMES
 from deeplab2_d2.checkpoint import config_from_options, load_deeplab2_weights
+from deeplab2_d2.engine.test_time_averaging import AveragedPanopticDeepLab, average_views
 from deeplab2_d2.layers import resize_align_corners, resize_offsets
 from deeplab2_d2.structures import PanopticDeepLabPrediction
 
@@ -24,9 +25,11 @@ _FRAMES = {"vip_deeplab": ("", "next/")}
 def port(case: Dict[str, Any], arrays: Arrays) -> Optional[Dict[str, np.ndarray]]:
     """Every output of the network under the reference's names, in whole; None if not ported."""
     backbone = case["config"]["model_options"]["backbone"].get("name", "resnet50")
-    if case["mode"] != "encoder_decoder" or backbone not in BACKBONE_NAMES:
-        return None
     architecture = case["meta_architecture"]
+    if backbone not in BACKBONE_NAMES:
+        return None
+    if case["mode"] == "full_call":
+        return _full_call(case) if architecture == "panoptic_deeplab" else None
     cfg = config_from_options(case["config"])
     cfg.MODEL.DEVICE = "cpu"
     frames = _FRAMES.get(architecture, ("",))
@@ -44,6 +47,26 @@ def port(case: Dict[str, Any], arrays: Arrays) -> Optional[Dict[str, np.ndarray]
                 outputs[f"endpoint/{prefix}{name}"] = _channels_last(features)
         if predict is not None:
             outputs.update(predict(model, endpoints, image))
+    return outputs
+
+
+def _full_call(case: Dict[str, Any]) -> Dict[str, np.ndarray]:
+    """The averages over the views that the case's evaluator options ask for."""
+    cfg = config_from_options(case["config"])
+    cfg.MODEL.DEVICE = "cpu"
+    model = build_model(cfg).eval()
+    load_rule_weights(model, case, encoder_only=False)
+    images = torch.from_numpy(image_input(case["name"], case["input"]["shape"]))
+    batch = model.batch(list(images.permute(0, 3, 1, 2)))
+    averaging = AveragedPanopticDeepLab.from_config(cfg, [model])
+    mean = average_views([model], batch.tensor, scales=averaging.scales, flip=averaging.flip)
+    outputs = {
+        "full/semantic_logits": _channels_last(mean.semantic_logits),
+        "full/semantic_probs": _channels_last(mean.semantic_probabilities),
+    }
+    if mean.center_heatmap is not None and mean.center_offsets is not None:
+        outputs["full/center_heatmap"] = mean.center_heatmap[:, 0].numpy()
+        outputs["full/offset_map"] = _channels_last(mean.center_offsets)
     return outputs
 
 
