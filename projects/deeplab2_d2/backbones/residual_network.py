@@ -55,7 +55,7 @@ class ResidualNetwork(EndpointBackbone):
             in_channels: of the images (with what a video network appends to them).
             stem_width_multiplier, width_multiplier: factors on channels, rounded; the latter on
                 all stages but a wide first one.
-            layer_multiplier: factor on the numbers of blocks, rounded down.
+            layer_multiplier: factor on the numbers of blocks, rounded down, at least 1.
             out_features: endpoints that ``forward`` returns.
         """
         super().__init__()
@@ -150,7 +150,9 @@ def scale_stages(
     for index, stage in enumerate(spec.stages):
         is_wide_first = spec.has_wide_first_stage and index == 0
         width = stage.width * (stem_width_multiplier if is_wide_first else width_multiplier)
-        blocks = stage.num_blocks if is_wide_first else int(stage.num_blocks * layer_multiplier)
+        blocks = stage.num_blocks
+        if not is_wide_first:
+            blocks = max(1, int(stage.num_blocks * layer_multiplier))
         stages.append(replace(stage, width=int(round(width)), num_blocks=blocks))
     return tuple(stages)
 

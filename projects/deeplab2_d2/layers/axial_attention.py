@@ -192,14 +192,16 @@ class AxialAttention(nn.Module):
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, encodings: Encodings) -> Tensor:
         """(B, T * H, L, D) of the retrieved terms, made of a few sequences at a time."""
-        constants = (encodings, *self._scale_and_shift(query, key, encodings))
+        scale_TH, shift_TH = self._scale_and_shift(query, key, encodings)
         keeps_gradients = self.training and torch.is_grad_enabled()
+        size = self._chunk_size(query)
         chunks = []
-        for parts in zip(*(part.split(self._chunk_size(query)) for part in (query, key, value))):
+        for parts in zip(query.split(size), key.split(size), value.split(size)):
+            arguments = (*parts, encodings, scale_TH, shift_TH)
             if keeps_gradients:
-                chunks.append(checkpointed(self, self._retrieve, *parts, *constants))
+                chunks.append(checkpointed(self, self._retrieve, *arguments))
             else:
-                chunks.append(self._retrieve(*parts, *constants))
+                chunks.append(self._retrieve(*arguments))
         return chunks[0] if len(chunks) == 1 else torch.cat(chunks)
 
     def _chunk_size(self, query: Tensor) -> int:

@@ -11,14 +11,19 @@ from torch.utils.checkpoint import checkpoint
 @contextmanager
 def _frozen_running_statistics(module: nn.Module) -> Iterator[None]:
     norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    before = [(norm.momentum, norm.track_running_stats) for norm in norms]
+    momenta = [norm.momentum for norm in norms]
+    counters = [norm.num_batches_tracked for norm in norms]
+    counts = [None if counter is None else counter.clone() for counter in counters]
     for norm in norms:
-        norm.momentum, norm.track_running_stats = 0.0, False
+        # The statistics are still given to the operator, which must save what it saved before.
+        norm.momentum = 0.0
     try:
         yield
     finally:
-        for norm, (momentum, track_running_stats) in zip(norms, before):
-            norm.momentum, norm.track_running_stats = momentum, track_running_stats
+        for norm, momentum, counter, count in zip(norms, momenta, counters, counts):
+            norm.momentum = momentum
+            if counter is not None and count is not None:
+                counter.copy_(count)
 
 
 def checkpointed(module: nn.Module, function: Callable[..., Any], *inputs: Any) -> Any:

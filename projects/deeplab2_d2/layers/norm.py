@@ -104,11 +104,11 @@ def scale_and_shift(norm: Any, moments: Callable[[], Moments]) -> Tuple[Tensor, 
         moments: of what would be normalised; called in training only.
 
     Returns:
-        ``(scale, shift)``, each (C,) float32.
+        ``(scale, shift)``, each (C,), of the batch norm's dtype.
     """
     is_frozen = isinstance(norm, FrozenBatchNorm2d)
     if norm.training and not is_frozen:
-        mean, square = (value.float() for value in moments())
+        mean, square = (value.to(norm.weight.dtype) for value in moments())
         if isinstance(norm, NaiveSyncBatchNorm) and _num_processes() > 1:
             mean, square = differentiable_all_reduce(torch.stack([mean, square])) / _num_processes()
         variance = (square - mean * mean).clamp(min=0.0)
@@ -120,8 +120,6 @@ def scale_and_shift(norm: Any, moments: Callable[[], Moments]) -> Tuple[Tensor, 
 
 
 def _move_running_statistics(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
-    if not norm.track_running_stats:  # See checkpointing.py.
-        return
     assert norm.running_mean is not None and norm.running_var is not None
     assert norm.num_batches_tracked is not None and norm.momentum is not None
     with torch.no_grad():

@@ -81,7 +81,7 @@ def similarity_moments(
     visible_LM: Optional[Tensor] = None,
 ) -> Moments:
     """
-    Mean and mean square of each term over B, L and M, (T * H,) each, in float32.
+    Mean and mean square of each term over B, L and M, (T * H,) each, at least float32.
 
     No L x M map is made: the sum over l and m of ``(q_l . k_m)^2`` is that over l of
     ``q_l' G q_l`` with the D x D matrix ``G = sum_m k_m k_m'``.
@@ -89,7 +89,7 @@ def similarity_moments(
     Args:
         visible_LM: bool, the pairs that count; None for all. With a mask the maps are made.
     """
-    query_BHLD, key_BHMD = query_BHLD.float(), key_BHMD.float()
+    query_BHLD, key_BHMD = _full_precision(query_BHLD), _full_precision(key_BHMD)
     if visible_LM is not None:
         terms = similarity_terms(query_BHLD, key_BHMD, encodings, use_content=use_content)
         return _moments_of_visible(terms, visible_LM)
@@ -104,7 +104,7 @@ def similarity_moments(
         if encoding is None:
             continue
         # (position, its partner, D): a query's partners are the keys, and the other way round.
-        table = encoding.float() if axis == 1 else encoding.float().transpose(0, 1)
+        table = _full_precision(encoding if axis == 1 else encoding.transpose(0, 1))
         sums.append((values.sum(0) * table.sum(1)).sum(dim=(1, 2)))
         gram_LDE = table.transpose(-1, -2) @ table
         weighted = torch.einsum("bhld,lde->bhle", values, gram_LDE)
@@ -118,6 +118,10 @@ def visible_pairs(length: int, span: Optional[int], device: torch.device) -> Opt
         return None
     positions = torch.arange(length, device=device)
     return (positions[:, None] - positions[None, :]).abs() <= span // 2
+
+
+def _full_precision(values: Tensor) -> Tensor:
+    return values if values.dtype == torch.float64 else values.float()
 
 
 def _moments_of_visible(terms: List[Callable[[], Tensor]], visible_LM: Tensor) -> Moments:

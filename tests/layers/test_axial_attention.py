@@ -1,0 +1,139 @@
+"""Axial attention: its lean form, any length, the local span."""
+
+from dataclasses import replace
+from typing import Any, Dict, Tuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from deeplab2_d2.layers import (
+    MAX_SPAN,
+    AttentionSpec,
+    AxialAttention,
+    Norm,
+    RelativePositionEncoding,
+)
+from deeplab2_d2.layers import axial_attention as module
+
+_TERMS = ["use_content", "use_query_encoding", "use_key_encoding"]
+
+
+def _layer(spec: AttentionSpec, norm: Norm = Norm("BN"), seed: int = 0) -> AxialAttention:
+    torch.manual_seed(seed)
+    layer = AxialAttention(6, key_depth=8, value_depth=16, spec=spec, norm=norm)
+    layer.batch_norm_similarity.weight.data.uniform_(0.2, 0.6)
+    layer.batch_norm_similarity.bias.data.normal_()
+    return layer.double()
+
+
+def _outcome(layer: AxialAttention, features: Tensor) -> Tuple[Tensor, Dict[str, Tensor]]:
+    features = features.clone().requires_grad_()
+    output = layer(features)
+    weights = torch.linspace(-1.0, 1.0, output.numel(), dtype=output.dtype)
+    (output * weights.view_as(output)).sum().backward()
+    found = {name: p.grad for name, p in layer.named_parameters()}
+    found.update({name: b.clone() for name, b in layer.named_buffers()})
+    found["input"] = features.grad
+    return output, found
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("is_training", [True, False])
+@pytest.mark.parametrize("unused", [()] + [(name,) for name in _TERMS])
+def test_lean_form_equals_the_direct_one_with_gradients_and_moving_statistics(
+    activation: str, is_training: bool, unused: Tuple[str, ...], monkeypatch: Any
+) -> None:
+    # Chunks of two sequences, of which there are six.
+    monkeypatch.setitem(module._CHUNK_ELEMENTS, "cpu", 2 * 4 * 7 * 7)
+    spec = AttentionSpec(num_heads=4, activation=activation, **{name: False for name in unused})
+    direct, lean = _layer(replace(spec, form="direct")), _layer(spec)
+    features = torch.randn(2, 6, 7, 3, dtype=torch.float64)
+    expected, expected_found = _outcome(direct.train(is_training), features)
+    output, found = _outcome(lean.train(is_training), features)
+    torch.testing.assert_close(output, expected)
+    for name, value in expected_found.items():
+        torch.testing.assert_close(found[name], value, msg=name)
+
+
+def test_folded_evaluation_equals_batch_norm_applied_to_each_similarity() -> None:
+    spec = AttentionSpec(num_heads=4)
+    layer = _layer(spec)
+    layer.batch_norm_similarity.running_mean.normal_()
+    layer.batch_norm_similarity.running_var.uniform_(0.5, 2.0)
+    direct = _layer(replace(spec, form="direct"))
+    direct.load_state_dict(layer.state_dict())
+    features = torch.randn(1, 6, 9, 2, dtype=torch.float64)
+    torch.testing.assert_close(layer.eval()(features), direct.eval()(features))
+
+
+def test_columns_do_not_see_each_other() -> None:
+    layer = _layer(AttentionSpec(num_heads=4)).eval()
+    features = torch.randn(1, 6, 5, 4, dtype=torch.float64)
+    changed = features.clone()
+    changed[..., 2] += 1.0
+    difference = (layer(changed) - layer(features)).abs().amax(dim=(0, 1, 2))
+    assert (difference > 1e-6).tolist() == [False, False, True, False]
+
+
+def test_local_span_sees_only_its_pixels_and_a_wide_one_sees_all() -> None:
+    spec = AttentionSpec(num_heads=4)
+    features = torch.randn(1, 6, 9, 1, dtype=torch.float64)
+    changed = features.clone()
+    changed[:, :, 0] += 1.0
+    local = _layer(replace(spec, span=5)).eval()
+    difference = (local(changed) - local(features)).abs().amax(dim=(0, 1, 3))
+    # Two pixels on either side.
+    assert (difference > 1e-6).tolist() == [True] * 3 + [False] * 6
+    wide, whole = _layer(replace(spec, span=17)).eval(), _layer(spec).eval()
+    torch.testing.assert_close(wide(features), whole(features))
+
+
+def test_local_span_normalises_by_the_pairs_it_sees() -> None:
+    # Uniform in the span: with only one visible key a query retrieves that key's value, whatever
+    # the similarities are, so span 1 is the values themselves.
+    spec = AttentionSpec(num_heads=4, span=1, retrieve_encoding=False)
+    layer = _layer(spec).train()
+    layer.batch_norm_retrieved_output = torch.nn.Identity()
+    features = torch.randn(2, 6, 5, 3, dtype=torch.float64)
+    qkv = torch.einsum("nchw,cd->ndhw", features, layer.qkv_kernel)
+    value = torch.nn.functional.batch_norm(
+        qkv, None, None, layer.batch_norm_qkv.weight, layer.batch_norm_qkv.bias, True, eps=1e-3
+    )[:, 16:]
+    torch.testing.assert_close(layer(features), value)
+
+
+def test_relative_positions_are_sliced_from_the_table_and_stretched_beyond_it() -> None:
+    encoding = RelativePositionEncoding(3)
+    center = MAX_SPAN - 1
+    short = encoding(4)
+    for query in range(4):
+        for key in range(4):
+            assert torch.equal(short[query, key], encoding.weight[center + key - query])
+    length = 2 * MAX_SPAN - 1  # Twice the reach: every second position is one of the table.
+    long = encoding(length)
+    torch.testing.assert_close(long[0, length - 1], encoding.weight[-1])
+    torch.testing.assert_close(long[length - 1, 0], encoding.weight[0])
+    torch.testing.assert_close(long[0, 2], encoding.weight[center + 1])
+    torch.testing.assert_close(
+        long[0, 1], (encoding.weight[center] + encoding.weight[center + 1]) / 2
+    )
+
+
+def test_heads_must_divide_the_channels() -> None:
+    with pytest.raises(ValueError, match="key_depth must be a multiple of 8 heads, got 12"):
+        AxialAttention(4, key_depth=12, value_depth=16, spec=AttentionSpec(), norm=Norm("BN"))
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"span": 4}, "span must be odd and positive, got 4"),
+        ({"form": "sparse"}, "form must be one of"),
+        ({"retrieve_content": False, "retrieve_encoding": False}, "must retrieve"),
+        ({name: False for name in _TERMS}, "at least one of its similarities"),
+    ],
+)
+def test_spec_refuses_what_makes_no_attention(options: Dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        AttentionSpec(**options)
