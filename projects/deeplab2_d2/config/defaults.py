@@ -124,6 +124,8 @@ def _add_panoptic_deeplab_loss(node: CfgNode) -> None:
     # configs say 0.01, the paper 0.25.
     node.LOSS.OFFSET_WEIGHT = 0.01
     node.LOSS.OFFSET_TOP_K = 1.0
+    # Upsample and take the cross-entropy in one operator, without the upsampled logits in memory.
+    node.LOSS.FUSED = True
 
 
 def _add_postprocessing(node: CfgNode) -> None:
@@ -140,10 +142,14 @@ def _add_postprocessing(node: CfgNode) -> None:
     node.POSTPROCESSING.SEMANTIC_OUTPUT = True
     node.POSTPROCESSING.PANOPTIC_OUTPUT = True
     node.POSTPROCESSING.INSTANCE_OUTPUT = True
+    # Use the compiled operators where they are built; False always takes plain PyTorch.
+    node.POSTPROCESSING.USE_OPS = True
 
 
 def _add_input(cfg: CfgNode) -> None:
     node = cfg.INPUT.DEEPLAB2 = CfgNode()
+    # Make the targets with the compiled operator where it is built; False: always with NumPy.
+    node.USE_OPS = True
     # Before the random scale: resize so that the shorter side has at least MIN pixels and the
     # longer at most MAX, as DeepLab2's resize_to_range; 0 = off.
     node.MIN_SIZE_TRAIN = 0
@@ -210,5 +216,8 @@ def _add_test(cfg: CfgNode) -> None:
     # Pad the network's input to this (height, width) with the mean pixel, as DeepLab2 pads to its
     # evaluation crop; [0, 0]: to the next 1 + multiple of the output stride.
     node.PAD_TO = [0, 0]
+    # Match panoptic predictions as they come, with our operators: the same PQ, but neither PNGs nor
+    # predictions.json are written. False: panopticapi, after the last image.
+    node.PQ_ON_THE_FLY = False
     # With TEST.AUG.ENABLED: factors on the image's size, one view each; [] = by TEST.AUG.MIN_SIZES.
     node.SCALES = []

@@ -12,6 +12,7 @@ from ..evaluation import (
     CityscapesMaskEvaluator,
     CityscapesSemanticEvaluator,
     CityscapesSemanticSubmission,
+    OnTheFlyPanopticEvaluator,
     PanopticInstanceEvaluator,
     PanopticQualityEvaluator,
     PanopticSubmission,
@@ -64,7 +65,9 @@ def build_evaluators(
     if returned[0]:
         semantic = CityscapesSemanticEvaluator if is_cityscapes else SemanticEvaluator
         evaluators.append(semantic(dataset_name))
-    if returned[1]:
+    if returned[1] and cfg.TEST.DEEPLAB2.PQ_ON_THE_FLY:
+        evaluators.append(OnTheFlyPanopticEvaluator(dataset_name))
+    elif returned[1]:
         evaluators.append(PanopticQualityEvaluator(dataset_name, output_folder))
     if returned[2] and is_cityscapes:
         evaluators.append(CityscapesMaskEvaluator(dataset_name))

@@ -7,6 +7,8 @@ from .instances import PanopticInstanceEvaluator
 from .panoptic import PanopticQualityEvaluator, compute_panoptic_quality
 from .panoptic_accumulator import PanopticQuality
 from .panoptic_ap import PanopticInstanceAP
+from .panoptic_on_the_fly import OnTheFlyPanopticEvaluator
+from .panoptic_statistics import PanopticStatistics, panoptic_quality, panoptic_statistics
 from .semantic import SemanticEvaluator, summarize_confusion
 from .submission import (
     CityscapesInstanceSubmission,
@@ -26,7 +28,11 @@ __all__ = [
     "PanopticInstanceAP",
     "PanopticInstanceEvaluator",
     "PanopticQuality",
+    "OnTheFlyPanopticEvaluator",
     "PanopticQualityEvaluator",
+    "PanopticStatistics",
+    "panoptic_quality",
+    "panoptic_statistics",
     "PanopticSubmission",
     "SegmentationTrackingQuality",
     "SemanticEvaluator",

@@ -76,12 +76,7 @@ class PanopticQualityEvaluator(COCOPanopticEvaluator):
         if not comm.is_main_process():
             return None
         predictions = list(itertools.chain(*gathered))
-        scores = compute_panoptic_quality(
-            predictions,
-            self._metadata.panoptic_json,
-            self._metadata.panoptic_root,
-            output_dir=self._output_dir,
-        )
+        scores = self._score(predictions)
         result = {}
         for suffix, part in (("", "All"), ("_th", "Things"), ("_st", "Stuff")):
             for metric in ("pq", "sq", "rq"):
@@ -90,6 +85,15 @@ class PanopticQualityEvaluator(COCOPanopticEvaluator):
         if self._per_class:
             result.update(self._name_classes(scores["per_class"], predictions))
         return OrderedDict(panoptic_seg=result)
+
+    def _score(self, predictions: Sequence[Mapping[str, Any]]) -> Dict[str, Any]:
+        """Scores as of :func:`compute_panoptic_quality`."""
+        return compute_panoptic_quality(
+            predictions,
+            self._metadata.panoptic_json,
+            self._metadata.panoptic_root,
+            output_dir=self._output_dir,
+        )
 
     def _name_classes(
         self,

@@ -69,6 +69,7 @@ class DeepLab2PanopticDeepLab(nn.Module):
                 semantic=LossTerm(loss.SEMANTIC_WEIGHT, loss.SEMANTIC_TOP_K),
                 center=LossTerm(loss.CENTER_WEIGHT, loss.CENTER_TOP_K),
                 offset=LossTerm(loss.OFFSET_WEIGHT, loss.OFFSET_TOP_K),
+                is_fused=loss.FUSED,
             ),
             "inference": PanopticDeepLabInference.from_config(cfg),
             "output_stride": cfg.MODEL.DEEPLAB2.BACKBONE.OUTPUT_STRIDE,

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..losses import topk_cross_entropy, topk_l1, topk_mse
+from ..losses import average_top_k, topk_cross_entropy, topk_l1, topk_mse
+from ..ops import upsampled_cross_entropy
 from ..structures import ClassMap, PanopticDeepLabPrediction
 
 SEMANTIC_TARGETS = ("sem_seg", "sem_seg_weights")
@@ -39,6 +40,8 @@ class PanopticDeepLabCriterion:
         ignore_label: semantic label without a loss.
         class_map: classes of the semantic channels.
         semantic, center, offset: weight and top-k part of each term.
+        is_fused: upsample the logits and take their cross-entropy in one operator, which saves the
+            memory of the upsampled logits.
     """
 
     ignore_label: int
@@ -46,6 +49,7 @@ class PanopticDeepLabCriterion:
     semantic: LossTerm
     center: LossTerm
     offset: LossTerm
+    is_fused: bool = True
 
     def __call__(
         self, prediction: PanopticDeepLabPrediction, targets: Mapping[str, Tensor]
@@ -61,16 +65,9 @@ class PanopticDeepLabCriterion:
         """
         with torch.autocast(prediction.semantic_logits.device.type, enabled=False):
             size = targets["sem_seg"].shape[-2:]
-            logits = _upsample(prediction.semantic_logits, size)
             losses = {
                 "loss_semantic": self.semantic.weight
-                * topk_cross_entropy(
-                    logits,
-                    self._channels(targets["sem_seg"]),
-                    targets["sem_seg_weights"],
-                    ignore_label=self.ignore_label,
-                    top_k_percent=self.semantic.top_k,
-                ).mean()
+                * self._semantic_losses(prediction.semantic_logits, targets).mean()
             }
             if prediction.center_heatmap is None or prediction.center_offsets is None:
                 return losses
@@ -93,6 +90,22 @@ class PanopticDeepLabCriterion:
                 ).mean()
             )
         return losses
+
+    def _semantic_losses(self, logits: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
+        """(N,) bootstrapped cross-entropy of each image, before the term's weight."""
+        labels = self._channels(targets["sem_seg"])
+        if self.is_fused:
+            losses = upsampled_cross_entropy(
+                logits, labels, targets["sem_seg_weights"], ignore_label=self.ignore_label
+            )
+            return average_top_k(losses, self.semantic.top_k)
+        return topk_cross_entropy(
+            _upsample(logits, labels.shape[-2:]),
+            labels,
+            targets["sem_seg_weights"],
+            ignore_label=self.ignore_label,
+            top_k_percent=self.semantic.top_k,
+        )
 
     def _channels(self, labels: Tensor) -> Tensor:
         """Labels (contiguous classes and the ignore label) as channels of the logits."""
