@@ -62,21 +62,26 @@ def _write(folder):
     return records
 
 
-@pytest.fixture
-def tiny_dataset(tmp_path):
-    """Name of the registered dataset, with its metadata as COCO's loader would set it."""
-    records = _write(tmp_path)
+def register(folder):
+    """Write and register the dataset, with its metadata as COCO's loader would set it."""
+    records = _write(folder)
     DatasetCatalog.register(NAME, lambda: records)
     MetadataCatalog.get(NAME).set(
         thing_classes=CLASSES,
         stuff_classes=CLASSES,
         thing_dataset_id_to_contiguous_id=THING_IDS,
         stuff_dataset_id_to_contiguous_id=STUFF_IDS,
-        panoptic_json=str(tmp_path / "panoptic.json"),
-        panoptic_root=str(tmp_path),
+        panoptic_json=str(folder / "panoptic.json"),
+        panoptic_root=str(folder),
         ignore_label=255,
         label_divisor=1000,
     )
+
+
+@pytest.fixture
+def tiny_dataset(tmp_path):
+    """Name of the registered dataset."""
+    register(tmp_path)
     yield NAME
     DatasetCatalog.remove(NAME)
     MetadataCatalog.remove(NAME)
