@@ -1,0 +1,33 @@
+"""One evaluation, then one step of training, in each process of a job; results go to files."""
+
+import argparse
+from pathlib import Path
+
+import torch
+from detectron2.utils import comm
+
+from deeplab2_d2.engine import DeepLab2Trainer, argument_parser, launch, setup
+
+
+def main(args: argparse.Namespace) -> None:
+    cfg = setup(args)
+    trainer = DeepLab2Trainer(cfg)
+    trainer.resume_or_load()
+    for module in trainer.model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0  # processes draw different masks
+    model = trainer.checkpointer.model
+    scores = DeepLab2Trainer.test(cfg, model) or None
+    model.train()
+    trainer.train()
+    gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+    result = {
+        "model": model.state_dict(),
+        "gradients": gradients,
+        "scores": scores,
+    }
+    torch.save(result, Path(cfg.OUTPUT_DIR) / f"rank{comm.get_rank()}.pth")
+
+
+if __name__ == "__main__":
+    launch(main, argument_parser().parse_args())

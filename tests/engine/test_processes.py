@@ -1,0 +1,71 @@
+"""Two processes on a CPU (torchrun, gloo) do together what one does alone."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from deeplab2_d2.data.shapes import ShapesOptions, prepare_shapes
+
+ROOT = Path(__file__).resolve().parents[2]
+WORKER = Path(__file__).with_name("process_worker.py")
+CONFIG = "configs/Shapes-PanopticSegmentation/panoptic_deeplab_tiny_os16_poly_bs8_crop_129_161.yaml"
+# Centers everywhere, so that the evaluators have something to count after a single step.
+OPTIONS = (
+    "SOLVER.MAX_ITER 1 SOLVER.IMS_PER_BATCH 4 SOLVER.WARMUP_ITERS 0 DATALOADER.NUM_WORKERS 0 "
+    "MODEL.DEEPLAB2.BACKBONE.WIDTH_MULTIPLIER 1.0 MODEL.DEEPLAB2.POSTPROCESSING.NMS_KERNEL 41 "
+    "MODEL.DEEPLAB2.POSTPROCESSING.CENTER_THRESHOLD -10.0 SEED 3"
+).split()
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """What each process of a job of one and of a job of two has saved."""
+    datasets = tmp_path_factory.mktemp("datasets")
+    prepare_shapes(str(datasets / "shapes"), ShapesOptions(num_train=6, num_val=5))
+    environment = {
+        **os.environ,
+        "DETECTRON2_DATASETS": str(datasets),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(ROOT / "projects"),
+    }
+    saved = {}
+    for count in (1, 2):
+        output = tmp_path_factory.mktemp(f"processes{count}")
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        command += ["--nproc-per-node", str(count), str(WORKER), "--config-file", CONFIG]
+        command += [*OPTIONS, "OUTPUT_DIR", str(output)]
+        result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
+        files = [output / f"rank{rank}.pth" for rank in range(count)]
+        saved[count] = [torch.load(file, weights_only=False) for file in files]
+    return saved
+
+
+def test_two_processes_end_with_identical_weights_and_statistics(results):
+    first, second = (result["model"] for result in results[2])
+    assert first.keys() == second.keys()
+    assert not [name for name, value in first.items() if not torch.equal(value, second[name])]
+
+
+def test_the_gradient_of_two_batches_of_two_is_that_of_one_batch_of_four(results):
+    expected = results[1][0]["gradients"]
+    actual = results[2][0]["gradients"]
+    assert expected.keys() == actual.keys()
+    for name, gradient in expected.items():
+        error = (actual[name] - gradient).norm() / gradient.norm().clamp(min=1e-6)
+        assert error < 1e-3, (name, float(error))  # float32 sums in another order
+
+
+def test_an_evaluation_split_over_two_processes_equals_that_of_one_to_the_last_digit(results):
+    # Before training, both jobs have the weights that the seed gives.
+    expected, actual = results[1][0]["scores"], results[2][0]["scores"]
+    assert set(expected) == {"sem_seg", "panoptic_seg", "segm"}
+    assert repr(actual) == repr(expected)
+    assert results[2][1]["scores"] is None
+    assert expected["sem_seg"]["pACC"] > 0 and expected["panoptic_seg"]["PQ"] > 0
