@@ -219,5 +219,8 @@ def _add_test(cfg: CfgNode) -> None:
     # Match panoptic predictions as they come, with our operators: the same PQ, but neither PNGs nor
     # predictions.json are written. False: panopticapi, after the last image.
     node.PQ_ON_THE_FLY = False
+    # Evaluate with this output stride, denser than BACKBONE.OUTPUT_STRIDE: the last stages and the
+    # ASPP become atrous at the same weights. 0 = as trained.
+    node.OUTPUT_STRIDE = 0
     # With TEST.AUG.ENABLED: factors on the image's size, one view each; [] = by TEST.AUG.MIN_SIZES.
     node.SCALES = []

@@ -118,6 +118,13 @@ def _check_input(cfg: CfgNode) -> None:
     check_grid_size("INPUT.CROP.SIZE", cfg.INPUT.CROP.SIZE, stride)
     if any(cfg.TEST.DEEPLAB2.PAD_TO):
         check_grid_size("TEST.DEEPLAB2.PAD_TO", cfg.TEST.DEEPLAB2.PAD_TO, stride)
+    dense = cfg.TEST.DEEPLAB2.OUTPUT_STRIDE
+    _require(
+        dense == 0 or (dense in (8, 16, 32) and dense <= stride),
+        "TEST.DEEPLAB2.OUTPUT_STRIDE",
+        f"0, 8, 16 or 32 and at most MODEL.DEEPLAB2.BACKBONE.OUTPUT_STRIDE ({stride})",
+        dense,
+    )
     scales = list(cfg.TEST.DEEPLAB2.SCALES)
     _require(all(scale > 0 for scale in scales), "TEST.DEEPLAB2.SCALES", "positive", scales)
     _require_one_of("INPUT.FORMAT", cfg.INPUT.FORMAT, ("RGB", "BGR"))

@@ -55,6 +55,7 @@ def load_model(cfg: CfgNode, weights: str = "", *, resume: bool = False) -> nn.M
     path = weights or cfg.MODEL.WEIGHTS
     if not resume:
         cfg = with_published_classes(cfg, path)
+    cfg = dense_config(cfg)
     model = DeepLab2Trainer.build_model(cfg)
     checkpointer = build_checkpointer(cfg, model)
     if resume and checkpointer.has_checkpoint():
@@ -70,6 +71,29 @@ def load_model(cfg: CfgNode, weights: str = "", *, resume: bool = False) -> nn.M
         average.load_state_dict(rest["average"])
         model.load_state_dict(average.state_dict())
     return model.eval()
+
+
+def dense_config(cfg: CfgNode) -> CfgNode:
+    """
+    The config of the same network at TEST.DEEPLAB2.OUTPUT_STRIDE.
+
+    Reference: Panoptic-DeepLab (arXiv:1911.10194), Sec. 4 ("atrous convolution in the last two
+    blocks" on the test set). Convolutions that lose a stride become atrous; the ASPP's rates and
+    the grid of its features grow alike, so that it sees the same part of the image.
+
+    Returns:
+        The config itself where the option is 0, else a changed, frozen copy.
+    """
+    stride, trained = cfg.TEST.DEEPLAB2.OUTPUT_STRIDE, cfg.MODEL.DEEPLAB2.BACKBONE.OUTPUT_STRIDE
+    if stride in (0, trained):
+        return cfg
+    dense = cfg.clone()
+    dense.defrost()
+    dense.MODEL.DEEPLAB2.BACKBONE.OUTPUT_STRIDE = stride
+    for decoder in (dense.MODEL.DEEPLAB2.SEMANTIC_DECODER, dense.MODEL.DEEPLAB2.INSTANCE_DECODER):
+        decoder.ATROUS_RATES = [rate * trained // stride for rate in decoder.ATROUS_RATES]
+    dense.freeze()
+    return dense
 
 
 def _member(cfg: CfgNode, member: str) -> Tuple[CfgNode, str]:

@@ -1,0 +1,175 @@
+"""Options of training and of evaluation that change a run without changing the model."""
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.modeling import build_model
+from detectron2.utils.events import EventStorage
+
+from deeplab2_d2.data.shapes import ShapesOptions, prepare_shapes, register_shapes
+from deeplab2_d2.engine import DeepLab2Trainer, load_config
+from deeplab2_d2.engine.test_time_averaging import AveragedPanopticDeepLab, average_views
+from deeplab2_d2.engine.testing import dense_config, evaluate
+from deeplab2_d2.engine.throughput import Throughput
+from deeplab2_d2.engine.trainer import scale_learning_rate
+
+CONFIG = str(
+    Path(__file__).resolve().parents[2]
+    / "configs/Shapes-PanopticSegmentation"
+    / "panoptic_deeplab_tiny_os16_poly_bs8_crop_129_161.yaml"
+)
+
+
+def config(*options):
+    narrow = ["MODEL.DEEPLAB2.BACKBONE.WIDTH_MULTIPLIER", "1.0", "DATALOADER.NUM_WORKERS", "0"]
+    return load_config(CONFIG, [*narrow, *map(str, options)])
+
+
+def network(*options):
+    torch.manual_seed(0)
+    return build_model(config(*options)).eval()
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """Names of a small generated dataset for training and evaluation."""
+    from detectron2.data import DatasetCatalog, MetadataCatalog
+
+    folder = tmp_path_factory.mktemp("datasets")
+    prepare_shapes(str(folder / "shapes"), ShapesOptions(num_train=4, num_val=2))
+    names = ("shapes_panoptic_train", "shapes_panoptic_val")
+    for name in names:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+    register_shapes(str(folder))
+    yield names
+    for name in names:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+    register_shapes()
+
+
+def test_the_learning_rate_follows_the_effective_batch_and_is_logged(caplog):
+    cfg = config("SOLVER.DEEPLAB2.REFERENCE_BATCH", 32, "SOLVER.DEEPLAB2.ACCUMULATION_STEPS", 2)
+    with caplog.at_level(logging.INFO, logger="deeplab2_d2.engine.trainer"):
+        scaled = scale_learning_rate(cfg)
+    # 8 images in each of two batches, for a rate that is meant for 32.
+    assert scaled.SOLVER.BASE_LR == pytest.approx(cfg.SOLVER.BASE_LR / 2)
+    assert "0.002 for a batch of 16 (0.004 for 32)" in caplog.text
+    assert scale_learning_rate(scaled).SOLVER.BASE_LR == scaled.SOLVER.BASE_LR
+
+
+def test_a_denser_output_stride_keeps_the_weights_and_the_field_of_view():
+    cfg = config("TEST.DEEPLAB2.OUTPUT_STRIDE", 8)
+    dense = dense_config(cfg)
+    assert dense.MODEL.DEEPLAB2.SEMANTIC_DECODER.ATROUS_RATES == [2, 4, 6]
+    torch.manual_seed(0)
+    sparse_model, dense_model = build_model(cfg).eval(), build_model(dense).eval()
+    dense_model.load_state_dict(sparse_model.state_dict())
+    image = torch.randn(1, 3, 129, 129)
+    with torch.no_grad():
+        sparse = sparse_model.backbone(image)["res5"]
+        dense_features = dense_model.backbone(image)["res5"]
+    assert dense_features.shape[-1] == 17 and sparse.shape[-1] == 9
+    # Atrous consistency: the dense features, subsampled, are the strided ones.
+    torch.testing.assert_close(dense_features[:, :, ::2, ::2], sparse, rtol=1e-4, atol=1e-4)
+    assert dense_config(config()) == config()
+
+
+def test_an_image_and_its_mirror_average_to_mirrored_predictions():
+    model = network()
+    images = torch.randn(1, 3, 65, 81)
+    mean = average_views([model], images, scales=(1.0, 0.5), flip=True)
+    mirrored = average_views([model], images.flip(3), scales=(1.0, 0.5), flip=True)
+    torch.testing.assert_close(
+        mirrored.semantic_probabilities.flip(3), mean.semantic_probabilities, rtol=1e-4, atol=1e-5
+    )
+    dy, dx = mirrored.center_offsets.flip(3).unbind(1)
+    torch.testing.assert_close(torch.stack((dy, -dx), 1), mean.center_offsets, rtol=1e-3, atol=1e-3)
+
+
+def test_an_ensemble_averages_probabilities_and_offsets_of_its_members():
+    first, second = network(), network()
+    torch.manual_seed(1)
+    for parameter in second.parameters():
+        parameter.data.add_(0.01 * torch.randn_like(parameter))
+    images = torch.randn(1, 3, 65, 65)
+    both = average_views([first, second], images)
+    alone = [average_views([model], images) for model in (first, second)]
+    for name in ("semantic_probabilities", "center_heatmap", "center_offsets"):
+        expected = (getattr(alone[0], name) + getattr(alone[1], name)) / 2
+        torch.testing.assert_close(getattr(both, name), expected)
+    assert not torch.allclose(alone[0].center_offsets, alone[1].center_offsets)
+
+
+def test_min_sizes_of_detectron2s_augmentation_become_scales_of_each_image():
+    cfg = config(
+        "TEST.AUG.ENABLED", True, "TEST.AUG.MIN_SIZES", (50, 100), "TEST.AUG.MAX_SIZE", 150
+    )
+    averaging = AveragedPanopticDeepLab.from_config(cfg, [network()])
+    # The shorter side of 100 becomes 50 and 100; the longer of 200 may not exceed 150.
+    assert averaging._scales_of((100, 200)) == (0.5, 0.75)
+    assert averaging.flip
+
+
+@pytest.mark.slow
+def test_one_view_of_one_model_gives_the_scores_of_the_model_itself(dataset, tmp_path):
+    weights = tmp_path / "weights.pth"
+    torch.save({"model": network().state_dict()}, weights)
+    options = ["MODEL.WEIGHTS", weights, "OUTPUT_DIR", tmp_path]
+    options += ["MODEL.DEEPLAB2.POSTPROCESSING.CENTER_THRESHOLD", -10.0]
+    plain = evaluate(config(*options))
+    one_view = [*options, "TEST.AUG.ENABLED", True, "TEST.AUG.FLIP", False]
+    averaged = evaluate(config(*one_view, "TEST.DEEPLAB2.SCALES", [1.0]))
+    twice = evaluate(config(*options), ensemble=[str(weights)])
+    for scores in (averaged, twice):
+        assert scores["panoptic_seg"]["PQ"] == pytest.approx(plain["panoptic_seg"]["PQ"], abs=0.5)
+        assert scores["sem_seg"]["pACC"] == pytest.approx(plain["sem_seg"]["pACC"], abs=0.5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("SOLVER.DEEPLAB2.CHANNELS_LAST", True),
+        ("SOLVER.AMP.ENABLED", True),
+        ("SOLVER.AMP.ENABLED", True, "SOLVER.DEEPLAB2.AMP_DTYPE", "float16"),
+        ("MODEL.DEEPLAB2.NORM.NAME", "FrozenBN"),
+        ("SOLVER.DEEPLAB2.CLIP_GLOBAL_NORM", 0.1),
+    ],
+    ids=lambda options: " ".join(map(str, options)),
+)
+def test_a_training_with_the_option_lowers_the_loss(dataset, tmp_path, options):
+    options = [*options, "OUTPUT_DIR", tmp_path, "SOLVER.MAX_ITER", 12, "SOLVER.WARMUP_ITERS", 0]
+    options += ["SOLVER.IMS_PER_BATCH", 2, "SOLVER.BASE_LR", 0.001, "DATASETS.TEST", ()]
+    trainer = DeepLab2Trainer(config(*options))
+    with EventStorage() as storage:
+        for trainer.iter in range(12):
+            trainer._trainer.iter = trainer.iter
+            trainer._trainer.run_step()
+            storage.step()
+        losses = [value for value, _ in storage.history("total_loss").values()]
+    assert min(losses[-3:]) < losses[0]
+
+
+@pytest.mark.slow
+def test_training_logs_throughput_and_pictures_beside_the_ground_truth(dataset, tmp_path, caplog):
+    options = ["OUTPUT_DIR", tmp_path, "SOLVER.MAX_ITER", 5, "SOLVER.IMS_PER_BATCH", 2]
+    options += ["SOLVER.DEEPLAB2.LOG_PERIOD", 2, "VIS_PERIOD", 4, "TEST.EVAL_PERIOD", 0]
+    trainer = DeepLab2Trainer(config(*options))
+    seen = []
+
+    class Watch(Throughput):
+        def after_step(self):
+            seen.extend((name, picture.shape) for name, picture, _ in trainer.storage._vis_data)
+
+    trainer._hooks.insert(-1, Watch(1, 10**6))
+    with caplog.at_level(logging.INFO, logger="deeplab2_d2.engine.throughput"):
+        trainer.train()
+    assert caplog.text.count("images/s") == 2  # of the four steps after the first
+    (name, shape), *_ = seen
+    assert name == "predictions" and shape[0] == 3 and min(shape[1:]) > 200
+    assert trainer.storage.history("images_per_second").latest() > 0
+    assert list(tmp_path.glob("events.out.tfevents.*"))
