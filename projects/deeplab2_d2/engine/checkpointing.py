@@ -8,7 +8,9 @@ from torch import nn
 from ..checkpoint import DeepLab2Checkpointer
 
 
-def build_checkpointer(cfg: CfgNode, model: nn.Module, **checkpointables: Any):
+def build_checkpointer(
+    cfg: CfgNode, model: nn.Module, **checkpointables: Any
+) -> DeepLab2Checkpointer:
     """A checkpointer of the model that saves to OUTPUT_DIR."""
     return DeepLab2Checkpointer(
         model,

@@ -81,6 +81,8 @@ class PredictionSheets:
             source=record["pan_seg_file_name"],
         )
         targets = self._generate(segment_map, segments)
+        assert targets.center_heatmap is not None
+        assert targets.center_offsets is not None and targets.offset_weights is not None
         return [
             draw_image(image),
             draw_semantic(targets.sem_seg, self._colors),

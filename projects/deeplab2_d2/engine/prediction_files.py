@@ -103,7 +103,7 @@ class PredictionWriter:
 
 def _dataset_categories(metadata: Metadata) -> Dict[int, Dict[str, Any]]:
     """Contiguous id to COCO's category entry."""
-    categories = {}
+    categories: Dict[int, Dict[str, Any]] = {}
     for is_thing, classes, ids in (
         (1, metadata.thing_classes, metadata.thing_dataset_id_to_contiguous_id),
         (0, metadata.stuff_classes, metadata.stuff_dataset_id_to_contiguous_id),

@@ -43,8 +43,9 @@ def load_config(config_file: str = "", overrides: "list[str] | None" = None) -> 
             cfg.merge_from_file(config_file)
     except (AssertionError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"config file {config_file}: {_message(error)}") from error
+    overrides = list(overrides or [])
     try:
-        cfg.merge_from_list(list(overrides or []))
+        cfg.merge_from_list(overrides)
     except (AssertionError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"config override {' '.join(overrides)}: {_message(error)}") from error
     if cfg.MODEL.META_ARCHITECTURE.startswith("DeepLab2"):

@@ -1,7 +1,7 @@
 """Predictions averaged over scales, flips and models."""
 
 import contextlib
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -96,11 +96,12 @@ def _add(total: Optional[Tensor], new: Optional[Tensor]) -> Optional[Tensor]:
 @contextlib.contextmanager
 def _scaled_pooling(model: nn.Module, scale: float) -> Iterator[None]:
     """The tiled window of every ASPP covers the same part of the scaled image."""
-    pools = [m for m in model.modules() if isinstance(m, ASPPPool) and m.pool_size is not None]
+    pools = [module for module in model.modules() if isinstance(module, ASPPPool)]
     kept = [pool.pool_size for pool in pools]
     try:
         for pool in pools:
-            pool.pool_size = scale_grid(pool.pool_size, scale)
+            if pool.pool_size is not None:
+                pool.pool_size = scale_grid(pool.pool_size, scale)
         yield
     finally:
         for pool, pool_size in zip(pools, kept):
@@ -152,7 +153,8 @@ class AveragedPanopticDeepLab(nn.Module):
             flip: add mirrored views.
         """
         super().__init__()
-        self.models = nn.ModuleList(models)
+        self.first = models[0]
+        self.others = nn.ModuleList(models[1:])
         self.scales = tuple(scales)
         self.min_sizes = tuple(min_sizes)
         self.max_size = max_size
@@ -179,10 +181,10 @@ class AveragedPanopticDeepLab(nn.Module):
         return [self._predict_one(sample) for sample in batched_inputs]
 
     def _predict_one(self, sample: Dict[str, Any]) -> Dict[str, Any]:
-        first = self.models[0]
-        images = first.batch([sample["image"]])
+        images = self.first.batch([sample["image"]])
+        others = [cast(DeepLab2PanopticDeepLab, model) for model in self.others]
         averaged = average_views(
-            list(self.models),
+            [self.first, *others],
             images.tensor,
             scales=self._scales_of(images.image_sizes[0]),
             flip=self.flip,
@@ -193,7 +195,7 @@ class AveragedPanopticDeepLab(nn.Module):
             averaged.center_heatmap,
             averaged.center_offsets,
         )
-        return first.postprocess(prediction, images, [sample])[0]
+        return self.first.postprocess(prediction, images, [sample])[0]
 
     def _scales_of(self, size: Tuple[int, int]) -> Tuple[float, ...]:
         if not self.min_sizes:

@@ -31,13 +31,13 @@ def evaluate(cfg: CfgNode, *, resume: bool = False, ensemble: Sequence[str] = ()
     models += [load_model(*_member(cfg, member)) for member in ensemble]
     if not ensemble and not cfg.TEST.AUG.ENABLED:
         return DeepLab2Trainer.test(cfg, models[0])
-    for model in models:
-        if not isinstance(model, DeepLab2PanopticDeepLab):
-            raise ConfigError(
-                "config key TEST.AUG.ENABLED must be False, and --ensemble empty, for "
-                f"MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE!r}"
-            )
-    return DeepLab2Trainer.test(cfg, AveragedPanopticDeepLab.from_config(cfg, models))
+    averaged = [model for model in models if isinstance(model, DeepLab2PanopticDeepLab)]
+    if len(averaged) != len(models):
+        raise ConfigError(
+            "config key TEST.AUG.ENABLED must be False, and --ensemble empty, for "
+            f"MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE!r}"
+        )
+    return DeepLab2Trainer.test(cfg, AveragedPanopticDeepLab.from_config(cfg, averaged))
 
 
 def load_model(cfg: CfgNode, weights: str = "", *, resume: bool = False) -> nn.Module:

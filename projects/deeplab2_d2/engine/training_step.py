@@ -75,7 +75,7 @@ class TrainingStep(SimpleTrainer):
             with self._gradient_sync(is_last):
                 losses = self._losses(batch)
                 stop_on_non_finite(losses, batch, self.model, self.iter, self.dump_dir)
-                total = sum(losses.values()) / self.accumulation_steps
+                total = torch.stack(list(losses.values())).sum() / self.accumulation_steps
                 self.grad_scaler.scale(total).backward()
             for name, loss in losses.items():
                 totals[name] = totals.get(name, 0.0) + loss.detach() / self.accumulation_steps

@@ -23,6 +23,9 @@ class DeepLab2PanopticDeepLab(nn.Module):
     Reference: Panoptic-DeepLab (arXiv:1911.10194), Sec. 3; numbers as DeepLab2 computes them.
     """
 
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
     @configurable
     def __init__(
         self,
@@ -149,7 +152,7 @@ class DeepLab2PanopticDeepLab(nn.Module):
         )
 
     def _targets(
-        self, batched_inputs: List[Mapping[str, Any]], images: ImageBatch
+        self, batched_inputs: Sequence[Mapping[str, Any]], images: ImageBatch
     ) -> Dict[str, Tensor]:
         height, width = images.tensor.shape[-2:]
         return stack_targets(

@@ -84,16 +84,24 @@ class PanopticDeepLabInference:
         image_size: Size,
         output_size: Size,
     ) -> Dict[str, Any]:
-        sizes = {"input_size": input_size, "image_size": image_size, "output_size": output_size}
         output: Dict[str, Any] = {}
         if self.has_semantic_output:
             logits = prediction.semantic_logits
-            output["sem_seg"] = semantic_scores(logits, class_map=self.class_map, **sizes)[0]
+            output["sem_seg"] = semantic_scores(
+                logits,
+                input_size=input_size,
+                image_size=image_size,
+                output_size=output_size,
+                class_map=self.class_map,
+            )[0]
         is_panoptic = prediction.center_heatmap is not None
         if not is_panoptic or not (self.has_panoptic_output or self.has_instance_output):
             return output
         result = postprocess_panoptic(
             prediction,
+            input_size=input_size,
+            image_size=image_size,
+            output_size=output_size,
             thing_ids=self.thing_ids,
             label_divisor=self.label_divisor,
             stuff_area_limit=self.stuff_area_limit,
@@ -102,7 +110,6 @@ class PanopticDeepLabInference:
             top_k_centers=self.top_k_centers,
             class_map=self.class_map,
             use_ops=self.use_ops,
-            **sizes,
         )
         panoptic_map, segments = to_panoptic_seg(result, 0, label_divisor=self.label_divisor)
         if self.has_panoptic_output:
