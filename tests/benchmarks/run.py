@@ -68,6 +68,8 @@ def format_row(row: Dict[str, Any]) -> List[str]:
 
 def main() -> None:
     args = parse_arguments()
+    # Modules that tests and benchmarks share.
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     torch.set_num_threads(args.threads)
     folder = Path(__file__).parent
     names = sorted(path.stem for path in folder.glob("bench_*.py"))

@@ -1,0 +1,70 @@
+"""Axial attention, forward and backward: the lean form beside the direct formulation."""
+
+import argparse
+from dataclasses import replace
+from typing import Any, Dict, Iterator
+
+import torch
+from measuring import measure
+from torch.profiler import ProfilerActivity, profile
+
+from deeplab2_d2.layers import AttentionSpec, AxialAttention, Norm
+
+# Channels of the input, the keys and the values, and the stage of Axial-DeepLab-L that has them.
+_LAYERS = (
+    (256, 128, 256, "stage 3"),
+    (512, 256, 512, "stage 4"),
+)
+
+
+def rows(args: argparse.Namespace) -> Iterator[Dict[str, Any]]:
+    """Two rows a layer: lean (with the direct form as its peer), and direct for its memory."""
+    length, others = (33, 17) if args.quick else (129, 65)
+    for channels, key_depth, value_depth, stage in _LAYERS:
+        found = {}
+        for form in ("direct", "lean"):
+            torch.manual_seed(0)
+            layer = AxialAttention(
+                channels,
+                key_depth=key_depth,
+                value_depth=value_depth,
+                spec=AttentionSpec(form=form),
+                norm=Norm(),
+            )
+            layer = layer.to(args.device).train()
+            features = torch.randn(1, channels, length, others, device=args.device)
+            features.requires_grad_()
+
+            def step() -> None:
+                layer(features).square().mean().backward()
+
+            measurement = measure(step, repeats=args.repeats, device=args.device)
+            if args.device == "cpu":
+                measurement = replace(measurement, peak_bytes=allocated_peak(step))
+            found[form] = measurement
+        name = f"axial attention of {stage}, {length} x {others}, forward + backward"
+        yield {
+            "name": f"{name}, lean",
+            "measurement": found["lean"],
+            "peer": "direct",
+            "peer_seconds": found["direct"].seconds,
+        }
+        yield {"name": f"{name}, direct", "measurement": found["direct"]}
+
+
+def allocated_peak(call: Any) -> int:
+    """
+    Most bytes of tensors that a call has at once.
+
+    The process's own high-water mark also holds what malloc keeps of freed small blocks.
+    """
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+        call()
+    events = [
+        event for event in recorded.profiler.kineto_results.events() if event.name() == "[memory]"
+    ]
+    current = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        current += event.nbytes()
+        peak = max(peak, current)
+    return peak
