@@ -8,6 +8,7 @@ from deeplab2_d2.visualization import (
     draw_image,
     draw_offsets,
     draw_panoptic,
+    draw_panoptic_overlay,
     draw_points,
     draw_semantic,
     overlay,
@@ -80,3 +81,12 @@ def test_image_is_rounded_clipped_and_turned_to_channels_last():
     assert draw_image(image).tolist() == [[[255, 0, 2]]]
     with pytest.raises(ValueError, match="image must be"):
         draw_image(np.zeros((4, 5)))
+
+
+def test_panoptic_overlay_mixes_class_colors_and_outlines_segments():
+    image = torch.full((3, 3, 1), 100)
+    segments = [{"id": 1, "category_id": 0}, {"id": 2, "category_id": 1}]
+    panoptic = (torch.tensor([[1], [2], [2]]), segments)
+    picture = draw_panoptic_overlay(image, panoptic, np.array([[250, 0, 0], [0, 250, 0]]))
+    # A boundary where the next row is another segment; else six tenths of the class's color.
+    assert picture[:, 0].tolist() == [[255, 255, 255], [40, 190, 40], [40, 190, 40]]

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
-import torch
 
-from deeplab2_d2.visualization import ROW_TITLES, panoptic_deeplab_row, sheet
+from deeplab2_d2.visualization import sheet
 from deeplab2_d2.visualization.sheets import GAP, TITLE_HEIGHT
 
 
@@ -39,23 +38,3 @@ def test_cells_are_enlarged_without_mixing_labels():
 def test_sheet_without_pictures_is_refused():
     with pytest.raises(ValueError, match="at least one picture"):
         sheet([[], []])
-
-
-def test_row_shows_offsets_of_predicted_things_only():
-    image = torch.full((3, 2, 2), 100)
-    segments = [{"id": 1, "category_id": 0}, {"id": 2, "category_id": 1}]
-    panoptic = (torch.tensor([[1, 1], [2, 2]]), segments)
-    row = panoptic_deeplab_row(
-        image,
-        colors=np.array([[250, 0, 0], [0, 250, 0]]),
-        prediction=panoptic,
-        center_heatmap=torch.ones(1, 2, 2),
-        center_offsets=torch.tensor([0.0, 1.0])[:, None, None].expand(2, 2, 2),
-        thing_ids=[1],
-    )
-    assert len(row) == len(ROW_TITLES)
-    assert (row[1] == 255).all()
-    assert row[3].min() == 255
-    assert row[4].tolist() == [[[0, 0, 0]] * 2, [[255, 0, 0]] * 2]
-    # Six tenths of the class color over the image; no boundary below the last row.
-    assert row[2][1, 0].tolist() == [40, 190, 40]

@@ -169,8 +169,8 @@ def _add_input(cfg: CfgNode) -> None:
     # used).
     node.AUTOAUGMENT = ""
     node.AUTOAUGMENT_MAGNITUDE = 1.0
-    # Panoptic copy-paste: random scale's half width of the pasted image (0 = off); which classes
-    # are pasted ("random", "all", "none") of things, stuff and void.
+    # Panoptic copy-paste. SCALE is a factor on both ends of the pasted image's random scale, 0 =
+    # off; the others say which classes are pasted: "random", "all" or "none".
     node.COPY_PASTE = CfgNode()
     node.COPY_PASTE.SCALE = 0.0
     node.COPY_PASTE.THING = "random"
@@ -180,7 +180,8 @@ def _add_input(cfg: CfgNode) -> None:
 
 def _add_solver(cfg: CfgNode) -> None:
     node = cfg.SOLVER.DEEPLAB2 = CfgNode()
-    # "adam", "adamw" or "sgd" (momentum SOLVER.MOMENTUM).
+    # "adam", "adamw", "sgd" (momentum SOLVER.MOMENTUM), or "radam_lookahead" as in MaX-DeepLab's
+    # paper.
     node.OPTIMIZER = "adam"
     # After a linear warm-up of SOLVER.WARMUP_ITERS: "poly" or "cosine", down to END_LR.
     node.SCHEDULE = "poly"

@@ -144,7 +144,9 @@ def _check_input(cfg: CfgNode) -> None:
 
 def _check_solver(node: CfgNode) -> None:
     prefix = "SOLVER.DEEPLAB2."
-    _require_one_of(prefix + "OPTIMIZER", node.DEEPLAB2.OPTIMIZER, ("adam", "adamw", "sgd"))
+    _require_one_of(
+        prefix + "OPTIMIZER", node.DEEPLAB2.OPTIMIZER, ("adam", "adamw", "sgd", "radam_lookahead")
+    )
     _require_one_of(prefix + "SCHEDULE", node.DEEPLAB2.SCHEDULE, ("poly", "cosine"))
     clip = node.DEEPLAB2.CLIP_GLOBAL_NORM
     _require(clip >= 0, prefix + "CLIP_GLOBAL_NORM", "at least 0", clip)

@@ -1,7 +1,7 @@
 """Pictures of labels and of predictions; RGB, uint8, made with NumPy alone."""
 
 from collections import Counter
-from typing import Any, Mapping, Optional, Sequence, Union
+from typing import Any, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -10,6 +10,8 @@ from torch import Tensor
 from .colors import VOID_COLOR, hsv_to_rgb, vary_color
 
 Array = Union[np.ndarray, Tensor]
+# A map of segment ids, and Detectron2's ``segments_info``.
+Panoptic = Tuple[Array, Sequence[Mapping[str, Any]]]
 
 
 def to_numpy(array: Array) -> np.ndarray:
@@ -190,3 +192,20 @@ def draw_points(
         if 0 <= x < width:
             result[max(y - radius, 0) : max(y + radius + 1, 0), x] = color
     return result
+
+
+def draw_panoptic_overlay(image: Array, panoptic_seg: Panoptic, colors: Array) -> np.ndarray:
+    """
+    A panoptic segmentation over its image, with the outlines of segments.
+
+    Args:
+        image: (3, H, W) or (H, W, 3), RGB 0..255.
+        panoptic_seg: Detectron2's pair: (H, W) segment ids and ``segments_info``.
+        colors: (C, 3) RGB by contiguous class id.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    segment_map, segments_info = panoptic_seg
+    picture = overlay(image, draw_panoptic(segment_map, segments_info, colors))
+    return draw_boundaries(picture, segment_map)
