@@ -67,7 +67,8 @@ def merge_panoptic(
             stuff_area_limit=stuff_area_limit,
         )
         unknown = torch.where(columns[2] > 0, float("nan"), 0.0)
-        return panoptic, SegmentTable(*columns, class_probability=unknown)
+        label, category, area, box, objectness = columns
+        return panoptic, SegmentTable(label, category, area, box, objectness, unknown)
     if semantic.device.type == "cpu" and semantic.numel():
         _check_range(f"{name}: semantic", semantic, -1, num_classes - 1)
         _check_range(f"{name}: instance", instance, 0, center_scores.shape[1])
