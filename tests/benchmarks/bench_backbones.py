@@ -50,12 +50,16 @@ def rows(args: argparse.Namespace) -> Iterator[Dict[str, Any]]:
 def multiply_adds(name: str, height: int, width: int) -> int:
     """Of one image: convolutions and matrix products, counted without computing them."""
     with torch.device("meta"):
-        backbone = build_backbone_by_name(
-            name,
-            norm=Norm("BN"),
-            output_stride=_OUTPUT_STRIDE,
-            width_multiplier=_WIDTHS.get(name, 1.0),
-        ).eval()
+        backbone = (
+            build_backbone_by_name(
+                name,
+                norm=Norm("BN"),
+                output_stride=_OUTPUT_STRIDE,
+                width_multiplier=_WIDTHS.get(name, 1.0),
+            )
+            .eval()
+            .requires_grad_(False)
+        )
         images = torch.zeros(1, 3, height, width)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         backbone(images)

@@ -27,7 +27,7 @@ from .initialization import (
     truncated_normal_,
     zeros_,
 )
-from .norm import NORM_NAMES, BiasedBatchNorm2d, Norm
+from .norm import NORM_NAMES, Norm, TFBatchNorm2d
 from .position_encoding import MAX_SPAN, AbsolutePositionEncoding, RelativePositionEncoding
 from .resized_fuse import ResizedFuse
 from .resizing import resize_align_corners, resize_offsets

@@ -5,6 +5,7 @@ from typing import Any, Callable, Tuple
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from detectron2.config import CfgNode
 from detectron2.layers import FrozenBatchNorm2d, NaiveSyncBatchNorm
 from fvcore.nn.distributed import differentiable_all_reduce
@@ -16,27 +17,53 @@ NORM_NAMES = ("SyncBN", "BN", "FrozenBN")
 Moments = Tuple[Tensor, Tensor]
 
 
-class BiasedBatchNorm2d(nn.BatchNorm2d):
+class TFBatchNorm2d(nn.BatchNorm2d):
     """
-    Batch norm whose moving variance is made of biased variances, as torch's is not.
+    Batch norm that differs from torch's in training, as TensorFlow's does.
 
-    TensorFlow's fused kernel (4-D inputs, one process) stores the unbiased variance; its
-    synchronised and its 3-D and 5-D batch norms store the biased one.
+    - The moving variance may be made of biased variances. TensorFlow's fused kernel (4-D inputs,
+      one process) stores the unbiased ones, as torch; its synchronised and its 3-D and 5-D batch
+      norms store the biased ones.
+    - A single value a channel (the mean over a map, batch size 1) is normalised to the bias;
+      torch raises.
     """
+
+    def __init__(self, num_channels: int, *, eps: float, momentum: float, is_biased: bool = False):
+        """
+        Args:
+            is_biased: store biased variances.
+        """
+        super().__init__(num_channels, eps=eps, momentum=momentum)
+        self.is_biased = is_biased
 
     def forward(self, features: Tensor) -> Tensor:
-        if not (self.training and self.track_running_stats):
+        if not self.training:
             return super().forward(features)
-        assert self.running_var is not None and self.momentum is not None
-        before = self.running_var.clone()
-        output = super().forward(features)
-        # n / (n - 1) is what torch has put in too much. A single value has no unbiased variance.
-        count = max(features.numel() // features.shape[1], 2)
+        count = features.numel() // features.shape[1]
+        if count == 1:
+            return self._normalise_single_value(features)
+        if not self.is_biased:
+            return super().forward(features)
+        assert self.running_mean is not None and self.running_var is not None
+        assert self.num_batches_tracked is not None and self.momentum is not None
+        # The operator keeps for backward what it moves, so that must not be changed afterwards.
+        mean, variance = self.running_mean.clone(), self.running_var.clone()
+        output = F.batch_norm(
+            features, mean, variance, self.weight, self.bias, True, self.momentum, self.eps
+        )
         with torch.no_grad():
-            kept = (1.0 - self.momentum) * before
-            # Past autograd's version count: the backward pass in training does not read it.
-            self.running_var.data.copy_(kept + (self.running_var - kept) * (count - 1) / count)
+            self.num_batches_tracked.add_(1)
+            self.running_mean.copy_(mean)
+            # n / (n - 1) is what the operator has put in too much.
+            kept = (1.0 - self.momentum) * self.running_var
+            self.running_var.copy_(kept + (variance - kept) * (count - 1) / count)
         return output
+
+    def _normalise_single_value(self, features: Tensor) -> Tensor:
+        mean = features.detach().flatten().to(self.weight.dtype)
+        _move_running_statistics(self, mean, torch.zeros_like(mean))
+        scale, shift = (parameter.view(1, -1, 1, 1) for parameter in (self.weight, self.bias))
+        return ((features - features) * scale + shift).to(features.dtype)
 
 
 @dataclass(frozen=True)
@@ -75,17 +102,20 @@ class Norm:
             num_channels: C.
             zero_init: start with scale 0, so that a residual branch begins as the identity
                 (arXiv:1706.02677, Sec. 5.1).
-            is_biased: the reference's tensor here is not 4-D, see :class:`BiasedBatchNorm2d`.
+            is_biased: the reference's tensor here is not 4-D, see :class:`TFBatchNorm2d`.
         """
         if self.name == "FrozenBN":
             return FrozenBatchNorm2d(num_channels, eps=self.epsilon)
-        layer = nn.BatchNorm2d
-        if self.name == "SyncBN":
+        if self.name == "SyncBN" and _num_processes() > 1:
             # Detectron2's stores the biased variance; torch's does not, and needs a GPU.
-            layer = NaiveSyncBatchNorm if _num_processes() > 1 else BiasedBatchNorm2d
-        elif is_biased:
-            layer = BiasedBatchNorm2d
-        norm = layer(num_channels, eps=self.epsilon, momentum=self.momentum)
+            norm: Any = NaiveSyncBatchNorm(num_channels, eps=self.epsilon, momentum=self.momentum)
+        else:
+            norm = TFBatchNorm2d(
+                num_channels,
+                eps=self.epsilon,
+                momentum=self.momentum,
+                is_biased=is_biased or self.name == "SyncBN",
+            )
         if zero_init:
             nn.init.zeros_(norm.weight)
         return norm

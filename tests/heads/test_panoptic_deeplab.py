@@ -1,0 +1,98 @@
+"""Decoders and heads of Panoptic-DeepLab."""
+
+from typing import Any, Dict
+
+import pytest
+import torch
+from detectron2.config import CfgNode, get_cfg
+from detectron2.layers import ShapeSpec
+
+from deeplab2_d2.config import add_deeplab2_config
+from deeplab2_d2.heads import PanopticDeepLabHead
+from deeplab2_d2.layers import ASPPPool, Norm
+
+_SHAPES = {
+    "res2": ShapeSpec(channels=6, stride=4),
+    "res3": ShapeSpec(channels=8, stride=8),
+    "res5": ShapeSpec(channels=12, stride=16),
+}
+
+
+def _config(**changes: Any) -> CfgNode:
+    cfg = get_cfg()
+    add_deeplab2_config(cfg)
+    cfg.INPUT.CROP.SIZE = [65, 97]
+    cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 5
+    for key, value in changes.items():
+        cfg.merge_from_list([f"MODEL.DEEPLAB2.{key.replace('__', '.')}", value])
+    return cfg
+
+
+def _features(height: int, width: int) -> Dict[str, torch.Tensor]:
+    return {
+        name: torch.randn(
+            2, shape.channels, (height - 1) // shape.stride + 1, (width - 1) // shape.stride + 1
+        )
+        for name, shape in _SHAPES.items()
+    }
+
+
+@pytest.mark.parametrize("size", [(65, 97), (33, 33), (200, 41)])
+def test_any_size_is_predicted_at_stride_four(size: Any) -> None:
+    head = PanopticDeepLabHead(_config(), _SHAPES).eval()
+    with torch.no_grad():
+        prediction = head(_features(*size))
+    height, width = ((n - 1) // 4 + 1 for n in size)
+    assert prediction.semantic_logits.shape == (2, 5, height, width)
+    assert prediction.center_heatmap.shape == (2, 1, height, width)
+    assert prediction.center_offsets.shape == (2, 2, height, width)
+
+
+def test_semantic_only_model_has_no_instance_parts() -> None:
+    head = PanopticDeepLabHead(_config(INSTANCE_ENABLED=False), _SHAPES).eval()
+    assert not head.has_instance_branch
+    assert not any(name.startswith(("instance", "center")) for name, _ in head.named_parameters())
+    prediction = head(_features(33, 33))
+    assert prediction.center_heatmap is None and prediction.center_offsets is None
+
+
+def test_pooling_window_is_the_map_of_a_training_crop() -> None:
+    tiled = PanopticDeepLabHead(_config(), _SHAPES).semantic_decoder
+    assert tiled.aspp.aspp_pool.pool_size == (5, 7)  # 64 / 16 + 1, 96 / 16 + 1
+    whole = PanopticDeepLabHead(_config(SEMANTIC_DECODER__ASPP_POOLING="global"), _SHAPES)
+    assert whole.semantic_decoder.aspp.aspp_pool.pool_size is None
+
+
+def test_sliding_mean_is_that_of_its_window_and_fits_smaller_maps() -> None:
+    pool = ASPPPool(1, 1, norm=Norm("BN"), pool_size=(2, 3))
+    pool.conv_bn_act = torch.nn.Identity()
+    features = torch.arange(12.0).view(1, 1, 3, 4)
+    # Means of the 2 x 3 windows: (0+1+2+4+5+6)/6 = 3, then 4; 7, 8 one row below.
+    expected = torch.nn.functional.interpolate(
+        torch.tensor([[[[3.0, 4.0], [7.0, 8.0]]]]), (3, 4), mode="bilinear", align_corners=True
+    )
+    torch.testing.assert_close(pool(features), expected)
+    small = torch.tensor([[[[1.0, 3.0]]]])
+    assert pool(small).tolist() == [[[[2.0, 2.0]]]]
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"SEMANTIC_DECODER__FEATURE": "res4"}, "decoder feature must be of"),
+        ({"SEMANTIC_DECODER__LOW_LEVEL_CHANNELS": [8]}, "must be as many"),
+        ({"SEMANTIC_DECODER__CONV_TYPE": "conv"}, "conv_type must be one of"),
+        ({"SEMANTIC_DECODER__ASPP_POOLING": "max"}, "ASPP_POOLING must be 'tiled' or 'global'"),
+        ({"SEMANTIC_DECODER__ATROUS_RATES": [6, 12]}, "atrous_rates must be three numbers"),
+    ],
+)
+def test_options_that_make_no_decoder_are_named(changes: Dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PanopticDeepLabHead(_config(**changes), _SHAPES)
+
+
+def test_relative_crop_cannot_size_the_window() -> None:
+    cfg = _config()
+    cfg.INPUT.CROP.SIZE = [0.9, 0.9]
+    with pytest.raises(ValueError, match="INPUT.CROP.SIZE must be"):
+        PanopticDeepLabHead(cfg, _SHAPES)
