@@ -48,7 +48,7 @@ def find_centers(
     check_size("find_centers: size", size)
     if nms_kernel < 1:
         raise ValueError(f"find_centers: nms_kernel must be at least 1, got {nms_kernel}")
-    if has_extension(heatmap.device.type):
+    if has_extension("find_centers", heatmap.device.type):
         return torch.ops.deeplab2_d2.find_centers(
             heatmap, size, scale, threshold=threshold, nms_kernel=nms_kernel, top_k=top_k
         )

@@ -39,7 +39,7 @@ def upsampled_cross_entropy(
         check_shape(f"{name}: weights", weights, labels.shape, str(tuple(labels.shape)))
     if logits.dtype in (torch.float16, torch.bfloat16):
         logits = logits.float()
-    if not has_extension(logits.device.type):
+    if not has_extension("upsampled_cross_entropy", logits.device.type):
         return reference.upsampled_cross_entropy(logits, labels, weights, ignore_label=ignore_label)
     scale = [
         (source - 1) / (target - 1) if target > 1 else 0.0

@@ -64,14 +64,15 @@ def _is_loaded() -> bool:
 
 
 @functools.lru_cache(maxsize=None)
-def _has_kernels_for(device_type: str) -> bool:
+def _has_kernels_for(operator: str, device_type: str) -> bool:
     if not _is_loaded():
         return False
-    key = {"cpu": "CPU", "cuda": "CUDA"}.get(device_type, "CPU")
     has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
-    if device_type in ("cpu", "meta") or has_kernel("deeplab2_d2::find_centers", key):
+    if device_type in ("cpu", "meta"):
         return True
-    _report_absence(f"The compiled operators of deeplab2_d2 have no kernels for {device_type}.")
+    if device_type == "cuda" and has_kernel(f"deeplab2_d2::{operator}", "CUDA"):
+        return True
+    _report_absence(f"The operator deeplab2_d2::{operator} has no kernel for {device_type}.")
     return False
 
 
@@ -83,14 +84,14 @@ def _report_absence(reason: str) -> None:
 
 
 @torch.compiler.assume_constant_result
-def has_extension(device_type: str = "cpu") -> bool:
+def has_extension(operator: str = "find_centers", device_type: str = "cpu") -> bool:
     """
-    Whether the compiled operators run on a kind of device. Decided once, at the first call.
+    Whether a compiled operator runs on a kind of device. Decided once, at the first call.
 
     Raises:
         RuntimeError: if they cannot be used and ``DEEPLAB2_D2_REQUIRE_OPS=1`` is set.
     """
-    return _has_kernels_for(device_type)
+    return _has_kernels_for(operator, device_type)
 
 
 def register_fake(name: str) -> Callable[[Function], Function]:

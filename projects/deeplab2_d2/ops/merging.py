@@ -56,7 +56,7 @@ def merge_panoptic(
     check_shape(f"{name}: center_scores", center_scores, (shape[0], "K"), f"({shape[0]}, K)")
     check_class_ids(f"{name}: thing_ids", thing_ids, num_classes)
     check_label_divisor(f"{name}: label_divisor", label_divisor, num_classes)
-    if has_extension(semantic.device.type):
+    if has_extension("merge_panoptic", semantic.device.type):
         panoptic, *columns = torch.ops.deeplab2_d2.merge_panoptic(
             semantic,
             instance,

@@ -73,7 +73,7 @@ def panoptic_from_logits(
     check_size(f"{name}: size", size)
     check_class_ids(f"{name}: thing_ids", thing_ids, num_classes)
     check_label_divisor(f"{name}: label_divisor", label_divisor, num_classes)
-    if has_extension(semantic_logits.device.type):
+    if has_extension("panoptic_from_logits", semantic_logits.device.type):
         panoptic, semantic, instance, *columns = torch.ops.deeplab2_d2.panoptic_from_logits(
             semantic_logits,
             center_offsets,

@@ -60,7 +60,7 @@ def panoptic_targets(
     Raises:
         RuntimeError: if an argument is not as above, or the operators are not built.
     """
-    if not has_extension("cpu"):
+    if not has_extension("panoptic_targets"):
         raise RuntimeError("panoptic_targets: the operators are not built; see has_extension")
     return TargetMaps(
         *torch.ops.deeplab2_d2.panoptic_targets(

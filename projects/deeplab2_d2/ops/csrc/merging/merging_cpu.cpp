@@ -127,17 +127,7 @@ MergeResult merge_panoptic_cpu(const at::Tensor& semantic, const at::Tensor& ins
                                const at::Tensor& center_scores, int64_t num_classes,
                                at::IntArrayRef thing_ids, int64_t label_divisor,
                                int64_t stuff_area_limit) {
-  TORCH_CHECK(semantic.dim() == 3, "merge_panoptic: semantic must be (N, H, W), got ",
-              semantic.sizes());
-  TORCH_CHECK(instance.sizes() == semantic.sizes(), "merge_panoptic: instance must be ",
-              semantic.sizes(), ", got ", instance.sizes());
-  TORCH_CHECK(center_scores.dim() == 2 && center_scores.size(0) == semantic.size(0),
-              "merge_panoptic: center_scores must be (", semantic.size(0), ", K), got ",
-              center_scores.sizes());
-  TORCH_CHECK(at::isIntegralType(semantic.scalar_type(), false) &&
-                  at::isIntegralType(instance.scalar_type(), false),
-              "merge_panoptic: semantic and instance must be integers, got ", semantic.dtype(),
-              " and ", instance.dtype());
+  check_merge_panoptic(semantic, instance, center_scores);
   check_label_divisor("merge_panoptic", label_divisor, num_classes);
   const std::vector<uint8_t> is_thing = class_flags("merge_panoptic", thing_ids, num_classes);
 

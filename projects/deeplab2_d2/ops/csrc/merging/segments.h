@@ -35,6 +35,23 @@ inline void check_label_divisor(const char* name, int64_t label_divisor, int64_t
       label_divisor, " for ", num_classes, " classes");
 }
 
+inline void check_merge_panoptic(const at::Tensor& semantic, const at::Tensor& instance,
+                                 const at::Tensor& center_scores) {
+  TORCH_CHECK(semantic.dim() == 3, "merge_panoptic: semantic must be (N, H, W), got ",
+              semantic.sizes());
+  TORCH_CHECK(instance.sizes() == semantic.sizes(), "merge_panoptic: instance must be ",
+              semantic.sizes(), ", got ", instance.sizes());
+  TORCH_CHECK(center_scores.dim() == 2 && center_scores.size(0) == semantic.size(0),
+              "merge_panoptic: center_scores must be (", semantic.size(0), ", K), got ",
+              center_scores.sizes());
+  TORCH_CHECK(at::isIntegralType(semantic.scalar_type(), false) &&
+                  at::isIntegralType(instance.scalar_type(), false),
+              "merge_panoptic: semantic and instance must be integers, got ", semantic.dtype(),
+              " and ", instance.dtype());
+  TORCH_CHECK(instance.device() == semantic.device() && center_scores.device() == semantic.device(),
+              "merge_panoptic: all tensors must be on ", semantic.device());
+}
+
 // Smallest rectangle around the pixels of a segment; the maxima are inclusive.
 struct Box {
   int32_t min_y = std::numeric_limits<int32_t>::max();

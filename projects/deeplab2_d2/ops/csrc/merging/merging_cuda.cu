@@ -1,0 +1,212 @@
+// Work division: a thread counts a few successive pixels of a row, a run of equal pixels at a time,
+// with integer atomics (their order does not reach the sums); one block an image decides classes,
+// numbers and labels; one thread a pixel looks its label up.
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/zeros.h>
+#include <c10/cuda/CUDAException.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+#include <torch/library.h>
+
+#include <limits>
+
+#include "merging_device.cuh"
+#include "segments.h"
+
+namespace deeplab2_d2 {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kRowThreads = 512;
+constexpr int32_t kPixelsPerThread = 16;
+
+// Integer counts of the segments of all images.
+struct Counts {
+  int32_t* votes;        // (N, K + 1, C); the last row is stuff
+  int32_t* first_pixel;  // (N, K)
+  int32_t* box;          // (N, K + C, 4): minima, then maxima (inclusive)
+};
+
+__device__ void add_run(const Counts& counts, const ThingFlags& flags, int64_t image,
+                        int32_t class_id, int32_t instance, int32_t y, int32_t first, int32_t last,
+                        int32_t width, int32_t num_classes, int32_t num_centers) {
+  const int32_t row = segment_row(flags, class_id, instance, num_classes, num_centers);
+  if (row < 0) {
+    return;
+  }
+  const int64_t vote_row = min(row, num_centers);
+  atomicAdd(&counts.votes[(image * (num_centers + 1) + vote_row) * num_classes + class_id],
+            last - first);
+  if (row < num_centers) {
+    atomicMin(&counts.first_pixel[image * num_centers + row], y * width + first);
+  }
+  int32_t* box = counts.box + (image * (num_centers + num_classes) + row) * 4;
+  atomicMin(&box[0], y);
+  atomicMin(&box[1], first);
+  atomicMax(&box[2], y);
+  atomicMax(&box[3], last - 1);
+}
+
+__global__ void count_kernel(const int32_t* semantic, const int32_t* instance, int32_t height,
+                             int32_t width, int32_t num_classes, int32_t num_centers,
+                             ThingFlags flags, Counts counts) {
+  const int32_t parts = (width + kPixelsPerThread - 1) / kPixelsPerThread;
+  const int64_t index = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x;
+  if (index >= static_cast<int64_t>(height) * parts) {
+    return;
+  }
+  const int64_t image = blockIdx.y;
+  const int32_t y = static_cast<int32_t>(index / parts);
+  const int32_t begin = static_cast<int32_t>(index % parts) * kPixelsPerThread;
+  const int32_t end = min(begin + kPixelsPerThread, width);
+  const int64_t offset = (image * height + y) * width;
+  for (int32_t first = begin; first < end;) {
+    const int32_t class_id = semantic[offset + first], center = instance[offset + first];
+    int32_t last = first + 1;
+    while (last < end && semantic[offset + last] == class_id && instance[offset + last] == center) {
+      ++last;
+    }
+    add_run(counts, flags, image, class_id, center, y, first, last, width, num_classes,
+            num_centers);
+    first = last;
+  }
+}
+
+// Columns of the segment table, (N, K + C).
+struct Columns {
+  int32_t *label, *category, *area, *box;
+  float* objectness;
+};
+
+__device__ void write_row(const Columns& columns, const int32_t* counted_box, int64_t row,
+                          int32_t area, int32_t category, int64_t label, float score) {
+  const bool is_absent = area == 0;
+  columns.label[row] = is_absent ? kVoid : static_cast<int32_t>(label);
+  columns.category[row] = is_absent ? kVoid : category;
+  columns.area[row] = area;
+  columns.objectness[row] = is_absent ? 0.0f : score;
+  for (int i = 0; i < 4; ++i) {
+    columns.box[4 * row + i] = is_absent ? 0 : counted_box[4 * row + i] + (i >= 2);
+  }
+}
+
+__global__ void rows_kernel(Counts counts, ThingFlags flags, const float* center_scores,
+                            int32_t num_classes, int32_t num_centers, int64_t label_divisor,
+                            int64_t stuff_area_limit, Columns columns) {
+  const int64_t image = blockIdx.x;
+  const int64_t first_row = image * (num_centers + num_classes);
+  const int32_t* first_pixel = counts.first_pixel + image * num_centers;
+  const int32_t* votes = counts.votes + image * (num_centers + 1) * num_classes;
+  for (int32_t k = threadIdx.x; k < num_centers; k += blockDim.x) {
+    int32_t majority = 0, area = 0;
+    for (int32_t c = 0; c < num_classes; ++c) {
+      const int32_t count = votes[static_cast<int64_t>(k) * num_classes + c];
+      area += count;
+      majority = count > votes[static_cast<int64_t>(k) * num_classes + majority] ? c : majority;
+    }
+    columns.category[first_row + k] = area > 0 ? majority : kVoid;
+    columns.area[first_row + k] = area;
+  }
+  __syncthreads();
+  for (int32_t k = threadIdx.x; k < num_centers; k += blockDim.x) {
+    const int32_t category = columns.category[first_row + k];
+    int64_t number = 1;
+    for (int32_t j = 0; j < num_centers; ++j) {
+      number += columns.category[first_row + j] == category && first_pixel[j] < first_pixel[k];
+    }
+    write_row(columns, counts.box, first_row + k, columns.area[first_row + k], category,
+              category * label_divisor + number, center_scores[image * num_centers + k]);
+  }
+  for (int32_t c = threadIdx.x; c < num_classes; c += blockDim.x) {
+    int32_t area = votes[static_cast<int64_t>(num_centers) * num_classes + c];
+    area = is_thing(flags, c) || area < stuff_area_limit ? 0 : area;
+    write_row(columns, counts.box, first_row + num_centers + c, area, c, c * label_divisor, 1.0f);
+  }
+}
+
+__global__ void label_kernel(const int32_t* semantic, const int32_t* instance, int64_t area,
+                             int32_t num_classes, int32_t num_centers, ThingFlags flags,
+                             const int32_t* labels, int32_t* panoptic) {
+  const int64_t pixel = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x;
+  if (pixel >= area) {
+    return;
+  }
+  const int64_t image = blockIdx.y, index = image * area + pixel;
+  const int32_t row =
+      segment_row(flags, semantic[index], instance[index], num_classes, num_centers);
+  panoptic[index] = row < 0 ? kVoid : labels[image * (num_centers + num_classes) + row];
+}
+
+}  // namespace
+
+std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor> merge_on_device(
+    const at::Tensor& semantic, const at::Tensor& instance, const at::Tensor& center_scores,
+    int64_t num_classes, const ThingFlags& flags, int64_t label_divisor, int64_t stuff_area_limit) {
+  const int64_t num_images = semantic.size(0), height = semantic.size(1), width = semantic.size(2);
+  const int64_t num_centers = center_scores.size(1), num_segments = num_centers + num_classes;
+  TORCH_CHECK(num_images < 65536 && height * width < (int64_t(1) << 31),
+              "merge_panoptic: at most 65535 images of 2**31 - 1 pixels, got ", semantic.sizes());
+  constexpr int32_t kNone = std::numeric_limits<int32_t>::max();
+  const auto integers = semantic.options();
+  at::Tensor panoptic = at::empty(semantic.sizes(), integers);
+  at::Tensor label = at::empty({num_images, num_segments}, integers);
+  at::Tensor category = at::empty_like(label);
+  at::Tensor area = at::empty_like(label);
+  at::Tensor box = at::empty({num_images, num_segments, 4}, integers);
+  at::Tensor objectness = at::empty({num_images, num_segments}, center_scores.options());
+  at::Tensor votes = at::zeros({num_images, num_centers + 1, num_classes}, integers);
+  at::Tensor first_pixel = at::full({num_images, num_centers}, kNone, integers);
+  at::Tensor counted_box = at::full({num_images, num_segments, 4}, kNone, integers);
+  counted_box.slice(2, 2, 4).fill_(-1);
+  if (num_images == 0) {
+    return {panoptic, label, category, area, box, objectness};
+  }
+  const auto stream = c10::cuda::getCurrentCUDAStream();
+  const Counts counts{votes.mutable_data_ptr<int32_t>(), first_pixel.mutable_data_ptr<int32_t>(),
+                      counted_box.mutable_data_ptr<int32_t>()};
+  const int64_t parts = height * ((width + kPixelsPerThread - 1) / kPixelsPerThread);
+  if (height * width > 0) {
+    count_kernel<<<dim3((parts + kThreads - 1) / kThreads, num_images), kThreads, 0, stream>>>(
+        semantic.const_data_ptr<int32_t>(), instance.const_data_ptr<int32_t>(), height, width,
+        num_classes, num_centers, flags, counts);
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
+  }
+  const Columns columns{label.mutable_data_ptr<int32_t>(), category.mutable_data_ptr<int32_t>(),
+                        area.mutable_data_ptr<int32_t>(), box.mutable_data_ptr<int32_t>(),
+                        objectness.mutable_data_ptr<float>()};
+  rows_kernel<<<num_images, kRowThreads, 0, stream>>>(
+      counts, flags, center_scores.const_data_ptr<float>(), num_classes, num_centers, label_divisor,
+      stuff_area_limit, columns);
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+  if (height * width > 0) {
+    label_kernel<<<dim3((height * width + kThreads - 1) / kThreads, num_images), kThreads, 0,
+                   stream>>>(semantic.const_data_ptr<int32_t>(), instance.const_data_ptr<int32_t>(),
+                             height * width, num_classes, num_centers, flags, columns.label,
+                             panoptic.mutable_data_ptr<int32_t>());
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
+  }
+  return {panoptic, label, category, area, box, objectness};
+}
+
+namespace {
+
+std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor>
+merge_panoptic_cuda(const at::Tensor& semantic, const at::Tensor& instance,
+                    const at::Tensor& center_scores, int64_t num_classes, at::IntArrayRef thing_ids,
+                    int64_t label_divisor, int64_t stuff_area_limit) {
+  check_merge_panoptic(semantic, instance, center_scores);
+  check_label_divisor("merge_panoptic", label_divisor, num_classes);
+  const ThingFlags flags = thing_flags("merge_panoptic", thing_ids, num_classes);
+  const c10::cuda::CUDAGuard guard(semantic.device());
+  return merge_on_device(semantic.to(at::kInt).contiguous(), instance.to(at::kInt).contiguous(),
+                         center_scores.to(at::kFloat).contiguous(), num_classes, flags,
+                         label_divisor, stuff_area_limit);
+}
+
+}  // namespace
+
+TORCH_LIBRARY_IMPL(deeplab2_d2, CUDA, m) { m.impl("merge_panoptic", &merge_panoptic_cuda); }
+
+}  // namespace deeplab2_d2
