@@ -19,6 +19,16 @@ def test_ground_truth_with_a_crowd_scores_100(tiny_dataset, tiny_records, run):
     )
 
 
+def test_images_of_one_name_in_two_folders_are_kept_apart(tiny_dataset, tiny_records, run):
+    outputs = _truth(tiny_records)
+    renamed = [
+        {**record, "file_name": f"{folder}/000000.png"}
+        for record, folder in zip(tiny_records, ("0002", "0006"))
+    ]
+    scores = run(PanopticQualityEvaluator(tiny_dataset), renamed, outputs)
+    assert set(scores["panoptic_seg"].values()) == {100.0}
+
+
 def test_half_right_segments_score_their_overlap(tiny_dataset, tiny_records, run):
     # Grass of image one loses 4 of its 12 pixels to void: IoU 2/3; grass of image two is right.
     outputs = _truth(tiny_records)

@@ -147,10 +147,10 @@ def compute_panoptic_quality(
     truth_json = PathManager.get_local_path(panoptic_json)
     with tempfile.TemporaryDirectory(prefix="panoptic_eval_") as folder:
         annotations = []
-        for prediction in predictions:
-            with open(os.path.join(folder, prediction["file_name"]), "wb") as f:
-                f.write(prediction["png_string"])
-            annotations.append({k: v for k, v in prediction.items() if k != "png_string"})
+        for number, prediction in enumerate(predictions):
+            png = _write_png(prediction, folder, number)
+            kept = {k: v for k, v in prediction.items() if k != "png_string"}
+            annotations.append({**kept, "file_name": png})
         with open(truth_json) as f:
             content = json.load(f)
         content["annotations"] = annotations
@@ -164,6 +164,17 @@ def compute_panoptic_quality(
                 gt_folder=PathManager.get_local_path(panoptic_root),
                 pred_folder=folder,
             )
+
+
+def _write_png(prediction: Mapping[str, Any], folder: str, number: int) -> str:
+    """Write a prediction's PNG; its path in ``folder``. Frames of two videos may share a name."""
+    png = prediction["file_name"]
+    if os.path.exists(os.path.join(folder, png)):
+        os.makedirs(os.path.join(folder, str(number)))
+        png = os.path.join(str(number), png)
+    with open(os.path.join(folder, png), "wb") as f:
+        f.write(prediction["png_string"])
+    return png
 
 
 def _log_table(scores: Mapping[str, Any]) -> None:
