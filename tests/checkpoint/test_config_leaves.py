@@ -45,6 +45,22 @@ def test_the_leaf_of_a_published_model_says_what_was_released(row):
     leaf = dict(flat(get_config(row.name, trained=True)))
     different = {key for key in leaf if leaf[key] != released[key]}
     # Cityscapes' 1024x2048 needs no name for the 1025x2049 that it is padded to.
+    allowed = {"VERSION", "MODEL.WEIGHTS", "TEST.DEEPLAB2.PAD_TO"}
+    if "trainval" in row.dataset:  # Two files to train by, which the options do not tell apart.
+        allowed.add("DATASETS.TRAIN")
+        assert leaf["DATASETS.TRAIN"] == [released["DATASETS.TRAIN"][0] + "val"]
+    assert different <= allowed
+
+
+@pytest.mark.skipif(not PARITY.is_dir(), reason=f"no reference data at {PARITY}")
+def test_the_leaf_of_motchallenge_step_says_what_was_configured():
+    # The table has the weights to start from, and no row for the model that is trained from them.
+    source = manifest()["configs/motchallenge/panoptic_deeplab/resnet50_os32.textproto"]
+    configured = dict(flat(config_from_options(source["options"])))
+    initial = "resnet50_os32_panoptic_deeplab_cityscapes_crowd_trainfine_netsurgery_last_layer"
+    leaf = dict(flat(get_config(initial)))
+    assert leaf["MODEL.WEIGHTS"] == f"deeplab2://{initial}"
+    different = {key for key in leaf if leaf[key] != configured[key]}
     assert different <= {"VERSION", "MODEL.WEIGHTS", "TEST.DEEPLAB2.PAD_TO"}
 
 

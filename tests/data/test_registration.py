@@ -9,6 +9,7 @@ from deeplab2_d2.data.builtin import (
     load_image_info,
     register_ade20k,
     register_mapillary_vistas,
+    register_step,
     register_test_splits,
 )
 from deeplab2_d2.data.mapillary_vistas import mapillary_vistas_categories
@@ -182,6 +183,25 @@ def test_ade20k_and_vistas_are_read_in_the_layout_of_their_releases(tmp_path, re
         assert loaded["segments_info"][0]["category_id"] == contiguous
         assert MetadataCatalog.get(name).thing_classes[contiguous] == class_name
         assert Image.open(loaded["file_name"]).size == (2, 2)
+
+
+def test_step_is_registered_with_its_classes_and_paths(tmp_path, registered):
+    names = [
+        f"{release}_panoptic_{split}"
+        for release in ("kitti_step", "motchallenge_step")
+        for split in ("train", "val", "trainval")
+    ]
+    _forget(*names)
+    register_step(str(tmp_path))
+    things = {"kitti_step": {11: 11, 13: 13}, "motchallenge_step": {4: 4}}
+    for name in names:
+        metadata, release = MetadataCatalog.get(name), name[: name.index("_panoptic")]
+        assert metadata.thing_dataset_id_to_contiguous_id == things[release]
+        assert metadata.panoptic_json == str(tmp_path / release / f"{name}.json")
+        assert metadata.image_root == str(tmp_path / release)
+        assert (metadata.ignore_label, metadata.label_divisor) == (255, 1000)
+    colors = MetadataCatalog.get("motchallenge_step_panoptic_val").stuff_colors
+    assert colors[0] == MetadataCatalog.get("kitti_step_panoptic_val").stuff_colors[1]
 
 
 def test_test_splits_are_images_without_annotations(tmp_path, registered):

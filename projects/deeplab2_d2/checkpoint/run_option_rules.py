@@ -84,6 +84,8 @@ DATASETS: Dict[str, Tuple[str, str]] = {
     "cityscapes_panoptic": ("cityscapes_fine_panoptic_train", "cityscapes_fine_panoptic_val"),
     "coco_panoptic": ("coco_2017_train_panoptic", "coco_2017_val_panoptic"),
     "ade20k_panoptic": ("ade20k_panoptic_train", "ade20k_panoptic_val"),
+    "kitti_step": ("kitti_step_panoptic_train", "kitti_step_panoptic_val"),
+    "motchallenge_step": ("motchallenge_step_panoptic_train", "motchallenge_step_panoptic_val"),
 }
 
 _POLICY = "simple_classification_policy"

@@ -17,6 +17,9 @@ from .ade20k import ade20k_categories
 from .mapillary_vistas import mapillary_vistas_categories
 from .registration import panoptic_metadata, register_own_datasets, register_panoptic_dataset
 from .shapes import register_shapes
+from .step import PANOPTIC_FOLDER as STEP_PANOPTIC_FOLDER
+from .step import SPLITS as STEP_SPLITS
+from .step import STEP_RELEASES, panoptic_json, step_categories
 
 _CLASS_KEYS = (
     "thing_classes",
@@ -43,6 +46,7 @@ def register_all(root: Optional[str] = None) -> None:
     register_shapes(root)
     register_ade20k(root)
     register_mapillary_vistas(root)
+    register_step(root)
     register_test_splits(root)
     register_own_datasets(root)
 
@@ -73,6 +77,21 @@ def register_mapillary_vistas(root: str) -> None:
             panoptic_root=os.path.join(folder, "panoptic"),
             panoptic_json=os.path.join(folder, "panoptic", "panoptic_2018.json"),
         )
+
+
+def register_step(root: str) -> None:
+    """Register ``{kitti_step,motchallenge_step}_panoptic_{train,val,trainval}``."""
+    for release in STEP_RELEASES:
+        metadata = panoptic_metadata(step_categories(release))
+        folder = os.path.join(root, release)
+        for split in STEP_SPLITS:
+            register_panoptic_dataset(
+                f"{release}_panoptic_{split}",
+                metadata,
+                image_root=folder,
+                panoptic_root=os.path.join(folder, STEP_PANOPTIC_FOLDER),
+                panoptic_json=panoptic_json(folder, release, split),
+            )
 
 
 def register_test_splits(root: str) -> None:

@@ -107,10 +107,7 @@ class PanopticWriter:
             "annotations": self._annotations,
             "categories": self.categories,
         }
-        partial = f"{self.panoptic_json}.partial-{os.getpid()}"
-        with open(partial, "w") as f:
-            json.dump(content, f)
-        os.replace(partial, self.panoptic_json)
+        write_json(content, self.panoptic_json)
         return self.panoptic_json
 
     def _stack(
@@ -142,6 +139,14 @@ class PanopticWriter:
             for i, k in enumerate(visible)
         ]
         return segment_map, kept
+
+
+def write_json(content: Mapping[str, Any], path: str) -> None:
+    """Write an annotation under a temporary name and rename it, so that it is whole or absent."""
+    partial = f"{path}.partial-{os.getpid()}"
+    with open(partial, "w") as f:
+        json.dump(content, f)
+    os.replace(partial, path)
 
 
 def segment_id(k: int) -> int:
