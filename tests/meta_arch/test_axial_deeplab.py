@@ -1,0 +1,40 @@
+"""Axial-DeepLab under its own name."""
+
+import pytest
+import torch
+from detectron2.config import CfgNode, get_cfg
+from detectron2.modeling import build_model
+
+from deeplab2_d2.config import add_deeplab2_config
+
+
+def _config(backbone: str) -> CfgNode:
+    cfg = get_cfg()
+    add_deeplab2_config(cfg)
+    cfg.MODEL.DEVICE = "cpu"
+    cfg.MODEL.META_ARCHITECTURE = "DeepLab2AxialDeepLab"
+    cfg.MODEL.BACKBONE.NAME = "build_deeplab2_backbone"
+    cfg.MODEL.PIXEL_MEAN = cfg.MODEL.PIXEL_STD = [127.5, 127.5, 127.5]
+    cfg.DATASETS.TRAIN = ("cityscapes_fine_panoptic_train",)
+    cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 19
+    cfg.INPUT.CROP.SIZE = [65, 65]
+    node = cfg.MODEL.DEEPLAB2
+    node.BACKBONE.NAME, node.BACKBONE.OUTPUT_STRIDE = backbone, 16
+    node.BACKBONE.WIDTH_MULTIPLIER, node.BACKBONE.LAYER_MULTIPLIER = 0.125, 0.34
+    for decoder in (node.SEMANTIC_DECODER, node.INSTANCE_DECODER):
+        decoder.ASPP_ONLY_1X1, decoder.CHANNELS, decoder.ASPP_CHANNELS = True, 8, 8
+    return cfg
+
+
+def test_axial_backbone_is_built_under_the_papers_name() -> None:
+    model = build_model(_config("axial_deeplab_s")).eval()
+    attention = model.backbone.stage2.block1.attention
+    assert type(attention).__name__ == "AxialAttention2d"
+    with torch.no_grad():
+        prediction = model.predict(torch.randn(1, 3, 33, 49))
+    assert prediction.center_offsets.shape == (1, 2, 9, 13)
+
+
+def test_backbone_without_attention_is_refused() -> None:
+    with pytest.raises(ValueError, match="must start with 'axial_'.*got 'resnet50'"):
+        build_model(_config("resnet50"))
