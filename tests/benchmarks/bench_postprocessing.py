@@ -3,7 +3,6 @@
 from typing import Any, Dict, Iterator
 
 import torch
-from detectron2.projects.panoptic_deeplab.post_processing import get_panoptic_segmentation
 from measuring import measure
 from operator_inputs import make_prediction
 
@@ -41,6 +40,9 @@ def _inputs(args: Any, size: Any, num_instances: int, num_images: int = 1) -> An
 
 
 def _full_resolution(args: Any, size: Any, num_instances: int) -> Iterator[Dict[str, Any]]:
+    # Only after our package has made Detectron2 importable.
+    from detectron2.projects.panoptic_deeplab.post_processing import get_panoptic_segmentation
+
     maps = _inputs(args, size, num_instances)
     logits, heatmap, offsets = (
         resample_aligned(m, size, (0.25, 0.25)) * factor

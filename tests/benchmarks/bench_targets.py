@@ -3,7 +3,6 @@
 from typing import Any, Dict, Iterator
 
 import numpy as np
-from detectron2.projects.panoptic_deeplab.target_generator import PanopticDeepLabTargetGenerator
 from measuring import measure
 
 from deeplab2_d2.data.segment_map import SegmentTable
@@ -11,6 +10,11 @@ from deeplab2_d2.data.targets import PanopticTargetGenerator
 
 
 def rows(args: Any) -> Iterator[Dict[str, Any]]:
+    # Only after our package has made Detectron2 importable.
+    from detectron2.projects.panoptic_deeplab.target_generator import (
+        PanopticDeepLabTargetGenerator,
+    )
+
     height, width = (256, 512) if args.quick else (1024, 2048)
     segment_map, segments, infos = make_segments(height, width, num_things=40, num_stuff=11)
     ours = PanopticTargetGenerator(ignore_label=255, use_ops=True)
