@@ -8,6 +8,7 @@ import torch
 from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
 
+from deeplab2_d2.data.builtin import register_all
 from deeplab2_d2.data.shapes import ShapesOptions, prepare_shapes, register_shapes
 from deeplab2_d2.engine import DeepLab2Trainer, load_config
 from deeplab2_d2.engine.test_time_averaging import AveragedPanopticDeepLab, average_views
@@ -48,7 +49,7 @@ def dataset(tmp_path_factory):
     for name in names:
         DatasetCatalog.remove(name)
         MetadataCatalog.remove(name)
-    register_shapes()
+    register_all()
 
 
 def test_the_learning_rate_follows_the_effective_batch_and_is_logged(caplog):

@@ -8,10 +8,12 @@ samples it would have had, whatever the number of workers; and where the total b
 also with another number of processes.
 """
 
+import contextlib
 import os
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence
 
 import numpy as np
+import torch
 from detectron2.config import CfgNode
 from detectron2.data import (
     DatasetCatalog,
@@ -104,9 +106,26 @@ class _SeededDataset(Dataset):
         # The trailing 1 keeps these streams apart from those of the sampler's passes.
         rng = np.random.default_rng([self.seed, key.iteration, key.slot, 1])
         dataset_dict = self.dataset[key.image_index]
-        if getattr(self.mapper, "needs_partner", False):
-            return self.mapper(dataset_dict, rng, self.dataset[int(rng.integers(len(self)))])
-        return self.mapper(dataset_dict, rng)
+        with _one_thread():
+            if getattr(self.mapper, "needs_partner", False):
+                return self.mapper(dataset_dict, rng, self.dataset[int(rng.integers(len(self)))])
+            return self.mapper(dataset_dict, rng)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """
+    As in a data worker: torch's interpolation rounds otherwise with another number of threads.
+    """
+    num_threads = torch.get_num_threads()
+    if num_threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
 
 
 def build_train_loader(

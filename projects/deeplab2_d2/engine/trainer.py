@@ -1,6 +1,7 @@
 """Detectron2's DefaultTrainer with this project's mappers, optimizers and evaluators."""
 
 import logging
+import os
 import weakref
 from typing import Any, Callable, Dict, Iterator, List, Optional
 
@@ -10,6 +11,12 @@ from detectron2.engine import DefaultTrainer, HookBase, hooks
 from detectron2.evaluation import DatasetEvaluators
 from detectron2.modeling import build_model
 from detectron2.utils import comm
+from detectron2.utils.events import (
+    CommonMetricPrinter,
+    EventWriter,
+    JSONWriter,
+    TensorboardXWriter,
+)
 from detectron2.utils.logger import setup_logger
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -83,6 +90,15 @@ class DeepLab2Trainer(DefaultTrainer):
         # Right after the step, so that checkpoints and evaluations see the newest average.
         return [WeightAverageHook(self.average)] + built
 
+    def build_writers(self) -> List[EventWriter]:
+        """Terminal, metrics.json and TensorBoard; medians over the iterations of one period."""
+        folder, period = self.cfg.OUTPUT_DIR, self.cfg.SOLVER.DEEPLAB2.LOG_PERIOD
+        return [
+            CommonMetricPrinter(self.max_iter),
+            JSONWriter(os.path.join(folder, "metrics.json"), window_size=period),
+            TensorboardXWriter(folder, window_size=period),
+        ]
+
     def _reporting_hooks(self) -> List[HookBase]:
         cfg = self.cfg
         if not comm.is_main_process():
@@ -102,6 +118,16 @@ class DeepLab2Trainer(DefaultTrainer):
                 return evaluate()
 
         return evaluate_average
+
+    def state_dict(self) -> Dict[str, Any]:
+        state = super().state_dict()
+        # Release 0.6 forgets the optimizer.
+        state["_trainer"] = self._trainer.state_dict()
+        return state
+
+    def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self._trainer.load_state_dict(state_dict["_trainer"])
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:

@@ -63,7 +63,6 @@ class TrainingStep(SimpleTrainer):
     def run_step(self) -> None:
         if not self.model.training:
             raise RuntimeError("the model was put into evaluation mode during training")
-        self._seed_iteration()
         self.optimizer.zero_grad()
         totals: Dict[str, Tensor] = {}
         data_time = 0.0
@@ -71,6 +70,7 @@ class TrainingStep(SimpleTrainer):
             start = time.perf_counter()
             batch = next(self._data_loader_iter)
             data_time += time.perf_counter() - start
+            self._seed_forward(index)
             is_last = index + 1 == self.accumulation_steps
             with self._gradient_sync(is_last):
                 losses = self._losses(batch)
@@ -97,12 +97,14 @@ class TrainingStep(SimpleTrainer):
             return contextlib.nullcontext()
         return self.model.no_sync()
 
-    def _seed_iteration(self) -> None:
+    def _seed_forward(self, index: int) -> None:
+        """After the batch is drawn: a loader that has just been made draws a number of its own."""
         if self.seed is None:
             return
+        batch_number = self.iter * self.accumulation_steps + index
         rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
-        # Distinct for every (seed, iteration, process) that occurs in practice.
-        torch.manual_seed((self.seed * 1_000_003 + self.iter) * 65_537 + rank)
+        # Distinct for every (seed, batch, process) that occurs in practice.
+        torch.manual_seed((self.seed * 1_000_003 + batch_number) * 65_537 + rank)
 
     def state_dict(self) -> Dict[str, Any]:
         state = super().state_dict()
