@@ -9,6 +9,7 @@ Panoptic segmentation of images, of any size: overlays, panoptic PNGs and one JS
 import argparse
 import os
 import sys
+from collections import Counter
 from typing import List
 
 import torch
@@ -33,6 +34,10 @@ def list_images(inputs: List[str]) -> List[str]:
             files.append(name)
         else:
             raise ConfigError(f"--input {name}: no such file or folder")
+    stems = Counter(os.path.splitext(os.path.basename(name))[0] for name in files)
+    for stem, count in stems.items():
+        if count > 1:
+            raise ConfigError(f"--input: {count} images are called {stem!r}; outputs would collide")
     if not files:
         raise ConfigError(f"--input {' '.join(inputs)}: no image ({', '.join(SUFFIXES)}) in it")
     return files
@@ -56,13 +61,20 @@ def main() -> None:
     cfg = load_config(args.config_file, args.opts)
     if cfg.MODEL.DEVICE == "cuda" and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
+    if not cfg.MODEL.DEEPLAB2.INSTANCE_ENABLED or not (
+        cfg.MODEL.DEEPLAB2.POSTPROCESSING.PANOPTIC_OUTPUT
+    ):
+        raise ConfigError("the model of --config-file must have a panoptic output")
     files = list_images(args.input)
     predictor = DeepLab2Predictor(cfg)
     writer = PredictionWriter(args.output, predictor.metadata)
-    for name in tqdm(files, unit="image"):
-        image = read_image(name, "BGR")
-        writer.add(name, image[:, :, ::-1], predictor(image)["panoptic_seg"])
-    print(f"{len(files)} images: {writer.close()}")
+    try:
+        for name in tqdm(files, unit="image"):
+            image = read_image(name, "BGR")
+            writer.add(name, image[:, :, ::-1], predictor(image)["panoptic_seg"])
+    finally:
+        # What is done stays usable where an image cannot be read.
+        print(f"predictions: {writer.close()}")
 
 
 if __name__ == "__main__":

@@ -10,9 +10,10 @@ from detectron2.utils.events import EventStorage
 
 from deeplab2_d2.data.builtin import register_all
 from deeplab2_d2.data.shapes import ShapesOptions, prepare_shapes, register_shapes
-from deeplab2_d2.engine import DeepLab2Trainer, load_config
+from deeplab2_d2.engine import ConfigError, DeepLab2Trainer, load_config
+from deeplab2_d2.engine.evaluators import build_evaluators
 from deeplab2_d2.engine.test_time_averaging import AveragedPanopticDeepLab, average_views
-from deeplab2_d2.engine.testing import dense_config, evaluate
+from deeplab2_d2.engine.testing import dense_config, evaluate, load_model, load_test_model
 from deeplab2_d2.engine.throughput import Throughput
 from deeplab2_d2.engine.trainer import scale_learning_rate
 
@@ -139,6 +140,7 @@ def test_one_view_of_one_model_gives_the_scores_of_the_model_itself(dataset, tmp
         ("SOLVER.AMP.ENABLED", True, "SOLVER.DEEPLAB2.AMP_DTYPE", "float16"),
         ("MODEL.DEEPLAB2.NORM.NAME", "FrozenBN"),
         ("SOLVER.DEEPLAB2.CLIP_GLOBAL_NORM", 0.1),
+        ("SOLVER.DEEPLAB2.OPTIMIZER", "radam_lookahead"),
     ],
     ids=lambda options: " ".join(map(str, options)),
 )
@@ -174,3 +176,58 @@ def test_training_logs_throughput_and_pictures_beside_the_ground_truth(dataset, 
     assert name == "predictions" and shape[0] == 3 and min(shape[1:]) > 200
     assert trainer.storage.history("images_per_second").latest() > 0
     assert list(tmp_path.glob("events.out.tfevents.*"))
+
+
+@pytest.mark.slow
+def test_the_averaged_weights_are_what_is_evaluated(dataset, tmp_path):
+    model, average = network(), network()
+    for parameter in average.parameters():
+        parameter.data.mul_(1.5)
+    weights = tmp_path / "weights.pth"
+    state = {"model": model.state_dict(), "average": average.state_dict()}
+    torch.save(state, weights)
+    with_average = config("MODEL.WEIGHTS", weights, "SOLVER.DEEPLAB2.EMA_DECAY", 0.9)
+    loaded = load_model(with_average).state_dict()
+    assert all(torch.equal(loaded[name], value) for name, value in average.state_dict().items())
+    torch.save({"model": model.state_dict()}, weights)
+    with pytest.raises(ConfigError, match="EMA_DECAY must be 0.*no averaged weights"):
+        load_model(with_average)
+
+
+def test_members_of_an_ensemble_must_have_the_first_models_classes(dataset, tmp_path):
+    weights = tmp_path / "weights.pth"
+    torch.save({"model": network().state_dict()}, weights)
+    cfg = config("MODEL.WEIGHTS", weights, "TEST.DEEPLAB2.OUTPUT_STRIDE", 8)
+    member = f"{CONFIG}={weights}"
+    with pytest.raises((ConfigError, ValueError), match="output stride|do not fit"):
+        load_test_model(cfg, ensemble=[member])
+
+
+def test_a_number_of_classes_that_is_not_the_datasets_is_refused():
+    with pytest.raises(ValueError, match="NUM_CLASSES.*must fit the 7 classes.*got 9"):
+        DeepLab2Trainer.build_model(config("MODEL.SEM_SEG_HEAD.NUM_CLASSES", 9))
+    with pytest.raises(ValueError, match="IGNORE_VALUE must be 255.*got 0"):
+        DeepLab2Trainer.build_model(config("MODEL.SEM_SEG_HEAD.IGNORE_VALUE", 0))
+
+
+def test_pictures_need_ground_truth(tmp_path):
+    with pytest.raises(ConfigError, match="VIS_PERIOD must be 0"):
+        DeepLab2Trainer(config("OUTPUT_DIR", tmp_path, "VIS_PERIOD", 5, "DATASETS.TEST", ()))
+
+
+def test_a_test_split_gets_its_servers_files_instead_of_scores(tmp_path):
+    cfg = config("OUTPUT_DIR", tmp_path)
+    built = {
+        name: [type(e).__name__ for e in build_evaluators(cfg, name)._evaluators]
+        for name in ("cityscapes_fine_panoptic_test", "coco_2017_test-dev_panoptic")
+    }
+    assert built == {
+        "cityscapes_fine_panoptic_test": [
+            "CityscapesSemanticSubmission",
+            "PanopticSubmission",
+            "CityscapesInstanceSubmission",
+        ],
+        "coco_2017_test-dev_panoptic": ["PanopticSubmission"],
+    }
+    submission = build_evaluators(cfg, "coco_2017_test-dev_panoptic")._evaluators[0]
+    assert submission._folder.endswith("panoptic_test-dev2017_deeplab2_results")

@@ -135,7 +135,10 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
 
     def _offer_another(self, path: str) -> str:
         folder = os.path.dirname(path)
-        files = [os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(".pth")]
+        names = [name for name in os.listdir(folder) if name.endswith(".pth")]
+        # Neither what a killed process was writing, nor the dump of a batch.
+        names = [name for name in names if not name.startswith((".", "non_finite_loss"))]
+        files = [os.path.join(folder, name) for name in names]
         for other in sorted(files, key=os.path.getmtime, reverse=True):
             if _is_whole(other):
                 return f"; the newest whole one is {other}"

@@ -9,17 +9,18 @@ be there:
 
 import argparse
 import os
+import sys
 import time
 from typing import Any, Dict, Mapping
 
-import numpy as np
 from PIL import Image
 from tabulate import tabulate
 
+from ..checkpoint.atomic import atomic_path
 from ..data.shapes import prepare_shapes
 from .baselines import score_baselines
 from .pictures import PredictionSheets
-from .setup import argument_parser, setup
+from .setup import ConfigError, argument_parser, setup
 from .trainer import DeepLab2Trainer
 
 CONFIG = "configs/Shapes-PanopticSegmentation/panoptic_deeplab_tiny_os16_poly_bs8_crop_129_161.yaml"
@@ -34,10 +35,12 @@ def main(args: argparse.Namespace) -> Dict[str, Dict[str, float]]:
         The panoptic scores of "model", "trivial" and "oracle", in percent.
     """
     start = time.perf_counter()
-    if args.config_file == CONFIG:
+    if os.path.basename(args.config_file) == os.path.basename(CONFIG):
         root = os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets"))
         prepare_shapes(os.path.join(root, "shapes"))
     cfg = setup(args)
+    if not cfg.MODEL.DEEPLAB2.INSTANCE_ENABLED:
+        raise ConfigError("config key MODEL.DEEPLAB2.INSTANCE_ENABLED must be True for the demo")
     dataset_name = cfg.DATASETS.TEST[0]
     trainer = DeepLab2Trainer(cfg)
     trainer.resume_or_load(resume=args.resume)
@@ -46,7 +49,8 @@ def main(args: argparse.Namespace) -> Dict[str, Dict[str, float]]:
     scores = {"model": results["panoptic_seg"], **score_baselines(cfg, dataset_name)}
     picture = os.path.join(cfg.OUTPUT_DIR, "sheet.png")
     sheets = PredictionSheets(cfg, dataset_name, num_images=4)
-    _write_sheet(sheets.draw(trainer.checkpointer.model), picture)
+    with atomic_path(picture) as temporary:
+        Image.fromarray(sheets.draw(trainer.checkpointer.model)).save(temporary, format="PNG")
     minutes = (time.perf_counter() - start) / 60
     print(f"\n{dataset_name}, panoptic quality in percent (panopticapi):\n{_table(scores)}\n")
     print(f"Other scores: {_summary(results)}")
@@ -65,12 +69,6 @@ def _summary(results: Mapping[str, Mapping[str, float]]) -> str:
     return ", ".join(f"{name} {found[name]:.1f}" for name in ("mIoU", "IoU", "AP") if name in found)
 
 
-def _write_sheet(picture: np.ndarray, path: str) -> None:
-    partial = f"{path}.partial"
-    Image.fromarray(picture).save(partial, format="PNG")
-    os.replace(partial, path)
-
-
 def parse_arguments(arguments: "list[str] | None" = None) -> argparse.Namespace:
     """Detectron2's arguments; the generated dataset and ``output/demo`` are the defaults."""
     parser = argument_parser()
@@ -83,4 +81,7 @@ def parse_arguments(arguments: "list[str] | None" = None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main(parse_arguments())
+    try:
+        main(parse_arguments())
+    except ConfigError as error:
+        sys.exit(f"demo: {error}")

@@ -1,11 +1,14 @@
 """Exponential moving average of a model's weights."""
 
 import contextlib
+import logging
 from typing import Any, Dict, Iterator
 
 import torch
 from detectron2.engine import HookBase
 from torch import Tensor, nn
+
+logger = logging.getLogger(__name__)
 
 
 class WeightAverage:
@@ -29,6 +32,7 @@ class WeightAverage:
         self.model = model
         self.decay = decay
         self.average: Dict[str, Tensor] = {}
+        self.is_loaded = False
         self.restart()
 
     def restart(self) -> None:
@@ -63,6 +67,7 @@ class WeightAverage:
             raise KeyError(f"the averaged weights do not fit the model: {sorted(missing)}")
         for name, value in self.average.items():
             value.copy_(state_dict[name])
+        self.is_loaded = True
 
 
 class WeightAverageHook(HookBase):
@@ -72,9 +77,16 @@ class WeightAverageHook(HookBase):
         self.average = average
 
     def before_train(self) -> None:
-        # At the start of a fresh run the pretrained weights have been loaded since construction.
-        if self.trainer.start_iter == 0:
-            self.average.restart()
+        # A fresh run has loaded pretrained weights since construction; a resumed one may go on from
+        # a checkpoint without an average.
+        if self.average.is_loaded:
+            return
+        if self.trainer.start_iter > 0:
+            logger.warning(
+                "the checkpoint has no averaged weights: the average begins at iteration %d",
+                self.trainer.start_iter,
+            )
+        self.average.restart()
 
     def after_step(self) -> None:
         self.average.update()

@@ -9,7 +9,7 @@ import torch.distributed as dist
 from detectron2.engine import launch as detectron2_launch
 from detectron2.utils import comm
 
-from .setup import setup
+from .setup import ConfigError, setup
 from .testing import evaluate
 from .trainer import DeepLab2Trainer
 
@@ -24,6 +24,8 @@ def run(args: argparse.Namespace) -> Optional[Dict[str, Any]]:
     Returns:
         The evaluators' results (of the last evaluation); None if there was none.
     """
+    if args.ensemble and not args.eval_only:
+        raise ConfigError("--ensemble needs --eval-only: models are trained one by one")
     cfg = setup(args)
     if args.eval_only:
         return evaluate(cfg, resume=args.resume, ensemble=args.ensemble)
@@ -57,7 +59,8 @@ def _run_under_torchrun(main: Callable[[argparse.Namespace], Any], args: argpars
     has_gpu_each = torch.cuda.is_available() and torch.cuda.device_count() >= local_size
     if has_gpu_each:
         torch.cuda.set_device(local_rank)
-    dist.init_process_group("nccl" if has_gpu_each else "gloo")
+    # Both where there are GPUs: MODEL.DEVICE may say cpu all the same.
+    dist.init_process_group("cpu:gloo,cuda:nccl" if has_gpu_each else "gloo")
     _create_local_process_group(local_size)
     try:
         comm.synchronize()

@@ -13,6 +13,7 @@ Batches = Iterable[List[Dict[str, Any]]]
 # Mapper of each META_ARCHITECTURE of ours; others keep Detectron2's loaders and mapper.
 MAPPERS: Dict[str, Callable[..., Any]] = {
     "DeepLab2PanopticDeepLab": PanopticDeepLabDatasetMapper,
+    "DeepLab2AxialDeepLab": PanopticDeepLabDatasetMapper,
 }
 
 

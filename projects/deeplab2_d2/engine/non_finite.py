@@ -4,7 +4,11 @@ import os
 from typing import Any, Dict, List, Mapping
 
 import torch
+from detectron2.utils import comm
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ..checkpoint.atomic import atomic_path
 
 
 def stop_on_non_finite(
@@ -22,8 +26,9 @@ def stop_on_non_finite(
         batch: the samples that they were computed from.
         model: whose weights are dumped beside the batch.
         iteration: named in the error and in the dump's file name.
-        dump_dir: "" = no dump. Otherwise ``non_finite_loss_iter<iteration>.pth`` is written there:
-            ``{"iteration", "losses", "batch", "model"}`` for ``torch.load``.
+        dump_dir: "" = no dump. Otherwise ``non_finite_loss_iter<iteration>.pth`` (of a process
+            beside the main one ``..._rank<rank>.pth``) is written there: ``{"iteration", "losses",
+            "batch", "model"}`` for ``torch.load``.
 
     Raises:
         FloatingPointError: naming the iteration, the terms, the image files and the dump.
@@ -39,14 +44,16 @@ def stop_on_non_finite(
         f"of {by_name}; images of the batch: {', '.join(files)}"
     )
     if dump_dir:
-        path = os.path.join(dump_dir, f"non_finite_loss_iter{iteration}.pth")
+        rank = f"_rank{comm.get_rank()}" if comm.get_rank() else ""
+        path = os.path.join(dump_dir, f"non_finite_loss_iter{iteration}{rank}.pth")
+        network = model.module if isinstance(model, DistributedDataParallel) else model
         state = {
             "iteration": iteration,
             "losses": by_name,
             "batch": batch,
-            "model": model.state_dict(),
+            "model": network.state_dict(),
         }
-        torch.save(state, path + ".tmp")
-        os.replace(path + ".tmp", path)
+        with atomic_path(path) as temporary:
+            torch.save(state, temporary)
         message += f"; batch and weights written to {path}"
     raise FloatingPointError(message)

@@ -1,5 +1,6 @@
 """Predictions of a Panoptic-DeepLab drawn beside the ground truth."""
 
+import dataclasses
 import itertools
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
@@ -28,6 +29,12 @@ TITLES = ("image", "semantic", "panoptic", "center heatmap", "center offsets")
 Picture = np.ndarray
 
 
+def has_panoptic_truth(dataset_name: str) -> bool:
+    """Whether a registered dataset has panoptic annotations to draw."""
+    metadata = MetadataCatalog.get(dataset_name)
+    return hasattr(metadata, "panoptic_json") and bool(metadata.get("has_ground_truth", True))
+
+
 class PredictionSheets:
     """
     Sheets of a dataset's first images: a row of the ground truth, and a row of the prediction.
@@ -46,6 +53,7 @@ class PredictionSheets:
         self._dataset_name = dataset_name
         self._num_images = num_images
         self._metadata = MetadataCatalog.get(dataset_name)
+        self._records = {r["file_name"]: r for r in DatasetCatalog.get(dataset_name)}
         self._colors = np.array(self._metadata.stuff_colors)
         self._thing_ids = set(self._metadata.thing_dataset_id_to_contiguous_id.values())
         self._generate = PanopticTargetGenerator(
@@ -58,14 +66,13 @@ class PredictionSheets:
         Returns:
             (H, W, 3) uint8 RGB. The model's mode is as before.
         """
-        records = {r["file_name"]: r for r in DatasetCatalog.get(self._dataset_name)}
         loader = build_test_loader(self._cfg, self._dataset_name)
         was_training = model.training
         model.eval()
         rows: List[List[Picture]] = []
         for (sample,) in itertools.islice(loader, self._num_images):
             image = read_image(sample["file_name"], "RGB")
-            rows.append(self._truth_row(image, records[sample["file_name"]]))
+            rows.append(self._truth_row(image, self._records[sample["file_name"]]))
             rows.append(self._prediction_row(model, image, sample))
         model.train(was_training)
         return sheet(rows, titles=TITLES, cell_size=(256, 384))
@@ -96,7 +103,10 @@ class PredictionSheets:
     ) -> List[Picture]:
         images = model.batch([sample["image"]])
         prediction = model.predict(images.tensor)
-        output = model.postprocess(prediction, images, [sample])[0]
+        inference = dataclasses.replace(
+            model.inference, has_semantic_output=True, has_panoptic_output=True
+        )
+        output = inference(prediction, images, [image.shape[:2]])[0]
         row = [draw_image(image)]
         row.append(draw_semantic(output["sem_seg"].argmax(dim=0), self._colors))
         if prediction.center_heatmap is None or prediction.center_offsets is None:

@@ -9,6 +9,7 @@ from detectron2.data import Metadata
 from PIL import Image
 from torch import Tensor
 
+from ..checkpoint.atomic import atomic_path
 from ..visualization import draw_panoptic_overlay, make_class_colors
 
 PanopticSeg = Tuple[Tensor, List[Dict[str, Any]]]
@@ -84,9 +85,8 @@ class PredictionWriter:
             "annotations": self._annotations,
             "categories": list(self._categories.values()),
         }
-        with open(path + ".partial", "w") as file:
+        with atomic_path(path) as temporary, open(temporary, "w") as file:
             json.dump(content, file)
-        os.replace(path + ".partial", path)
         return path
 
     def _segment(self, segment: Mapping[str, Any]) -> Dict[str, Any]:
@@ -95,9 +95,8 @@ class PredictionWriter:
 
     def _save(self, picture: np.ndarray, name: str) -> str:
         path = os.path.join(self.folder, name)
-        partial = os.path.join(self.folder, f".partial-{name}")
-        Image.fromarray(picture).save(partial, format="PNG")
-        os.replace(partial, path)
+        with atomic_path(path) as temporary:
+            Image.fromarray(picture).save(temporary, format="PNG")
         return path
 
 

@@ -3,11 +3,10 @@
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.engine import DefaultPredictor
-from detectron2.modeling import build_model
 
-from ..checkpoint import with_published_classes
 from ..data import ResizeToRange
-from .checkpointing import build_checkpointer
+from .setup import ConfigError
+from .testing import load_test_model
 
 
 class DeepLab2Predictor(DefaultPredictor):
@@ -19,12 +18,18 @@ class DeepLab2Predictor(DefaultPredictor):
     """
 
     def __init__(self, cfg: CfgNode):
+        """
+        Args:
+            cfg: weights, views and output stride as ``--eval-only`` takes them.
+
+        Raises:
+            ConfigError: if DATASETS.TEST names no dataset, whose classes the outputs would have.
+        """
         # Not DefaultPredictor's own, which builds its own checkpointer.
-        self.cfg = cfg = with_published_classes(cfg, cfg.MODEL.WEIGHTS).clone()
-        self.model = build_model(self.cfg)
-        self.model.eval()
-        if len(cfg.DATASETS.TEST):
-            self.metadata = MetadataCatalog.get(cfg.DATASETS.TEST[0])
-        build_checkpointer(cfg, self.model).load(cfg.MODEL.WEIGHTS)
+        if not cfg.DATASETS.TEST:
+            raise ConfigError("config key DATASETS.TEST must name a dataset, got ()")
+        self.cfg = cfg.clone()
+        self.model = load_test_model(self.cfg)
+        self.metadata = MetadataCatalog.get(cfg.DATASETS.TEST[0])
         self.aug = ResizeToRange(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
         self.input_format = cfg.INPUT.FORMAT

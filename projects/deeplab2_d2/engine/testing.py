@@ -27,17 +27,43 @@ def evaluate(cfg: CfgNode, *, resume: bool = False, ensemble: Sequence[str] = ()
     Returns:
         The evaluators' results.
     """
+    model = load_test_model(cfg, resume=resume, ensemble=ensemble)
+    return DeepLab2Trainer.test(cfg, model)
+
+
+def load_test_model(
+    cfg: CfgNode, *, resume: bool = False, ensemble: Sequence[str] = ()
+) -> nn.Module:
+    """
+    What is evaluated: one model, or one that averages over views and members.
+
+    Args:
+        cfg, resume, ensemble: see :func:`evaluate`.
+
+    Raises:
+        ConfigError: if averaging is asked for of models that are no Panoptic-DeepLab, or a member
+            differs from the first in its classes, or in its output stride.
+    """
     models = [load_model(cfg, resume=resume)]
     models += [load_model(*_member(cfg, member)) for member in ensemble]
     if not ensemble and not cfg.TEST.AUG.ENABLED:
-        return DeepLab2Trainer.test(cfg, models[0])
+        return models[0]
     averaged = [model for model in models if isinstance(model, DeepLab2PanopticDeepLab)]
     if len(averaged) != len(models):
         raise ConfigError(
             "config key TEST.AUG.ENABLED must be False, and --ensemble empty, for "
             f"MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE!r}"
         )
-    return DeepLab2Trainer.test(cfg, AveragedPanopticDeepLab.from_config(cfg, averaged))
+    for member, model in zip(ensemble, averaged[1:]):
+        for name, value, first in (
+            ("classes", model.inference.class_map, averaged[0].inference.class_map),
+            ("output stride", model.output_stride, averaged[0].output_stride),
+        ):
+            if value != first:
+                raise ConfigError(
+                    f"--ensemble {member}: its {name} must be the first's, {first}, got {value}"
+                )
+    return AveragedPanopticDeepLab.from_config(cfg, averaged).eval()
 
 
 def load_model(cfg: CfgNode, weights: str = "", *, resume: bool = False) -> nn.Module:

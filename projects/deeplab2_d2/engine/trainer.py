@@ -21,13 +21,14 @@ from detectron2.utils.logger import setup_logger
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..meta_arch import DeepLab2PanopticDeepLab
+from ..meta_arch import DeepLab2PanopticDeepLab, check_classes
 from ..solver import build_lr_scheduler, build_optimizer, clip_gradient_norm
 from .checkpointing import build_checkpointer
 from .ema import WeightAverage, WeightAverageHook
 from .evaluators import build_evaluators
 from .loaders import build_test_loader, build_train_loader
-from .pictures import PredictionPictures, PredictionSheets
+from .pictures import PredictionPictures, PredictionSheets, has_panoptic_truth
+from .setup import ConfigError
 from .throughput import Throughput
 from .training_step import TrainingStep
 
@@ -63,7 +64,7 @@ class DeepLab2Trainer(DefaultTrainer):
             amp_dtype=AMP_DTYPES[cfg.SOLVER.DEEPLAB2.AMP_DTYPE] if cfg.SOLVER.AMP.ENABLED else None,
             clip_gradients=_gradient_clipping(cfg),
             seed=cfg.SEED if cfg.SEED >= 0 else None,
-            dump_dir=cfg.OUTPUT_DIR if comm.is_main_process() else "",
+            dump_dir=cfg.OUTPUT_DIR,
         )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.average = build_average(cfg, model)
@@ -107,6 +108,11 @@ class DeepLab2Trainer(DefaultTrainer):
         reporting: List[HookBase] = [Throughput(images, cfg.SOLVER.DEEPLAB2.LOG_PERIOD)]
         model = self.checkpointer.model
         if cfg.VIS_PERIOD > 0 and isinstance(model, DeepLab2PanopticDeepLab):
+            if not cfg.DATASETS.TEST or not has_panoptic_truth(cfg.DATASETS.TEST[0]):
+                raise ConfigError(
+                    "config key VIS_PERIOD must be 0 unless the first of DATASETS.TEST has "
+                    f"panoptic ground truth, got {cfg.VIS_PERIOD} for {cfg.DATASETS.TEST}"
+                )
             sheets = PredictionSheets(cfg, cfg.DATASETS.TEST[0], num_images=2)
             reporting.append(PredictionPictures(sheets, model, cfg.VIS_PERIOD))
         return reporting
@@ -132,6 +138,8 @@ class DeepLab2Trainer(DefaultTrainer):
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
         model = build_model(cfg)
+        if isinstance(model, DeepLab2PanopticDeepLab):
+            check_classes(cfg)
         if cfg.SOLVER.DEEPLAB2.CHANNELS_LAST:
             model = model.to(memory_format=torch.channels_last)
         if cfg.SOLVER.DEEPLAB2.COMPILE:
