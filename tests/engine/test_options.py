@@ -194,13 +194,17 @@ def test_the_averaged_weights_are_what_is_evaluated(dataset, tmp_path):
         load_model(with_average)
 
 
-def test_members_of_an_ensemble_must_have_the_first_models_classes(dataset, tmp_path):
+def test_a_member_of_an_ensemble_must_have_the_first_models_output_stride(dataset, tmp_path):
     weights = tmp_path / "weights.pth"
     torch.save({"model": network().state_dict()}, weights)
-    cfg = config("MODEL.WEIGHTS", weights, "TEST.DEEPLAB2.OUTPUT_STRIDE", 8)
-    member = f"{CONFIG}={weights}"
-    with pytest.raises((ConfigError, ValueError), match="output stride|do not fit"):
-        load_test_model(cfg, ensemble=[member])
+    member = tmp_path / "member.yaml"
+    narrow = "MODEL: {DEEPLAB2: {BACKBONE: {WIDTH_MULTIPLIER: 1.0}}}"
+    member.write_text(f"_BASE_: {CONFIG}\n{narrow}\n")
+    cfg = config("MODEL.WEIGHTS", weights)
+    assert len(load_test_model(cfg, ensemble=[f"{member}={weights}"]).others) == 1
+    dense = config("MODEL.WEIGHTS", weights, "TEST.DEEPLAB2.OUTPUT_STRIDE", 8)
+    with pytest.raises(ConfigError, match="output stride must be the first's, 8, got 16"):
+        load_test_model(dense, ensemble=[f"{member}={weights}"])
 
 
 def test_a_number_of_classes_that_is_not_the_datasets_is_refused():
