@@ -13,13 +13,15 @@ from .merging import merge_panoptic
 from .overlap import label_overlap
 from .panoptic import panoptic_from_logits
 from .reference import resample_aligned
-from .results import VOID_PANOPTIC_LABEL, PanopticSegmentation, SegmentTable
+from .results import VOID_PANOPTIC_LABEL, PanopticSegmentation, SegmentTable, SlotSegmentation
+from .slots import panoptic_from_slots
 from .targets import TargetMaps, panoptic_targets
 
 __all__ = [
     "VOID_PANOPTIC_LABEL",
     "PanopticSegmentation",
     "SegmentTable",
+    "SlotSegmentation",
     "TargetMaps",
     "find_centers",
     "group_pixels",
@@ -27,6 +29,7 @@ __all__ = [
     "label_overlap",
     "merge_panoptic",
     "panoptic_from_logits",
+    "panoptic_from_slots",
     "panoptic_targets",
     "resample_aligned",
     "upsampled_cross_entropy",

@@ -23,6 +23,7 @@ class SegmentTable(NamedTuple):
         box: (N, S, 4) int32 ``(y_min, x_min, y_max, x_max)``, the last two exclusive, in pixels of
             the output; zeros if absent.
         objectness: (N, S) float32, the heatmap at the instance's center; 1 for stuff, 0 if absent.
+            Of mask slots: see `SlotSegmentation`.
         class_probability: (N, S) float32, the mean over the segment of the softmax probability of
             its class; 0 if absent; NaN if the probabilities were not asked for.
     """
@@ -58,3 +59,49 @@ class PanopticSegmentation(NamedTuple):
     centers: Tensor
     num_centers: Tensor
     segments: SegmentTable
+
+    @property
+    def num_instance_rows(self) -> int:
+        """The first so many rows of the segment table are things."""
+        return self.centers.shape[1]
+
+
+class SlotSegmentation(NamedTuple):
+    """
+    Panoptic labels of a batch made from mask slots, at output resolution.
+
+    In the segment table, the first S rows are the things, row s that of slot s, and the other C
+    rows the stuff classes, each of all its slots together. ``objectness`` is the mean of
+    ``mask_confidence`` over the segment, ``class_probability`` the mean of its pixels'
+    ``class_confidence``: their product is the segment's score.
+
+    Attributes:
+        panoptic_map: (N, H, W) int32, ``class * label_divisor + number``; -1 is void. The number of
+            a thing is ``slot_rank + 1``, that of stuff 0.
+        semantic_map: (N, H, W) int32, class of the slot of the largest logit, of all slots: no
+            threshold and no limit applies.
+        slot_map: (N, H, W) int32, the slot that the pixel was given before the limits on area; -1
+            for none. Pixel-wise, pixels below the mask threshold have a slot too.
+        mask_confidence: (N, H, W) float32, the largest softmax probability of a slot; pixel-wise of
+            the slots whose class is confident. 0 if no slot of the image has a confident class.
+        class_confidence: (N, S) float32, softmax probability of the slot's class.
+        slot_rank: (N, S) int32: mask-wise the place of the slot in the order of pasting; pixel-wise
+            the slot itself.
+        segments: the segments' classes, areas, boxes and scores.
+        segment_slot: (N, S + C) int32, the slot of the most pixels of a segment, the first of
+            equal ones; -1 if the segment is absent.
+    """
+
+    panoptic_map: Tensor
+    semantic_map: Tensor
+    slot_map: Tensor
+    mask_confidence: Tensor
+    class_confidence: Tensor
+    slot_rank: Tensor
+    segments: SegmentTable
+    segment_slot: Tensor
+
+    @property
+    def num_instance_rows(self) -> int:
+        """The first so many rows of the segment table are things."""
+        return self.class_confidence.shape[1]

@@ -1,18 +1,18 @@
 """Panoptic labels in the form that Detectron2's evaluators and visualizer take."""
 
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Sequence, Tuple, Union
 
 import torch
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
-from ..ops import PanopticSegmentation
+from ..ops import PanopticSegmentation, SlotSegmentation
 
 SegmentsInfo = List[Dict[str, Any]]
 
 
 def to_panoptic_seg(
-    result: PanopticSegmentation, index: int, *, label_divisor: int
+    result: Union[PanopticSegmentation, SlotSegmentation], index: int, *, label_divisor: int
 ) -> Tuple[Tensor, SegmentsInfo]:
     """
     One image's ``panoptic_seg``.
@@ -27,14 +27,15 @@ def to_panoptic_seg(
         list has a dict for each segment, in the order of the map's values: ``id`` (in the map),
         ``category_id`` (contiguous), ``isthing``, ``instance_id`` (number within its class, 0 for
         stuff), ``area`` (pixels), ``bbox`` ``[x, y, width, height]`` and ``score``: objectness
-        times mean class probability for things, the latter alone for stuff.
+        times mean class probability. Objectness is that of the segment table: of stuff from a
+        semantic map it is 1.
 
     Raises:
         ValueError: if a class has as many instances as the divisor or more: the labels of the next
             class would be hit.
     """
     table = result.segments
-    num_instance_rows = result.centers.shape[1]
+    num_instance_rows = result.num_instance_rows
     rows = torch.nonzero(table.area[index] > 0)[:, 0]
     columns = (
         rows.tolist(),

@@ -7,15 +7,22 @@ import torch
 from torch import Tensor
 
 from deeplab2_d2.ops import PanopticSegmentation, find_centers
-from deeplab2_d2.postprocessing import postprocess_full_resolution
+from deeplab2_d2.postprocessing import (
+    MaXDeepLabPostprocessing,
+    panoptic_from_mask_slots,
+    postprocess_full_resolution,
+)
 
 Arrays = Mapping[str, np.ndarray]
 
 _PANOPTIC_DEEPLAB = "post_processor.panoptic_deeplab.PostProcessor"
+_MAX_DEEPLAB = "post_processor.max_deeplab.PostProcessor"
 
 
 def port(case: Dict[str, Any], arrays: Arrays) -> Optional[Arrays]:
     """Our outputs for one case, under the reference's names; None if it is not ported."""
+    if case["target"] == _MAX_DEEPLAB:
+        return _port_max_deeplab(case["params"], arrays)
     if case["target"] != _PANOPTIC_DEEPLAB:
         return None
     params = case["params"]
@@ -38,6 +45,46 @@ def port(case: Dict[str, Any], arrays: Arrays) -> Optional[Arrays]:
         size=segmentation.panoptic_map.shape[1:],
     )
     return reference_outputs(segmentation, kept, params["void_label"] * params["label_divisor"])
+
+
+def _port_max_deeplab(params: Dict[str, Any], arrays: Arrays) -> Arrays:
+    mask_wise = params["maskwise_postprocessing"] or {}
+    names = {
+        "thing_class_threshold": "transformer_class_confidence_threshold_thing",
+        "stuff_class_threshold": "transformer_class_confidence_threshold_stuff",
+        "overlap_threshold": "overlapping_threshold",
+        "class_weight": "reorder_class_weight",
+        "mask_weight": "reorder_mask_weight",
+    }
+    segmentation = panoptic_from_mask_slots(
+        channels_first(arrays["in/pixel_space_mask_logits"]),
+        torch.from_numpy(arrays["in/transformer_class_logits"]),
+        thing_ids=params["thing_class_ids"],
+        channel_to_class=params["thing_class_ids"] + params["stuff_class_ids"],
+        label_divisor=params["label_divisor"],
+        output_size=tuple(params["image_shape"]),
+        options=MaXDeepLabPostprocessing(
+            mode=params["transformer_post_processing"],
+            class_confidence_threshold=params["transformer_class_confidence_threshold"],
+            mask_confidence_threshold=params["pixel_confidence_threshold"],
+            thing_area_limit=params["thing_area_limit"],
+            stuff_area_limit=params["stuff_area_limit"],
+            **{ours: mask_wise[theirs] for ours, theirs in names.items() if mask_wise},
+        ),
+    )
+    panoptic, slot = segmentation.panoptic_map, segmentation.slot_map
+    # The reference has another label for void, and numbers masks from 1, which "no slot" is too.
+    index = slot.flatten(1).clamp(min=0).long()
+    number = segmentation.slot_rank.gather(1, index).view_as(slot) + 1
+    confidence = segmentation.class_confidence.gather(1, index).view(slot.shape)
+    void_label = params["void_label"] * params["label_divisor"]
+    return {
+        "out/panoptic_pred": torch.where(panoptic < 0, void_label, panoptic).numpy(),
+        "out/semantic_pred": segmentation.semantic_map.numpy(),
+        "out/instance_pred": torch.where(slot < 0, 1, number).numpy(),
+        "out/instance_scores": segmentation.mask_confidence.numpy(),
+        "out/semantic_scores": torch.where(slot < 0, 0.0, confidence).numpy(),
+    }
 
 
 def channels_first(maps: np.ndarray) -> Tensor:

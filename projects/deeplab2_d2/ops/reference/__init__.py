@@ -12,6 +12,7 @@ from .merging import merge_panoptic
 from .overlap import label_overlap
 from .panoptic import panoptic_from_logits
 from .resampling import resample_aligned
+from .slots import panoptic_from_slots
 
 __all__ = [
     "find_centers",
@@ -19,6 +20,7 @@ __all__ = [
     "label_overlap",
     "merge_panoptic",
     "panoptic_from_logits",
+    "panoptic_from_slots",
     "resample_aligned",
     "upsampled_cross_entropy",
 ]

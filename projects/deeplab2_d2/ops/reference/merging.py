@@ -67,7 +67,7 @@ def _number_instances(rows: Tensor, majority: Tensor, area: Tensor) -> Tensor:
     return (is_before & is_same_class).sum(dim=2) + 1
 
 
-def _segment_boxes(rows: Tensor, height: int, width: int, num_segments: int) -> Tensor:
+def segment_boxes(rows: Tensor, height: int, width: int, num_segments: int) -> Tensor:
     """(N, S, 4) ``(y_min, x_min, y_max, x_max)`` of the pixels of each row, maxima exclusive."""
     pixel = torch.arange(height * width, device=rows.device).expand(len(rows), -1)
     lowest = rows.new_full((len(rows), num_segments + 1), height * width)
@@ -116,7 +116,7 @@ def merge_panoptic(
     panoptic_label = table.panoptic_label.masked_fill(is_absent, VOID_PANOPTIC_LABEL)
     void = panoptic_label.new_full((num_images, 1), VOID_PANOPTIC_LABEL)
     panoptic = torch.cat((panoptic_label, void), dim=1).gather(1, rows)
-    boxes = _segment_boxes(rows, height, width, num_rows + num_classes)
+    boxes = segment_boxes(rows, height, width, num_rows + num_classes)
     objectness = torch.cat(
         (center_scores.float(), center_scores.new_ones(num_images, num_classes)), dim=1
     )
