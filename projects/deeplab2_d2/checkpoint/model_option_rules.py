@@ -141,10 +141,14 @@ def _read_max_deeplab(builder: ConfigBuilder, model: Options) -> None:
     head = model.message("auxiliary_semantic_head")
     _read_head(builder, head, "SEMANTIC_HEAD")
     builder.copy(head, "output_channels", "MODEL.SEM_SEG_HEAD.NUM_CLASSES")
-    builder.refuse(model, "pixel_space_head", "MaX-DeepLab's heads are not ported yet")
+    head = model.message("pixel_space_head")
+    _read_head(builder, head, "MAX_DEEPLAB.PIXEL_HEAD")
+    builder.copy(head, "output_channels", "MODEL.DEEPLAB2.MAX_DEEPLAB.PIXEL_CHANNELS")
     for field in ("semantic_sample_k", "semantic_sample_temperature"):
         builder.refuse(model, field, "has no effect in DeepLab2 either")
-    for field in ("sample_k", "sample_temperature"):
-        builder.refuse(
-            model, f"instance_discrimination_{field}", "MaX-DeepLab's losses are not ported yet"
+    for field, key in (("sample_k", "SAMPLES"), ("sample_temperature", "SAMPLE_TEMPERATURE")):
+        builder.copy(
+            model,
+            f"instance_discrimination_{field}",
+            f"MODEL.DEEPLAB2.LOSS.INSTANCE_DISCRIMINATION_{key}",
         )

@@ -25,6 +25,12 @@ _MODULES: Tuple[Tuple[str, str], ...] = (
     ("instance_center_head_last_layer/", "head.center_head.final_conv."),
     ("instance_regression_head_without_last_layer/", "head.offset_head."),
     ("instance_regression_head_last_layer/", "head.offset_head.final_conv."),
+    ("pixel_space_head/conv_block/", "head.pixel_space_head."),
+    ("pixel_space_head/", "head.pixel_space_head."),
+    ("pixel_space_feature_batch_norm/", "head.pixel_space_feature_batch_norm."),
+    ("pixel_space_mask_batch_norm/", "head.pixel_space_mask_batch_norm."),
+    ("transformer_mask_head/", "head.transformer_mask_head."),
+    ("transformer_class_head/_conv/", "head.transformer_class_head."),
     ("deeplab_v3_aspp/", "sem_seg_head.aspp."),
     ("classifier_conv_bn_act/", "sem_seg_head.classifier_conv_bn_act."),
     ("deeplab_v3plus_aspp/", "sem_seg_head.aspp."),
@@ -34,7 +40,7 @@ _MODULES: Tuple[Tuple[str, str], ...] = (
 
 # The layers that depend on the number of classes or on the task: dropped for fine-tuning.
 LAST_LAYERS = {
-    "semantic": ("semantic_last_layer/",),
+    "semantic": ("semantic_last_layer/", "transformer_class_head/"),
     "instance": (
         "instance_center_head_last_layer/",
         "instance_regression_head_last_layer/",

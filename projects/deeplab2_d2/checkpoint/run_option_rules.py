@@ -14,26 +14,38 @@ _LOSSES = (
     ("center_loss", "mse", "CENTER"),
     ("regression_loss", "l1", "OFFSET"),
 )
+# Those of mask transformers, which have no names.
+_MASK_LOSSES = (
+    ("semantic_loss", "softmax_cross_entropy", "SEMANTIC"),
+    ("pq_style_loss", "", "PQ_STYLE"),
+    ("mask_id_cross_entropy_loss", "", "MASK_ID"),
+    ("instance_discrimination_loss", "", "INSTANCE_DISCRIMINATION"),
+)
 
 
 def read_losses(builder: ConfigBuilder, losses: Options) -> None:
     """Weights and top-k parts. A loss that is not set is not computed: its weight is 0."""
     if not losses.is_set:
         return
-    for field, kind, prefix in _LOSSES:
+    is_mask_model = builder.values.get("MODEL.META_ARCHITECTURE") == "DeepLab2MaXDeepLab"
+    known = _MASK_LOSSES if is_mask_model else _LOSSES
+    for field, kind, prefix in known:
         loss = losses.message(field)
         node = f"MODEL.DEEPLAB2.LOSS.{prefix}"
         if not loss.is_set:
             builder.set(f"{node}_WEIGHT", 0.0)
             continue
-        if loss.value("name") != kind:
+        if kind and loss.value("name") != kind:
             raise ValueError(f"{loss.name('name')} must be {kind!r}, got {loss.value('name')!r}")
         builder.mapped[loss.name("name")] = [f"{node}_WEIGHT"]
         builder.copy(loss, "weight", f"{node}_WEIGHT")
-        builder.copy(loss, "top_k_percent", f"{node}_TOP_K")
+        if prefix == "PQ_STYLE":
+            builder.refuse(loss, "top_k_percent", "the PQ-style loss is of masks, not of pixels")
+        else:
+            builder.copy(loss, "top_k_percent", f"{node}_TOP_K")
     for field in losses.fields():
-        if field not in [loss for loss, _, _ in _LOSSES]:
-            builder.refuse(losses, field, "the meta-architecture of this loss is not ported yet")
+        if field not in [loss for loss, _, _ in known]:
+            builder.refuse(losses, field, "the meta-architecture has no such loss, or not yet")
 
 
 def read_trainer(builder: ConfigBuilder, trainer: Options) -> None:
@@ -114,8 +126,7 @@ def _read_dataset_name(builder: ConfigBuilder, dataset: Options, part: int, key:
     builder.refuse(dataset, "cameras_to_use", "no registered dataset has several cameras")
     for field in ("use_two_frames", "use_next_frame"):
         builder.refuse(dataset, field, "the video meta-architectures are not ported yet")
-    for field in ("thing_id_mask_annotations", "max_thing_id"):
-        builder.refuse(dataset, field, "the mask meta-architectures are not ported yet")
+    builder.refuse(dataset, "thing_id_mask_annotations", "the mapper follows META_ARCHITECTURE")
     builder.refuse(dataset, "resize_factor", "sizes are 1 + a multiple of the stride by padding")
 
 
@@ -157,6 +168,7 @@ def read_train_dataset(builder: ConfigBuilder, dataset: Options) -> None:
         key = f"INPUT.DEEPLAB2.{side.upper()}_SIZE_TRAIN"
         builder.set(key, _resize_value(dataset, field), dataset.name(field))
     builder.copy(dataset, "sigma", "INPUT.DEEPLAB2.SIGMA")
+    builder.copy(dataset, "max_thing_id", "INPUT.DEEPLAB2.MAX_THINGS")
     builder.copy(dataset, "small_instance_threshold", "INPUT.DEEPLAB2.SMALL_INSTANCE_AREA")
     is_weighted = dataset.value("increase_small_instance_weights")
     builder.set(
@@ -207,11 +219,21 @@ def read_eval_dataset(builder: ConfigBuilder, dataset: Options) -> None:
     builder.refuse(dataset, "augmentations", "no augmentation in evaluation")
     for field in (
         "sigma",
+        "max_thing_id",
         "increase_small_instance_weights",
         "small_instance_threshold",
         "small_instance_weight",
     ):
         builder.refuse(dataset, field, "no loss is computed in evaluation")
+
+
+_MASKWISE = (
+    ("transformer_class_confidence_threshold_thing", "THING_THRESHOLD"),
+    ("transformer_class_confidence_threshold_stuff", "STUFF_THRESHOLD"),
+    ("overlapping_threshold", "OVERLAP_THRESHOLD"),
+    ("reorder_class_weight", "CLASS_WEIGHT"),
+    ("reorder_mask_weight", "MASK_WEIGHT"),
+)
 
 
 def read_evaluator(builder: ConfigBuilder, evaluator: Options) -> None:
@@ -223,9 +245,16 @@ def read_evaluator(builder: ConfigBuilder, evaluator: Options) -> None:
         ("nms_kernel", f"{node}.NMS_KERNEL"),
         ("keep_k_centers", f"{node}.TOP_K_CENTERS"),
         ("stuff_area_limit", f"{node}.STUFF_AREA_LIMIT"),
+        ("thing_area_limit", f"{node}.THING_AREA_LIMIT"),
+        ("transformer_class_confidence_threshold", f"{node}.CLASS_CONFIDENCE_THRESHOLD"),
+        ("pixel_confidence_threshold", f"{node}.PIXEL_CONFIDENCE_THRESHOLD"),
+        ("transformer_post_processing", f"{node}.MASK_MODE"),
     ):
         if evaluator.is_set:
             builder.copy(evaluator, field, key)
+    maskwise = evaluator.message("maskwise_postprocessing")
+    for field, key in _MASKWISE:
+        builder.copy(maskwise, field, f"{node}.MASKWISE_{key}")
     is_flipped, scales = evaluator.value("add_flipped_images"), evaluator.value("eval_scales")
     options = [evaluator.name(f) for f in ("add_flipped_images", "eval_scales") if evaluator.has(f)]
     builder.set("TEST.AUG.ENABLED", is_flipped or scales not in ([], [1.0]), *options)
@@ -254,15 +283,5 @@ _EVALUATOR_UNSUPPORTED = (
             "detailed_ap_metrics",
         ),
         _RESULTS,
-    ),
-    (
-        (
-            "thing_area_limit",
-            "transformer_class_confidence_threshold",
-            "pixel_confidence_threshold",
-            "transformer_post_processing",
-            "maskwise_postprocessing",
-        ),
-        "the mask meta-architectures are not ported yet",
     ),
 )

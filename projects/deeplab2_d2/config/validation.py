@@ -1,8 +1,12 @@
 """Checks of config values. Each error names the key, the rule and the value."""
 
-from typing import Any, Iterable
+from typing import Iterable
 
 from detectron2.config import CfgNode
+
+from .backbone import check_backbone
+from .checks import require as _require
+from .checks import require_one_of as _require_one_of
 
 
 def validate_config(cfg: CfgNode) -> None:
@@ -15,37 +19,13 @@ def validate_config(cfg: CfgNode) -> None:
     Raises:
         ValueError: naming the key, the rule and the value.
     """
-    _check_backbone(cfg.MODEL.DEEPLAB2.BACKBONE)
+    check_backbone(cfg.MODEL.DEEPLAB2.BACKBONE)
     _check_decoders(cfg.MODEL.DEEPLAB2)
     _check_classes(cfg.MODEL)
     _check_loss(cfg.MODEL.DEEPLAB2.LOSS)
     _check_postprocessing(cfg.MODEL.DEEPLAB2.POSTPROCESSING)
     _check_input(cfg)
     _check_solver(cfg.SOLVER)
-
-
-def _require(holds: bool, key: str, rule: str, value: Any) -> None:
-    if not holds:
-        raise ValueError(f"config key {key} must be {rule}, got {value!r}")
-
-
-def _require_one_of(key: str, value: Any, allowed: Iterable[Any]) -> None:
-    allowed = list(allowed)
-    _require(value in allowed, key, "one of " + ", ".join(map(repr, allowed)), value)
-
-
-def _check_backbone(node: CfgNode) -> None:
-    prefix = "MODEL.DEEPLAB2.BACKBONE."
-    _require_one_of(prefix + "OUTPUT_STRIDE", node.OUTPUT_STRIDE, (8, 16, 32))
-    _require_one_of(prefix + "DROP_PATH_SCHEDULE", node.DROP_PATH_SCHEDULE, ("constant", "linear"))
-    _require(
-        0.0 < node.DROP_PATH_KEEP_PROB <= 1.0,
-        prefix + "DROP_PATH_KEEP_PROB",
-        "in (0, 1]",
-        node.DROP_PATH_KEEP_PROB,
-    )
-    for name in ("STEM_WIDTH_MULTIPLIER", "WIDTH_MULTIPLIER", "LAYER_MULTIPLIER"):
-        _require(node[name] > 0, prefix + name, "positive", node[name])
 
 
 def _check_decoders(node: CfgNode) -> None:

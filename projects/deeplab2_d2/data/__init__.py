@@ -2,7 +2,11 @@
 
 from .augmentation import ResizeToRange
 from .builtin import register_all
-from .dataset_mapper import PanopticDeepLabDatasetMapper, build_train_augmentations
+from .dataset_mapper import (
+    MaXDeepLabDatasetMapper,
+    PanopticDeepLabDatasetMapper,
+    build_train_augmentations,
+)
 from .loader import build_test_loader, build_train_loader, check_dataset_paths
 from .registration import panoptic_metadata, register_panoptic_dataset
 

@@ -1,6 +1,6 @@
 """From a dataset dict of Detectron2 to what the model takes."""
 
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -16,11 +16,12 @@ from .augmentation import (
 )
 from .autoaugment import AutoAugment
 from .copy_paste import PADDING, LabeledImage, PanopticCopyPaste
+from .mask_targets import MaskTargetGenerator
 from .metadata import training_metadata
 from .reading import read_image, read_panoptic_png
 from .resizing import Size
 from .segment_map import SegmentTable, build_segment_map
-from .targets import PanopticTargetGenerator, PanopticTargets
+from .targets import PanopticTargetGenerator
 
 
 class PanopticDeepLabDatasetMapper:
@@ -60,7 +61,7 @@ class PanopticDeepLabDatasetMapper:
         is_train: bool,
         augmentations: Sequence[T.Augmentation],
         image_format: str = "RGB",
-        target_generator: Optional[PanopticTargetGenerator] = None,
+        target_generator: Optional[Callable[..., Any]] = None,
         num_classes: int = 0,
         thing_ids: Sequence[int] = (),
         label_divisor: int = 1000,
@@ -91,26 +92,31 @@ class PanopticDeepLabDatasetMapper:
                 "augmentations": augmentations,
                 "image_format": cfg.INPUT.FORMAT,
             }
-        node = cfg.INPUT.DEEPLAB2
         metadata = training_metadata(cfg.DATASETS.TRAIN)
         return {
             "is_train": True,
             "augmentations": build_train_augmentations(cfg),
             "image_format": cfg.INPUT.FORMAT,
-            "target_generator": PanopticTargetGenerator(
-                ignore_label=metadata["ignore_label"],
-                sigma=node.SIGMA,
-                small_instance_area=node.SMALL_INSTANCE_AREA,
-                small_instance_weight=node.SMALL_INSTANCE_WEIGHT,
-                ignore_crowd_in_semantic=node.IGNORE_CROWD_IN_SEMANTIC,
-                has_instances=cfg.MODEL.DEEPLAB2.INSTANCE_ENABLED,
-                use_ops=node.USE_OPS,
-            ),
+            "target_generator": cls.build_target_generator(cfg, metadata["ignore_label"]),
             "num_classes": metadata["num_classes"],
             "thing_ids": metadata["thing_ids"],
             "label_divisor": metadata["label_divisor"],
             **_copy_paste_arguments(cfg),
         }
+
+    @classmethod
+    def build_target_generator(cls, cfg: CfgNode, ignore_label: int) -> Any:
+        """What INPUT.DEEPLAB2 says about the targets."""
+        node = cfg.INPUT.DEEPLAB2
+        return PanopticTargetGenerator(
+            ignore_label=ignore_label,
+            sigma=node.SIGMA,
+            small_instance_area=node.SMALL_INSTANCE_AREA,
+            small_instance_weight=node.SMALL_INSTANCE_WEIGHT,
+            ignore_crowd_in_semantic=node.IGNORE_CROWD_IN_SEMANTIC,
+            has_instances=cfg.MODEL.DEEPLAB2.INSTANCE_ENABLED,
+            use_ops=node.USE_OPS,
+        )
 
     @property
     def needs_partner(self) -> bool:
@@ -150,13 +156,16 @@ class PanopticDeepLabDatasetMapper:
                 )
             source, _ = self._augment(partner, self.paste_augmentations, rng)
             labeled = self.copy_paste(labeled, source, rng)
-        assert self.target_generator is not None
-        targets = self.target_generator(labeled.segment_map, labeled.segments)
+        targets = self._make_targets(labeled, source=dataset_dict["file_name"])
         sample: Dict[str, Any] = {"height": height, "width": width}
         sample.update({k: dataset_dict[k] for k in ("file_name", "image_id") if k in dataset_dict})
         sample["image"] = _to_tensor(labeled.image)
-        sample.update(_target_tensors(targets))
+        sample.update(targets)
         return sample
+
+    def _make_targets(self, labeled: LabeledImage, *, source: str) -> Dict[str, torch.Tensor]:
+        assert self.target_generator is not None
+        return self.target_generator(labeled.segment_map, labeled.segments).tensors()
 
     def _test_sample(self, dataset_dict: Dict[str, Any]) -> Dict[str, Any]:
         image = read_image(dataset_dict["file_name"], self.image_format)
@@ -200,6 +209,35 @@ class PanopticDeepLabDatasetMapper:
             label_divisor=self.label_divisor,
             source=png,
         )
+
+
+class MaXDeepLabDatasetMapper(PanopticDeepLabDatasetMapper):
+    """
+    The same for MaX-DeepLab: masks as one label map and a list of classes.
+
+    A training sample has, in the frame of the crop (H, W), ``image``, ``sem_seg`` and
+    ``sem_seg_weights`` as above, and
+
+    * ``thing_masks``: (H, W) int32, number of the pixel's thing from 0; -1 on stuff, crowds and
+      void;
+    * ``thing_classes``: (MAX_THINGS,) int64, class of each number, then -1.
+    """
+
+    @classmethod
+    def build_target_generator(cls, cfg: CfgNode, ignore_label: int) -> Any:
+        node = cfg.INPUT.DEEPLAB2
+        return MaskTargetGenerator(
+            ignore_label=ignore_label,
+            max_things=node.MAX_THINGS,
+            keep_largest_things=node.KEEP_LARGEST_THINGS,
+            small_instance_area=node.SMALL_INSTANCE_AREA,
+            small_instance_weight=node.SMALL_INSTANCE_WEIGHT,
+            ignore_crowd_in_semantic=node.IGNORE_CROWD_IN_SEMANTIC,
+        )
+
+    def _make_targets(self, labeled: LabeledImage, *, source: str) -> Dict[str, torch.Tensor]:
+        assert self.target_generator is not None
+        return self.target_generator(labeled.segment_map, labeled.segments, source=source).tensors()
 
 
 def build_train_augmentations(
@@ -249,15 +287,3 @@ def _copy_paste_arguments(cfg: CfgNode) -> Dict[str, Any]:
 
 def _to_tensor(image: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-
-
-def _target_tensors(targets: PanopticTargets) -> Dict[str, torch.Tensor]:
-    arrays = {
-        "sem_seg": targets.sem_seg,
-        "sem_seg_weights": targets.sem_seg_weights,
-        "center_heatmap": None if targets.center_heatmap is None else targets.center_heatmap[None],
-        "center_weights": targets.center_weights,
-        "center_offsets": targets.center_offsets,
-        "offset_weights": targets.offset_weights,
-    }
-    return {k: torch.from_numpy(v) for k, v in arrays.items() if v is not None}

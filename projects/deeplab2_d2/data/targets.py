@@ -6,7 +6,7 @@ whose numbers these are.
 """
 
 from dataclasses import dataclass
-from typing import Optional, Tuple
+from typing import Dict, Optional, Tuple
 
 import numpy as np
 import torch
@@ -36,6 +36,19 @@ class PanopticTargets:
     center_weights: Optional[np.ndarray] = None
     center_offsets: Optional[np.ndarray] = None
     offset_weights: Optional[np.ndarray] = None
+
+    def tensors(self) -> Dict[str, torch.Tensor]:
+        """The entries of a sample; the heatmap has a channel axis."""
+        heatmap = self.center_heatmap
+        arrays = {
+            "sem_seg": self.sem_seg,
+            "sem_seg_weights": self.sem_seg_weights,
+            "center_heatmap": None if heatmap is None else heatmap[None],
+            "center_weights": self.center_weights,
+            "center_offsets": self.center_offsets,
+            "offset_weights": self.offset_weights,
+        }
+        return {name: torch.from_numpy(a) for name, a in arrays.items() if a is not None}
 
 
 class PanopticTargetGenerator:

@@ -6,7 +6,7 @@ from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader, build_detection_train_loader
 
 from .. import data
-from ..data import PanopticDeepLabDatasetMapper
+from ..data import MaXDeepLabDatasetMapper, PanopticDeepLabDatasetMapper
 
 Batches = Iterable[List[Dict[str, Any]]]
 
@@ -14,6 +14,7 @@ Batches = Iterable[List[Dict[str, Any]]]
 MAPPERS: Dict[str, Callable[..., Any]] = {
     "DeepLab2PanopticDeepLab": PanopticDeepLabDatasetMapper,
     "DeepLab2AxialDeepLab": PanopticDeepLabDatasetMapper,
+    "DeepLab2MaXDeepLab": MaXDeepLabDatasetMapper,
 }
 
 

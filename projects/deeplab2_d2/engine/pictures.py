@@ -14,7 +14,7 @@ from detectron2.utils.events import get_event_storage
 from ..data.reading import read_image, read_panoptic_png
 from ..data.segment_map import build_segment_map
 from ..data.targets import PanopticTargetGenerator
-from ..meta_arch import DeepLab2PanopticDeepLab
+from ..meta_arch import PanopticSegmenter
 from ..visualization import (
     draw_heatmap,
     draw_image,
@@ -61,7 +61,7 @@ class PredictionSheets:
         )
 
     @torch.no_grad()
-    def draw(self, model: DeepLab2PanopticDeepLab) -> Picture:
+    def draw(self, model: PanopticSegmenter) -> Picture:
         """
         Returns:
             (H, W, 3) uint8 RGB. The model's mode is as before.
@@ -99,7 +99,7 @@ class PredictionSheets:
         ]
 
     def _prediction_row(
-        self, model: DeepLab2PanopticDeepLab, image: Picture, sample: Dict[str, Any]
+        self, model: PanopticSegmenter, image: Picture, sample: Dict[str, Any]
     ) -> List[Picture]:
         images = model.batch([sample["image"]])
         prediction = model.predict(images.tensor)
@@ -132,7 +132,7 @@ class PredictionSheets:
 class PredictionPictures(HookBase):
     """Put a sheet of predictions into the event storage (so, TensorBoard) every so often."""
 
-    def __init__(self, sheets: PredictionSheets, model: DeepLab2PanopticDeepLab, period: int):
+    def __init__(self, sheets: PredictionSheets, model: PanopticSegmenter, period: int):
         """
         Args:
             sheets: what is drawn.

@@ -9,7 +9,7 @@ from detectron2.config import CfgNode
 from torch import Tensor, nn
 
 from ..layers import ASPPPool, resize_align_corners
-from ..meta_arch import DeepLab2PanopticDeepLab
+from ..meta_arch import PanopticSegmenter
 from ..structures import PanopticDeepLabPrediction
 
 
@@ -39,7 +39,7 @@ def scale_grid(size: Sequence[int], scale: float) -> Tuple[int, int]:
 
 @torch.no_grad()
 def average_views(
-    models: Sequence[DeepLab2PanopticDeepLab],
+    models: Sequence[PanopticSegmenter],
     images: Tensor,
     *,
     scales: Sequence[float] = (1.0,),
@@ -64,9 +64,9 @@ def average_views(
     size = (int(images.shape[-2]), int(images.shape[-1]))
     totals: List[Optional[Tensor]] = [None] * 4
     count = 0
-    for view, is_flipped, scale in _views(images, scales, flip):
+    for view, is_flipped, scale in image_views(images, scales, flip):
         for model in models:
-            with _scaled_pooling(model, scale):
+            with scaled_pooling(model, scale):
                 maps = _full_size_maps(model.predict(view), size, is_flipped)
             totals = [_add(total, new) for total, new in zip(totals, maps)]
             count += 1
@@ -77,9 +77,10 @@ def average_views(
     return AveragedPrediction(logits, probabilities, heatmap, offsets)
 
 
-def _views(
+def image_views(
     images: Tensor, scales: Sequence[float], flip: bool
 ) -> Iterator[Tuple[Tensor, bool, float]]:
+    """Each scaled (and mirrored) batch of images, whether it is mirrored, and its scale."""
     for scale in scales:
         view = images
         if scale != 1.0:
@@ -94,7 +95,7 @@ def _add(total: Optional[Tensor], new: Optional[Tensor]) -> Optional[Tensor]:
 
 
 @contextlib.contextmanager
-def _scaled_pooling(model: nn.Module, scale: float) -> Iterator[None]:
+def scaled_pooling(model: nn.Module, scale: float) -> Iterator[None]:
     """The tiled window of every ASPP covers the same part of the scaled image."""
     pools = [module for module in model.modules() if isinstance(module, ASPPPool)]
     kept = [pool.pool_size for pool in pools]
@@ -128,16 +129,16 @@ def _full_size_maps(
     return maps
 
 
-class AveragedPanopticDeepLab(nn.Module):
+class AveragedSegmenter(nn.Module):
     """
     A model for evaluation whose predictions are averaged over views and models.
 
-    Takes and returns what :class:`DeepLab2PanopticDeepLab` does in evaluation.
+    Takes and returns what :class:`PanopticSegmenter` does in evaluation.
     """
 
     def __init__(
         self,
-        models: Sequence[DeepLab2PanopticDeepLab],
+        models: Sequence[PanopticSegmenter],
         *,
         scales: Sequence[float] = (1.0,),
         min_sizes: Sequence[int] = (),
@@ -161,9 +162,7 @@ class AveragedPanopticDeepLab(nn.Module):
         self.flip = flip
 
     @classmethod
-    def from_config(
-        cls, cfg: CfgNode, models: Sequence[DeepLab2PanopticDeepLab]
-    ) -> "AveragedPanopticDeepLab":
+    def from_config(cls, cfg: CfgNode, models: Sequence[PanopticSegmenter]) -> "AveragedSegmenter":
         """As TEST.AUG and TEST.DEEPLAB2.SCALES say; no augmentation where it is not ENABLED."""
         aug, scales = cfg.TEST.AUG, cfg.TEST.DEEPLAB2.SCALES
         if not aug.ENABLED:
@@ -182,20 +181,17 @@ class AveragedPanopticDeepLab(nn.Module):
 
     def _predict_one(self, sample: Dict[str, Any]) -> Dict[str, Any]:
         images = self.first.batch([sample["image"]])
-        others = [cast(DeepLab2PanopticDeepLab, model) for model in self.others]
-        averaged = average_views(
-            [self.first, *others],
-            images.tensor,
-            scales=self._scales_of(images.image_sizes[0]),
-            flip=self.flip,
-        )
-        # The softmax of log-probabilities gives the probabilities back.
-        prediction = PanopticDeepLabPrediction(
-            averaged.semantic_probabilities.clamp(min=torch.finfo(torch.float32).tiny).log(),
-            averaged.center_heatmap,
-            averaged.center_offsets,
+        others = [cast(PanopticSegmenter, model) for model in self.others]
+        prediction = self._average(
+            [self.first, *others], images.tensor, self._scales_of(images.image_sizes[0])
         )
         return self.first.postprocess(prediction, images, [sample])[0]
+
+    def _average(
+        self, models: Sequence[PanopticSegmenter], images: Tensor, scales: Sequence[float]
+    ) -> Any:
+        """The mean prediction, as the models' post-processing takes it."""
+        raise NotImplementedError
 
     def _scales_of(self, size: Tuple[int, int]) -> Tuple[float, ...]:
         if not self.min_sizes:
@@ -205,3 +201,22 @@ class AveragedPanopticDeepLab(nn.Module):
         if self.max_size:
             scales = [min(scale, self.max_size / longer) for scale in scales]
         return tuple(scales)
+
+
+class AveragedPanopticDeepLab(AveragedSegmenter):
+    """Panoptic-DeepLab's maps averaged at the size of the network's input."""
+
+    def _average(
+        self, models: Sequence[PanopticSegmenter], images: Tensor, scales: Sequence[float]
+    ) -> PanopticDeepLabPrediction:
+        averaged = average_views(models, images, scales=scales, flip=self.flip)
+        return PanopticDeepLabPrediction(
+            to_log(averaged.semantic_probabilities),
+            averaged.center_heatmap,
+            averaged.center_offsets,
+        )
+
+
+def to_log(probabilities: Tensor) -> Tensor:
+    """Log-probabilities, of which the softmax gives the probabilities back."""
+    return probabilities.clamp(min=torch.finfo(torch.float32).tiny).log()

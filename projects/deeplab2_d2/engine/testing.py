@@ -1,16 +1,23 @@
 """Evaluation of one or several checkpoints."""
 
-from typing import Any, Dict, Sequence, Tuple
+from typing import Any, Dict, Sequence, Tuple, Type, cast
 
 from detectron2.config import CfgNode
 from torch import nn
 
 from ..checkpoint import with_published_classes
-from ..meta_arch import DeepLab2PanopticDeepLab
+from ..meta_arch import DeepLab2MaXDeepLab, DeepLab2PanopticDeepLab, PanopticSegmenter
 from .checkpointing import build_checkpointer
+from .mask_averaging import AveragedMaXDeepLab
 from .setup import ConfigError, load_config
-from .test_time_averaging import AveragedPanopticDeepLab
+from .test_time_averaging import AveragedPanopticDeepLab, AveragedSegmenter
 from .trainer import DeepLab2Trainer, build_average
+
+# What averages over views and members, for each kind of model that can be averaged.
+_AVERAGED: Dict[type, Type[AveragedSegmenter]] = {
+    DeepLab2PanopticDeepLab: AveragedPanopticDeepLab,
+    DeepLab2MaXDeepLab: AveragedMaXDeepLab,
+}
 
 
 def evaluate(cfg: CfgNode, *, resume: bool = False, ensemble: Sequence[str] = ()) -> Dict[str, Any]:
@@ -41,19 +48,20 @@ def load_test_model(
         cfg, resume, ensemble: see :func:`evaluate`.
 
     Raises:
-        ConfigError: if averaging is asked for of models that are no Panoptic-DeepLab, or a member
-            differs from the first in its classes, or in its output stride.
+        ConfigError: if averaging is asked for of models of no kind or of several kinds that can
+            be averaged, or a member differs from the first in its classes or output stride.
     """
     models = [load_model(cfg, resume=resume)]
     models += [load_model(*_member(cfg, member)) for member in ensemble]
     if not ensemble and not cfg.TEST.AUG.ENABLED:
         return models[0]
-    averaged = [model for model in models if isinstance(model, DeepLab2PanopticDeepLab)]
-    if len(averaged) != len(models):
+    found = [kind for kind in _AVERAGED if all(isinstance(model, kind) for model in models)]
+    if not found:
         raise ConfigError(
             "config key TEST.AUG.ENABLED must be False, and --ensemble empty, for "
             f"MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE!r}"
         )
+    averaged = [cast(PanopticSegmenter, model) for model in models]
     for member, model in zip(ensemble, averaged[1:]):
         for name, value, first in (
             ("classes", model.inference.class_map, averaged[0].inference.class_map),
@@ -63,7 +71,7 @@ def load_test_model(
                 raise ConfigError(
                     f"--ensemble {member}: its {name} must be the first's, {first}, got {value}"
                 )
-    return AveragedPanopticDeepLab.from_config(cfg, averaged).eval()
+    return _AVERAGED[found[0]].from_config(cfg, averaged).eval()
 
 
 def load_model(cfg: CfgNode, weights: str = "", *, resume: bool = False) -> nn.Module:

@@ -21,7 +21,7 @@ from detectron2.utils.logger import setup_logger
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..meta_arch import DeepLab2PanopticDeepLab, check_classes
+from ..meta_arch import PanopticSegmenter, check_classes
 from ..solver import build_lr_scheduler, build_optimizer, clip_gradient_norm
 from .checkpointing import build_checkpointer
 from .ema import WeightAverage, WeightAverageHook
@@ -107,7 +107,7 @@ class DeepLab2Trainer(DefaultTrainer):
         images = cfg.SOLVER.IMS_PER_BATCH * cfg.SOLVER.DEEPLAB2.ACCUMULATION_STEPS
         reporting: List[HookBase] = [Throughput(images, cfg.SOLVER.DEEPLAB2.LOG_PERIOD)]
         model = self.checkpointer.model
-        if cfg.VIS_PERIOD > 0 and isinstance(model, DeepLab2PanopticDeepLab):
+        if cfg.VIS_PERIOD > 0 and isinstance(model, PanopticSegmenter):
             if not cfg.DATASETS.TEST or not has_panoptic_truth(cfg.DATASETS.TEST[0]):
                 raise ConfigError(
                     "config key VIS_PERIOD must be 0 unless the first of DATASETS.TEST has "
@@ -138,7 +138,7 @@ class DeepLab2Trainer(DefaultTrainer):
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
         model = build_model(cfg)
-        if isinstance(model, DeepLab2PanopticDeepLab):
+        if isinstance(model, PanopticSegmenter):
             check_classes(cfg)
         if cfg.SOLVER.DEEPLAB2.CHANNELS_LAST:
             model = model.to(memory_format=torch.channels_last)

@@ -1,63 +1,44 @@
 """Panoptic-DeepLab as a Detectron2 meta architecture."""
 
-from typing import Any, Dict, List, Mapping, Sequence, Union
+from typing import Any, Dict, Mapping, Sequence
 
-import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
-from torch import Tensor, nn
+from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
+from torch import Tensor
 
 from ..heads import PanopticDeepLabHead
-from ..structures import PanopticDeepLabPrediction
 from .class_map import class_map_from_config
-from .image_batch import ImageBatch, Size, batch_images
-from .panoptic_deeplab_criterion import LossTerm, PanopticDeepLabCriterion, stack_targets
+from .image_batch import ImageBatch
+from .panoptic_deeplab_criterion import LossTerm, PanopticDeepLabCriterion, target_padding
 from .panoptic_deeplab_inference import PanopticDeepLabInference
+from .segmenter import PanopticSegmenter
+from .target_batch import stack_targets
 
 
 @META_ARCH_REGISTRY.register()
-class DeepLab2PanopticDeepLab(nn.Module):
+class DeepLab2PanopticDeepLab(PanopticSegmenter):
     """
     Bottom-up panoptic segmentation from semantic logits, a center heatmap and center offsets.
 
     Reference: Panoptic-DeepLab (arXiv:1911.10194), Sec. 3; numbers as DeepLab2 computes them.
+    Training takes the targets of :class:`PanopticDeepLabDatasetMapper`. Semantic-only models
+    return ``sem_seg`` alone.
     """
-
-    pixel_mean: Tensor
-    pixel_std: Tensor
 
     @configurable
     def __init__(
         self,
         *,
-        backbone: Backbone,
         head: PanopticDeepLabHead,
         criterion: PanopticDeepLabCriterion,
         inference: PanopticDeepLabInference,
-        output_stride: int,
-        pixel_mean: Sequence[float],
-        pixel_std: Sequence[float],
-        pad_to: Size = (0, 0),
+        **options: Any,
     ):
         """
         Args:
-            backbone: images to features.
-            head: features to raw predictions.
-            criterion: raw predictions and targets to losses.
-            inference: raw predictions to Detectron2's outputs.
-            output_stride: network inputs are padded to 1 + a multiple of it.
-            pixel_mean, pixel_std: three values each, in the channel order of the images.
-            pad_to: least (height, width) of the network's input in evaluation.
+            head, criterion, inference, options: see :class:`PanopticSegmenter`.
         """
-        super().__init__()
-        self.backbone = backbone
-        self.head = head
-        self.criterion = criterion
-        self.inference = inference
-        self.output_stride = output_stride
-        self.pad_to = (pad_to[0], pad_to[1])
-        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(3, 1, 1), False)
-        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(3, 1, 1), False)
+        super().__init__(head=head, criterion=criterion, inference=inference, **options)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Dict[str, Any]:
@@ -81,84 +62,13 @@ class DeepLab2PanopticDeepLab(nn.Module):
             "pad_to": tuple(cfg.TEST.DEEPLAB2.PAD_TO),
         }
 
-    @property
-    def device(self) -> torch.device:
-        return self.pixel_mean.device
-
-    def forward(
-        self, batched_inputs: List[Dict[str, Any]]
-    ) -> Union[Dict[str, Tensor], List[Dict[str, Any]]]:
-        """
-        Args:
-            batched_inputs: one dict an image. ``image`` is (3, h, w), 0..255, any size; in
-                training with the targets of :class:`PanopticDeepLabDatasetMapper`; in evaluation
-                ``height`` and ``width`` may name the size of the outputs (default: the image's).
-
-        Returns:
-            In training a dict of scalar losses. In evaluation one dict an image with
-
-            - ``sem_seg``: (C, height, width) float logits;
-            - ``panoptic_seg``: (map, segments_info); the map is (height, width) int32 with
-              segment ids, 0 is void;
-            - ``instances``: Detectron2 ``Instances`` with boxes, masks, classes and scores;
-
-            as far as the config asks for them and the model has an instance branch.
-        """
-        images = self.batch([sample["image"] for sample in batched_inputs])
-        prediction = self.predict(images.tensor)
-        if self.training:
-            return self.criterion(prediction, self._targets(batched_inputs, images))
-        return self.postprocess(prediction, images, batched_inputs)
-
-    def predict(self, images: Tensor) -> PanopticDeepLabPrediction:
-        """
-        Args:
-            images: (N, 3, H, W), normalised, H and W 1 + a multiple of the output stride.
-
-        Returns:
-            Raw predictions at the decoder's stride.
-        """
-        return self.head(self.backbone(images))
-
-    def postprocess(
-        self,
-        prediction: PanopticDeepLabPrediction,
-        images: ImageBatch,
-        batched_inputs: Sequence[Mapping[str, Any]],
-    ) -> List[Dict[str, Any]]:
-        """
-        Args:
-            prediction: raw maps of any resolution that cover ``images.tensor``.
-            images: what was predicted on.
-            batched_inputs: ``height`` and ``width`` of the outputs, if not the images'.
-
-        Returns:
-            The outputs of :meth:`forward`.
-        """
-        output_sizes = [
-            (int(sample.get("height", size[0])), int(sample.get("width", size[1])))
-            for sample, size in zip(batched_inputs, images.image_sizes)
-        ]
-        return self.inference(prediction, images, output_sizes)
-
-    def batch(self, images: Sequence[Tensor]) -> ImageBatch:
-        """Normalise, pad and stack images as the network takes them."""
-        return batch_images(
-            images,
-            pixel_mean=self.pixel_mean,
-            pixel_std=self.pixel_std,
-            stride=self.output_stride,
-            pad_to=(0, 0) if self.training else self.pad_to,
-        )
-
     def _targets(
         self, batched_inputs: Sequence[Mapping[str, Any]], images: ImageBatch
     ) -> Dict[str, Tensor]:
         height, width = images.tensor.shape[-2:]
+        padding = target_padding(
+            self.criterion.ignore_label, with_instances=bool(self.head.has_instance_branch)
+        )
         return stack_targets(
-            batched_inputs,
-            size=(int(height), int(width)),
-            ignore_label=self.criterion.ignore_label,
-            with_instances=self.head.has_instance_branch,
-            device=self.device,
+            batched_inputs, padding, size=(int(height), int(width)), device=self.device
         )

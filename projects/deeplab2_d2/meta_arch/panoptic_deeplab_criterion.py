@@ -1,7 +1,7 @@
 """The three losses of Panoptic-DeepLab at the resolution of the training crop."""
 
 from dataclasses import dataclass
-from typing import Dict, List, Mapping, Sequence, Tuple
+from typing import Dict, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +10,7 @@ from torch import Tensor
 from ..losses import average_top_k, topk_cross_entropy, topk_l1, topk_mse
 from ..ops import upsampled_cross_entropy
 from ..structures import ClassMap, PanopticDeepLabPrediction
+from .class_map import labels_to_channels
 
 SEMANTIC_TARGETS = ("sem_seg", "sem_seg_weights")
 INSTANCE_TARGETS = ("center_heatmap", "center_weights", "center_offsets", "offset_weights")
@@ -93,7 +94,7 @@ class PanopticDeepLabCriterion:
 
     def _semantic_losses(self, logits: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
         """(N,) bootstrapped cross-entropy of each image, before the term's weight."""
-        labels = self._channels(targets["sem_seg"])
+        labels = labels_to_channels(targets["sem_seg"], self.class_map, self.ignore_label)
         if self.is_fused:
             losses = upsampled_cross_entropy(
                 logits, labels, targets["sem_seg_weights"], ignore_label=self.ignore_label
@@ -106,17 +107,6 @@ class PanopticDeepLabCriterion:
             ignore_label=self.ignore_label,
             top_k_percent=self.semantic.top_k,
         )
-
-    def _channels(self, labels: Tensor) -> Tensor:
-        """Labels (contiguous classes and the ignore label) as channels of the logits."""
-        if self.class_map.is_identity:
-            return labels
-        size = max(self.ignore_label, self.class_map.num_classes) + 1
-        table = torch.full((size,), self.ignore_label, device=labels.device)
-        for channel, class_id in enumerate(self.class_map.channel_to_class):
-            if class_id >= 0:
-                table[class_id] = channel
-        return table[labels]
 
 
 def _upsample(maps: Tensor, size: Sequence[int]) -> Tensor:
@@ -133,39 +123,7 @@ def _upsample_offsets(offsets: Tensor, size: Sequence[int]) -> Tensor:
     return _upsample(offsets, size) * scale[:, None, None]
 
 
-def stack_targets(
-    batched_inputs: Sequence[Mapping[str, Tensor]],
-    *,
-    size: Tuple[int, int],
-    ignore_label: int,
-    with_instances: bool,
-    device: torch.device,
-) -> Dict[str, Tensor]:
-    """
-    Stack the mapper's targets to the size of the padded network input.
-
-    Args:
-        batched_inputs: samples of the mapper.
-        size: (height, width) of the network input; smaller targets are padded, with the ignore
-            label for ``sem_seg`` and 0 (so, no loss) for the rest.
-        ignore_label: label of padding.
-        with_instances: whether center and offset targets are needed.
-        device: where the result goes.
-
-    Raises:
-        KeyError: if a sample lacks a target; names the sample's file and the key.
-    """
+def target_padding(ignore_label: int, *, with_instances: bool) -> Dict[str, float]:
+    """The mapper's targets and the values of their padding, which has no loss."""
     names = SEMANTIC_TARGETS + (INSTANCE_TARGETS if with_instances else ())
-    stacked: Dict[str, List[Tensor]] = {name: [] for name in names}
-    for sample in batched_inputs:
-        for name in names:
-            if name not in sample:
-                raise KeyError(
-                    f"target {name!r} is missing in the sample of {sample.get('file_name')!r}: "
-                    "training needs a mapper of deeplab2_d2.data"
-                )
-            target = sample[name].to(device, non_blocking=True)
-            padding = (0, size[1] - target.shape[-1], 0, size[0] - target.shape[-2])
-            value = ignore_label if name == "sem_seg" else 0
-            stacked[name].append(F.pad(target, padding, value=value) if any(padding) else target)
-    return {name: torch.stack(tensors) for name, tensors in stacked.items()}
+    return {name: ignore_label if name == "sem_seg" else 0 for name in names}

@@ -23,3 +23,23 @@ class PanopticDeepLabPrediction:
     semantic_logits: Tensor
     center_heatmap: Optional[Tensor] = None
     center_offsets: Optional[Tensor] = None
+
+
+@dataclass(frozen=True)
+class MaXDeepLabPrediction:
+    """
+    Raw outputs of the MaX-DeepLab heads: K mask slots, their classes and the pixels' features.
+
+    Attributes:
+        mask_logits: (N, K, h, w) float, at stride 4 of the network input; a softmax over K says
+            which slot a pixel belongs to.
+        class_logits: (N, K, C + 1) float, the class of each slot: the things of the dataset, then
+            its stuff, each in the order of their contiguous ids, then void (no object).
+        pixel_features: (N, D, h, w) float, of unit length over D.
+        semantic_logits: (N, S, h, w) float, of the auxiliary head; None without it.
+    """
+
+    mask_logits: Tensor
+    class_logits: Tensor
+    pixel_features: Tensor
+    semantic_logits: Optional[Tensor] = None

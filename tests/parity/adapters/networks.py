@@ -102,6 +102,18 @@ def _panoptic_deeplab(
     return outputs
 
 
+def _max_deeplab(
+    model: nn.Module, endpoints: Mapping[str, Tensor], image: Tensor
+) -> Dict[str, np.ndarray]:
+    prediction = model.head(endpoints)
+    return {
+        "raw/pixel_space_mask_logits": _channels_last(prediction.mask_logits),
+        "raw/pixel_space_normalized_feature": _channels_last(prediction.pixel_features),
+        "raw/transformer_class_logits": prediction.class_logits.numpy(),
+        "raw/semantic_logits": _channels_last(prediction.semantic_logits),
+    }
+
+
 def _semantic_segmentor(
     model: nn.Module, endpoints: Mapping[str, Tensor], image: Tensor
 ) -> Dict[str, np.ndarray]:
@@ -115,6 +127,7 @@ def _semantic_segmentor(
 
 _PREDICTIONS: Dict[str, Callable[..., Dict[str, np.ndarray]]] = {
     "panoptic_deeplab": _panoptic_deeplab,
+    "max_deeplab": _max_deeplab,
     "deeplab_v3": _semantic_segmentor,
     "deeplab_v3_plus": _semantic_segmentor,
 }

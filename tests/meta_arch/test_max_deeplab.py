@@ -1,0 +1,185 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from detectron2.engine import DefaultPredictor
+from detectron2.modeling import build_model
+from detectron2.utils.visualizer import Visualizer
+
+from deeplab2_d2.engine import load_config
+from deeplab2_d2.engine.mask_averaging import average_mask_views, match_slots
+from deeplab2_d2.structures import MaXDeepLabPrediction
+
+CONFIG = str(
+    Path(__file__).resolve().parents[2]
+    / "configs/Shapes-PanopticSegmentation"
+    / "max_deeplab_tiny_os16_poly_bs8_crop_129_161.yaml"
+)
+LOSSES = {
+    "loss_pq_class",
+    "loss_pq_mask",
+    "loss_mask_id",
+    "loss_instance_discrimination",
+    "loss_semantic",
+}
+
+
+def model(*options):
+    torch.manual_seed(0)
+    return build_model(load_config(CONFIG, list(options))).eval()
+
+
+def image(height, width, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (3, height, width), generator=generator).float()
+
+
+def training_sample(height=33, width=49, num_things=3, seed=1):
+    """Three vertical things of class 0, 1, 2 on the stuff of class 4; void at the right."""
+    classes = torch.full((128,), -1)
+    classes[:num_things] = torch.arange(num_things)
+    things = torch.full((height, width), -1, dtype=torch.int32)
+    semantic = torch.full((height, width), 4)
+    for index in range(num_things):
+        things[4:20, 8 * index : 8 * index + 8] = index
+        semantic[4:20, 8 * index : 8 * index + 8] = index
+    semantic[:, 40:] = 255
+    return {
+        "file_name": "generated.png",
+        "image": image(height, width, seed),
+        "sem_seg": semantic,
+        "sem_seg_weights": torch.ones(height, width),
+        "thing_masks": things,
+        "thing_classes": classes,
+    }
+
+
+def test_training_gives_five_losses_whose_gradients_reach_every_parameter():
+    network = model().train()
+    losses = network([training_sample(), training_sample(seed=2)])
+    assert set(losses) == LOSSES
+    assert all(loss.dtype == torch.float32 and loss > 0 for loss in losses.values())
+    sum(losses.values()).backward()
+    assert not [name for name, p in network.named_parameters() if p.grad is None]
+
+
+def test_a_weight_of_zero_leaves_a_loss_out():
+    network = model(
+        *("MODEL.DEEPLAB2.LOSS.MASK_ID_WEIGHT", "0.0"),
+        *("MODEL.DEEPLAB2.LOSS.INSTANCE_DISCRIMINATION_WEIGHT", "0.0"),
+        *("MODEL.DEEPLAB2.MAX_DEEPLAB.AUXILIARY_SEMANTIC", "False"),
+    )
+    losses = network.train()([training_sample(), training_sample()])
+    assert set(losses) == {"loss_pq_class", "loss_pq_mask"}
+
+
+def test_images_of_different_sizes_are_padded_with_pixels_that_have_no_loss():
+    network = model().train()
+    small, large = training_sample(33, 49), training_sample(49, 65)
+    targets = network._targets([small, large], network.batch([small["image"], large["image"]]))
+    assert targets["sem_seg"].shape == (2, 49, 65)
+    assert torch.all(targets["sem_seg"][0, 33:] == 255)
+    assert torch.all(targets["thing_masks"][0, 33:] == -1)
+    assert torch.all(targets["sem_seg_weights"][0, 33:] == 0)
+
+
+@pytest.mark.parametrize("num_things", [0, 3])
+def test_images_without_things_or_without_any_label_have_finite_losses(num_things):
+    sample, void = training_sample(num_things=num_things), training_sample(num_things=0)
+    void["sem_seg"].fill_(255)
+    losses = model().train()([sample, void])
+    assert all(torch.isfinite(loss) for loss in losses.values())
+
+
+def test_a_sample_without_masks_is_named():
+    sample = training_sample()
+    del sample["thing_classes"]
+    with pytest.raises(KeyError, match="thing_classes.*generated.png"):
+        model().train()([sample, sample])
+
+
+def confident_prediction(height=9, width=13, num_slots=128, num_channels=8):
+    """Slot 3 is class 1 (a thing) on the left, slot 5 class 6 (stuff) on the right."""
+    masks = torch.zeros(1, num_slots, height, width)
+    masks[:, 3, :, :6] = 20.0
+    masks[:, 5, :, 6:] = 20.0
+    classes = torch.zeros(1, num_slots, num_channels)
+    classes[..., -1] = 10.0
+    classes[:, 3, 1] = classes[:, 5, 6] = 20.0
+    features = torch.zeros(1, 4, height, width)
+    return MaXDeepLabPrediction(masks, classes, features, torch.zeros(1, 7, height, width))
+
+
+@pytest.mark.parametrize("mode", ["pixelwise", "maskwise"])
+def test_outputs_have_the_size_asked_for_and_agree_with_each_other(mode):
+    network = model("MODEL.DEEPLAB2.POSTPROCESSING.MASK_MODE", mode)
+    images = network.batch([image(33, 49)])
+    sample = {"height": 66, "width": 98}
+    output = network.postprocess(confident_prediction(), images, [sample])[0]
+    panoptic_map, segments = output["panoptic_seg"]
+    assert panoptic_map.shape == (66, 98)
+    assert [s["category_id"] for s in segments] == [1, 6]
+    assert [s["isthing"] for s in segments] == [True, False]
+    areas = {s["id"]: s["area"] for s in segments}
+    assert {k: int((panoptic_map == k).sum()) for k in areas} == areas
+    assert output["sem_seg"].shape == (7, 66, 98)
+    semantic = output["sem_seg"].argmax(0)
+    assert torch.equal(
+        semantic[panoptic_map > 0], (panoptic_map[panoptic_map > 0] - 1).long() // 1000
+    )
+    instances = output["instances"]
+    assert instances.pred_classes.tolist() == [1] and float(instances.scores[0]) > 0.99
+    assert torch.equal(instances.pred_masks[0], panoptic_map == segments[0]["id"])
+
+
+def test_limits_on_area_make_segments_void():
+    network = model("MODEL.DEEPLAB2.POSTPROCESSING.THING_AREA_LIMIT", "100000")
+    images = network.batch([image(33, 49)])
+    output = network.postprocess(confident_prediction(), images, [{}])[0]
+    assert [s["category_id"] for s in output["panoptic_seg"][1]] == [6]
+
+
+def test_predictor_and_visualizer_of_detectron2_take_the_outputs(tmp_path):
+    network = model()
+    path = tmp_path / "weights.pth"
+    torch.save({"model": network.state_dict()}, path)
+    cfg = load_config(CONFIG, ["MODEL.WEIGHTS", str(path)])
+    picture = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
+    output = DefaultPredictor(cfg)(picture)
+    panoptic_map, segments = output["panoptic_seg"]
+    assert panoptic_map.shape == (40, 56)
+    Visualizer(picture).draw_panoptic_seg_predictions(panoptic_map, segments)
+
+
+def test_views_of_which_the_slots_are_shuffled_average_to_the_first_view():
+    prediction = confident_prediction()
+    order = torch.randperm(128, generator=torch.Generator().manual_seed(0))
+    masks, classes = prediction.mask_logits.softmax(1), prediction.class_logits.softmax(2)
+    found = match_slots(masks, classes, masks[:, order], classes[:, order])
+    # Slots 3 and 5 are found again; the others have nothing to be told apart by.
+    assert order[found[0, 3]] == 3 and order[found[0, 5]] == 5
+
+
+def test_a_flipped_view_mirrors_the_average():
+    network, images = model(), model().batch([image(33, 49)]).tensor
+    mean = average_mask_views([network], images, flip=True)
+    mirrored = average_mask_views([network], images.flip(3), flip=True)
+    # The order of the slots is that of the first view.
+    order = match_slots(
+        mean.mask_logits.softmax(1),
+        mean.class_logits.softmax(2),
+        mirrored.mask_logits.softmax(1).flip(3),
+        mirrored.class_logits.softmax(2),
+    )
+    index = order[:, :, None].expand_as(mean.class_logits)
+    # The same two views, so the same sums wherever the slots were matched alike.
+    torch.testing.assert_close(
+        mean.semantic_logits, mirrored.semantic_logits.flip(3), rtol=1e-4, atol=1e-5
+    )
+    torch.testing.assert_close(
+        mean.class_logits.exp().sum(1),
+        mirrored.class_logits.gather(1, index).exp().sum(1),
+        rtol=1e-4,
+        atol=1e-5,
+    )
