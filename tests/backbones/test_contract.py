@@ -14,7 +14,7 @@ from deeplab2_d2.layers import Norm
 # Rows that differ by name alone (the config sets the width) are one network.
 _ALIASES = ("swidernet", "axial_resnet_s", "axial_deeplab_s")
 # Its memory path does not get narrower.
-_LARGE = ("max_deeplab_l",)
+_LARGE = ("max_deeplab_l", "max_deeplab_wide_resnet41")
 NAMES = [
     pytest.param(name, marks=pytest.mark.slow) if name in _LARGE else name
     for name in BACKBONE_NAMES
@@ -32,13 +32,15 @@ COMPILED = [
 # The narrowest at which the heads of attention (8) still divide its channels.
 _WIDTHS = {name: 0.125 for name in BACKBONE_NAMES}
 _WIDTHS.update({name: 0.25 for name in MOBILE_NETWORKS})
-_WIDTHS["resnet_tiny"] = 1.0
+# Narrow as they are.
+_TINY = ("resnet_tiny", "max_deeplab_tiny")
+_WIDTHS.update({name: 1.0 for name in _TINY})
 
 
 def _narrow(name: str, **options: Any) -> Any:
     torch.manual_seed(0)
     if name not in MOBILE_NETWORKS:
-        options.setdefault("stem_width_multiplier", 1.0 if name == "resnet_tiny" else 0.125)
+        options.setdefault("stem_width_multiplier", 1.0 if name in _TINY else 0.125)
         options.setdefault("layer_multiplier", 0.34)
     backbone = build_backbone_by_name(
         name, norm=Norm("BN"), width_multiplier=_WIDTHS[name], **options
@@ -134,7 +136,7 @@ def test_state_dict_round_trip_and_batch_of_two_equals_two_of_one(name: str) -> 
 def _structure(name: str) -> Dict[str, float]:
     if name in MOBILE_NETWORKS:
         return {}
-    stem = 1.0 if name == "resnet_tiny" else 0.125
+    stem = 1.0 if name in _TINY else 0.125
     return {"stem_width_multiplier": stem, "layer_multiplier": 0.34}
 
 

@@ -1,23 +1,25 @@
 """From a name and options to a backbone, and from a config."""
 
-from typing import Any, Optional, Sequence, Tuple
+from typing import Any, Tuple
 
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 
 from ..layers import Norm, StageOptions
+from .config_options import refuse_residual_options, row_from_config, stage_options_from_config
 from .endpoints import EndpointBackbone
 from .mobile_network import MOBILE_NETWORKS, MobileNetwork
 from .residual_network import ResidualNetwork
 from .stacked_decoder import StackedDecoderNetwork
-from .table import RESIDUAL_NETWORKS
+from .table import RESIDUAL_NETWORKS, ResidualNetworkSpec
 
 BACKBONE_NAMES: Tuple[str, ...] = tuple(RESIDUAL_NETWORKS) + tuple(MOBILE_NETWORKS)
 
 # Fields of a row of the table that its stages have as options.
 _ROW_OPTIONS = (
     "drop_path_beyond_stride",
+    "axial_beyond_stride",
     "attention",
     "attention_expansion",
     "checkpointed_kinds",
@@ -31,7 +33,6 @@ def build_backbone_by_name(
     in_channels: int = 3,
     output_stride: int = 32,
     width_multiplier: float = 1.0,
-    out_features: Optional[Sequence[str]] = None,
     **options: Any,
 ) -> EndpointBackbone:
     """
@@ -43,29 +44,45 @@ def build_backbone_by_name(
         in_channels: of the images.
         output_stride: 8, 16 or 32 (any power of 2 from 4 on).
         width_multiplier: factor on the stages' channels.
-        out_features: names of endpoints; default: res2 .. res5, and the panoptic features of
-            networks that have them.
-        options: ``stem_width_multiplier`` and ``layer_multiplier`` of :class:`ResidualNetwork`, and
-            fields of :class:`StageOptions` (of which some have their default from the table).
-            MobileNetV3 has ``reduces_last_block`` only.
+        options: see :func:`build_residual_network`; MobileNetV3 has ``out_features`` and
+            ``reduces_last_block`` only.
 
     Raises:
         ValueError: for a name that is not in the table.
     """
-    if out_features is not None:
-        options["out_features"] = out_features
+    options.update(
+        norm=norm,
+        in_channels=in_channels,
+        output_stride=output_stride,
+        width_multiplier=width_multiplier,
+    )
     if name in MOBILE_NETWORKS:
-        return MobileNetwork(
-            specs=MOBILE_NETWORKS[name],
-            norm=norm,
-            in_channels=in_channels,
-            output_stride=output_stride,
-            width_multiplier=width_multiplier,
-            **options,
-        )
+        return MobileNetwork(specs=MOBILE_NETWORKS[name], **options)
     if name not in RESIDUAL_NETWORKS:
         raise ValueError(f"backbone name must be one of {BACKBONE_NAMES}, got {name!r}")
-    spec = RESIDUAL_NETWORKS[name]
+    return build_residual_network(RESIDUAL_NETWORKS[name], **options)
+
+
+def build_residual_network(
+    spec: ResidualNetworkSpec,
+    *,
+    norm: Norm,
+    in_channels: int = 3,
+    output_stride: int = 32,
+    width_multiplier: float = 1.0,
+    **options: Any,
+) -> ResidualNetwork:
+    """
+    The backbone of a row of the table.
+
+    Args:
+        spec: the row.
+        norm, in_channels, output_stride, width_multiplier: see :func:`build_backbone_by_name`.
+        options: ``stem_width_multiplier`` and ``layer_multiplier`` of :class:`ResidualNetwork`;
+            ``out_features``, names of endpoints (default: res2 .. res5, and the panoptic features
+            of networks that have them); and fields of :class:`StageOptions`, of which some have
+            their default from the row.
+    """
     network = {
         key: options.pop(key)
         for key in ("stem_width_multiplier", "layer_multiplier", "out_features")
@@ -93,28 +110,24 @@ def build_deeplab2_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> EndpointBac
     """
     node = cfg.MODEL.DEEPLAB2.BACKBONE
     options = {
-        "stem_width_multiplier": node.STEM_WIDTH_MULTIPLIER,
-        "layer_multiplier": node.LAYER_MULTIPLIER,
-        "use_squeeze_and_excite": node.SQUEEZE_AND_EXCITE,
-        "sac_beyond_stride": node.SAC_BEYOND_STRIDE,
-        "drop_path_keep_prob": node.DROP_PATH_KEEP_PROB,
-        "drop_path_schedule": node.DROP_PATH_SCHEDULE,
+        "norm": Norm.from_config(cfg),
+        "in_channels": input_shape.channels,
+        "output_stride": node.OUTPUT_STRIDE,
+        "width_multiplier": node.WIDTH_MULTIPLIER,
     }
     if node.NAME in MOBILE_NETWORKS:
-        _refuse_mobile_options(node)
-        options = {}
-    return build_backbone_by_name(
-        node.NAME,
-        norm=Norm.from_config(cfg),
-        in_channels=input_shape.channels,
-        output_stride=node.OUTPUT_STRIDE,
-        width_multiplier=node.WIDTH_MULTIPLIER,
+        refuse_residual_options(node)
+        return build_backbone_by_name(
+            node.NAME, reduces_last_block=node.REDUCED_LAST_BLOCK, **options
+        )
+    if node.NAME not in RESIDUAL_NETWORKS:
+        raise ValueError(
+            f"MODEL.DEEPLAB2.BACKBONE.NAME must be one of {BACKBONE_NAMES}, got {node.NAME!r}"
+        )
+    return build_residual_network(
+        row_from_config(node, RESIDUAL_NETWORKS[node.NAME]),
+        stem_width_multiplier=node.STEM_WIDTH_MULTIPLIER,
+        layer_multiplier=node.LAYER_MULTIPLIER,
         **options,
+        **stage_options_from_config(cfg, node),
     )
-
-
-def _refuse_mobile_options(node: CfgNode) -> None:
-    fixed = {"DROP_PATH_KEEP_PROB": 1.0, "SAC_BEYOND_STRIDE": -1, "LAYER_MULTIPLIER": 1.0}
-    for key, value in fixed.items():
-        if node[key] != value:
-            raise ValueError(f"MODEL.DEEPLAB2.BACKBONE.{key} must be {value} for {node.NAME}")

@@ -78,7 +78,7 @@ class ResidualNetwork(EndpointBackbone):
         shapes = {"stage1": ShapeSpec(channels=channels, stride=2)}
         for number, stage in enumerate(stages, start=6 - len(stages)):
             name = f"stage{number}"
-            stride = min(stage.input_stride * stage.stride, options.output_stride)
+            stride = options.stride_of(stage.input_stride * stage.stride)
             channels = self.add_stage(name, channels, stage, stage.input_stride)
             shapes[name] = ShapeSpec(channels=channels, stride=stride)
             self._stages.append(name)
@@ -106,6 +106,7 @@ class ResidualNetwork(EndpointBackbone):
             plan_blocks(stage, self.options),
             norm=self.norm,
             **_transformer_options(self.spec.memory, stage, transformer_stride, self.options),
+            **_position_options(stage, self.options),
         )
         self.add_module(name, module)
         return module.out_channels
@@ -165,11 +166,34 @@ def _transformer_options(
 ) -> Dict[str, Any]:
     if memory is None or stage.input_stride * stage.stride < memory.transformer_beyond_stride:
         return {}
-    width = int(_TRANSFORMER_WIDTH * memory.base_expansion * transformer_stride / 16)
     return {
-        "transformer": DualPathSpec(width=width, activation=options.activation),
+        "transformer": DualPathSpec(
+            width=int(_TRANSFORMER_WIDTH * memory.base_expansion * transformer_stride / 16),
+            num_heads=memory.num_heads,
+            feed_forward_channels=memory.feed_forward_channels,
+            use_memory_self_attention=memory.use_memory_self_attention,
+            use_pixel_feedback=memory.use_pixel_feedback,
+            attention_activation=memory.attention_activation,
+            activation=options.activation,
+        ),
         "memory_channels": memory.channels,
         "checkpoint_transformer": "transformer" in options.checkpointed_kinds,
+    }
+
+
+def _position_options(stage: StageSpec, options: StageOptions) -> Dict[str, Any]:
+    output_stride = stage.input_stride * stage.stride
+    if (
+        options.position_encoding == "none"
+        or stage.stride == 1
+        or output_stride != options.global_beyond_stride
+    ):
+        return {}
+    stride = options.stride_of(output_stride)
+    height, width = ((side - 1) // stride + 1 for side in options.image_size)
+    return {
+        "position_encoding": options.position_encoding,
+        "position_encoding_size": (height, width),
     }
 
 

@@ -102,7 +102,7 @@ class StackedDecoderNetwork(ResidualNetwork):
         shape = self.endpoint_shapes["stage5"]
         self._has_extra_stage = self.spec.is_panoptic and decoder.num_backbone_stacks == 0
         if self._has_extra_stage:
-            width = int(round(512 * width_multiplier))
+            width = int(round(8 * decoder.channels_per_stride * width_multiplier))
             stage = StageSpec(kinds[32], width, decoder.num_extra_blocks, 32, stride=1)
             channels = self.add_stage("stage5_extra", shape.channels, stage, 16)
             shape = ShapeSpec(channels=channels, stride=output_stride)
@@ -111,7 +111,7 @@ class StackedDecoderNetwork(ResidualNetwork):
         )
         shapes: List[ShapeSpec] = []
         for step in self._steps:
-            exact_channels = step.undilated_stride * 64 * width_multiplier
+            exact_channels = step.undilated_stride * decoder.channels_per_stride * width_multiplier
             fuse = ResizedFuse(
                 [shape] + by_stride[step.stride][-2:],
                 channels=int(round(exact_channels)),

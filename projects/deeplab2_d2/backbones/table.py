@@ -24,8 +24,10 @@ class MemoryPathSpec:
         base_expansion: width of the transformer layers at stride 16, over 128; in proportion to
             the stride elsewhere.
         feature_channels: of the class and the mask features at the end.
-        num_slots: mask slots that are used.
+        num_slots: mask slots that are used, N.
         max_num_slots: slots that the learned memory has.
+        num_heads, feed_forward_channels: see :class:`DualPathSpec`.
+        use_memory_self_attention, use_pixel_feedback, attention_activation: see the same.
     """
 
     channels: int = 256
@@ -34,6 +36,11 @@ class MemoryPathSpec:
     feature_channels: int = 256
     num_slots: int = 128
     max_num_slots: int = 128
+    num_heads: int = 8
+    feed_forward_channels: int = 2048
+    use_memory_self_attention: bool = True
+    use_pixel_feedback: bool = True
+    attention_activation: str = "softmax"
 
 
 @dataclass(frozen=True)
@@ -44,8 +51,9 @@ class StackedDecoderSpec:
     A stack goes up from the output stride to stride 4, and down again.
 
     Attributes:
-        kinds: of the blocks, by undilated stride; see ``STAGE_KINDS``. The blocks at the output
-            stride are those of stride 32.
+        kinds: of the convolutional blocks, by undilated stride; see ``STAGE_KINDS``. The blocks at
+            the output stride are those of stride 32.
+        channels_per_stride: output channels of its stages, over their undilated stride.
         num_backbone_stacks: stacks that belong to the pretrained backbone, one block a stage.
         num_extra_stacks: stacks after that. The last way up to stride 4 comes after them all.
         num_extra_blocks: blocks of a stage after the backbone.
@@ -55,6 +63,7 @@ class StackedDecoderSpec:
     num_backbone_stacks: int = 0
     num_extra_stacks: int = 0
     num_extra_blocks: int = 1
+    channels_per_stride: int = 64
 
 
 @dataclass(frozen=True)
@@ -70,6 +79,7 @@ class ResidualNetworkSpec:
         has_wide_first_stage: the first stage has stride 1 and its width follows the stem's
             multiplier, its number of blocks none (SWideRNet).
         drop_path_beyond_stride: see :class:`StageOptions`.
+        axial_beyond_stride: see :class:`StageOptions`.
         attention: see :class:`StageOptions`.
         attention_expansion: see :class:`StageOptions`.
         checkpointed_kinds: see :class:`StageOptions`. DeepLab2 checkpoints axial blocks, too; the
@@ -84,6 +94,7 @@ class ResidualNetworkSpec:
     stem_channels: int = 64
     has_wide_first_stage: bool = False
     drop_path_beyond_stride: int = 16
+    axial_beyond_stride: int = -1
     attention: AttentionSpec = AttentionSpec()
     attention_expansion: int = 2
     checkpointed_kinds: Tuple[str, ...] = ()
@@ -95,18 +106,16 @@ class ResidualNetworkSpec:
 _INPUT_STRIDES = (2, 4, 8, 16)
 
 
-def _resnet(
-    num_blocks: Sequence[int] = (3, 4, 6, 3), kinds: Sequence[str] = ("bottleneck",) * 4
-) -> Tuple[StageSpec, ...]:
+def _resnet(num_blocks: Sequence[int] = (3, 4, 6, 3)) -> Tuple[StageSpec, ...]:
     return tuple(
-        StageSpec(kind, 32 * stride, repeats, input_stride=stride)
-        for kind, stride, repeats in zip(kinds, _INPUT_STRIDES, num_blocks)
+        StageSpec("bottleneck", 32 * stride, repeats, input_stride=stride)
+        for stride, repeats in zip(_INPUT_STRIDES, num_blocks)
     )
 
 
 _RESNET50 = ResidualNetworkSpec("conv7x7", _resnet())
-# Attention in every block, from stride 4 on.
-_AXIAL_RESNET = ResidualNetworkSpec("conv7x7", _resnet(kinds=("axial",) * 4))
+# Attention in every block.
+_AXIAL_RESNET = replace(_RESNET50, axial_beyond_stride=2)
 _WIDE_RESNET = ResidualNetworkSpec(
     stem="conv3x3",
     stages=(
@@ -118,51 +127,44 @@ _WIDE_RESNET = ResidualNetworkSpec(
     ),
     has_wide_first_stage=True,
     drop_path_beyond_stride=4,
-    checkpointed_kinds=("basic", "bottleneck"),
-)
-# A stage's first block is of the kind of its input's stride: it attends only if that is 16.
-_AXIAL_WIDE_RESNET = replace(
-    _WIDE_RESNET,
-    stages=_WIDE_RESNET.stages[:3]
-    + (
-        StageSpec("axial", 256, 3, input_stride=8, first_kind="basic"),
-        StageSpec("axial", 512, 3, input_stride=16),
-    ),
+    # Where there is attention.
     attention=AttentionSpec(key_expansion=2.0, value_expansion=4.0),
     attention_expansion=4,
+    checkpointed_kinds=("basic", "bottleneck"),
 )
-_MAX_S_BACKBONE = ResidualNetworkSpec(
-    stem="inception",
-    stages=_resnet()[:2]
-    + (
-        StageSpec("axial", 256, 6, input_stride=8, first_kind="bottleneck"),
-        StageSpec("axial", 512, 3, input_stride=16),
-    ),
-)
+_AXIAL_WIDE_RESNET = replace(_WIDE_RESNET, axial_beyond_stride=16)
+_MAX_S_BACKBONE = replace(_RESNET50, stem="inception", axial_beyond_stride=16)
 _MAX_S = replace(
     _MAX_S_BACKBONE,
     decoder=StackedDecoderSpec(
-        kinds=((4, "bottleneck"), (8, "bottleneck"), (16, "axial"), (32, "axial"))
+        kinds=((4, "bottleneck"), (8, "bottleneck"), (16, "bottleneck"), (32, "bottleneck"))
     ),
     memory=MemoryPathSpec(),
     is_panoptic=True,
 )
+_WIDE_DECODER = StackedDecoderSpec(
+    kinds=((4, "basic"), (8, "basic"), (16, "basic"), (32, "wide_bottleneck")),
+    num_extra_blocks=3,
+)
+_WIDE_MEMORY = MemoryPathSpec(
+    channels=512, transformer_beyond_stride=16, base_expansion=2.0, feature_channels=512
+)
 _MAX_L_BACKBONE = replace(
     _AXIAL_WIDE_RESNET,
     checkpointed_kinds=(),
-    decoder=StackedDecoderSpec(
-        kinds=((4, "basic"), (8, "basic"), (16, "axial"), (32, "axial")),
-        num_backbone_stacks=1,
-        num_extra_stacks=1,
-        num_extra_blocks=3,
-    ),
+    decoder=replace(_WIDE_DECODER, num_backbone_stacks=1, num_extra_stacks=1),
 )
-_MAX_L = replace(
-    _MAX_L_BACKBONE,
-    memory=MemoryPathSpec(
-        channels=512, transformer_beyond_stride=16, base_expansion=2.0, feature_channels=512
+_MAX_L = replace(_MAX_L_BACKBONE, memory=_WIDE_MEMORY, is_panoptic=True)
+
+_RESNET_TINY = ResidualNetworkSpec(
+    "conv3x3",
+    (
+        StageSpec("basic", 8, 1, input_stride=2),
+        StageSpec("basic", 16, 1, input_stride=4),
+        StageSpec("basic", 24, 2, input_stride=8),
+        StageSpec("basic", 32, 1, input_stride=16),
     ),
-    is_panoptic=True,
+    stem_channels=16,
 )
 
 RESIDUAL_NETWORKS: Dict[str, ResidualNetworkSpec] = {
@@ -184,15 +186,29 @@ RESIDUAL_NETWORKS: Dict[str, ResidualNetworkSpec] = {
     "max_deeplab_l_backbone": _MAX_L_BACKBONE,
     "max_deeplab_s": _MAX_S,
     "max_deeplab_l": _MAX_L,
-    # For demonstrations and tests on a CPU: 0.7 million parameters, not in DeepLab2.
-    "resnet_tiny": ResidualNetworkSpec(
-        "conv3x3",
-        (
-            StageSpec("basic", 8, 1, input_stride=2),
-            StageSpec("basic", 16, 1, input_stride=4),
-            StageSpec("basic", 24, 2, input_stride=8),
-            StageSpec("basic", 32, 1, input_stride=16),
+    # The network of the paper's ablations (MaX-DeepLab, Sec. 4.2), not in DeepLab2.
+    "max_deeplab_wide_resnet41": replace(
+        _WIDE_RESNET, decoder=_WIDE_DECODER, memory=_WIDE_MEMORY, is_panoptic=True
+    ),
+    # For demonstrations and tests on a CPU, not in DeepLab2: 0.7 million parameters, ...
+    "resnet_tiny": _RESNET_TINY,
+    # ... and 1.2 million, with all of MaX-DeepLab-S's parts.
+    "max_deeplab_tiny": replace(
+        _RESNET_TINY,
+        stages=_RESNET_TINY.stages[:3] + (StageSpec("bottleneck", 32, 1, input_stride=16),),
+        axial_beyond_stride=16,
+        decoder=StackedDecoderSpec(
+            kinds=((4, "basic"), (8, "basic"), (16, "bottleneck"), (32, "bottleneck")),
+            channels_per_stride=8,
         ),
-        stem_channels=16,
+        memory=MemoryPathSpec(
+            channels=128,
+            base_expansion=0.5,
+            feature_channels=128,
+            num_slots=32,
+            max_num_slots=32,
+            feed_forward_channels=256,
+        ),
+        is_panoptic=True,
     ),
 }

@@ -7,6 +7,7 @@ from detectron2.config import CfgNode
 from .checks import require, require_one_of
 
 _STRIDES = (2, 4, 8, 16, 32)
+_ACTIVATIONS = ("relu", "relu6", "swish", "silu", "hard_swish", "gelu", "approximated_gelu", "elu")
 
 
 def add_backbone(node: CfgNode) -> None:
@@ -137,6 +138,7 @@ def check_backbone(node: CfgNode) -> None:
     )
     for name in ("STEM_WIDTH_MULTIPLIER", "WIDTH_MULTIPLIER", "LAYER_MULTIPLIER"):
         require(node[name] > 0, prefix + name, "positive", node[name])
+    require_one_of(prefix + "ACTIVATION", node.ACTIVATION, _ACTIVATIONS)
     kinds = ("basic", "bottleneck", "axial", "global", "transformer")
     for kind in node.CHECKPOINTED_KINDS or ():
         require_one_of(prefix + "CHECKPOINTED_KINDS", kind, kinds)

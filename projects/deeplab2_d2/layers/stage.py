@@ -21,12 +21,12 @@ class StageSpec:
     A stage as data: what a row of the table of backbones is made of.
 
     Attributes:
-        kind: a key of ``STAGE_KINDS``.
+        kind: a key of ``STAGE_KINDS``. Blocks that :class:`StageOptions` gives attention have none
+            of its convolutions.
         width: base number of channels f; a stage returns 4 f.
         num_blocks: how many.
         input_stride: stride of its input in the undilated network.
         stride: 1 or 2, of the undilated network.
-        first_kind: kind of the first block, if it is another.
     """
 
     kind: str
@@ -34,7 +34,9 @@ class StageSpec:
     num_blocks: int
     input_stride: int
     stride: int = 2
-    first_kind: Optional[str] = None
+
+
+CHECKPOINTED_KINDS = ("basic", "bottleneck", "axial", "global", "transformer")
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,13 @@ class StageOptions:
         drop_path_keep_prob: see :func:`drop_path_keep_prob`.
         drop_path_schedule: "constant" or "linear".
         drop_path_beyond_stride: no drop path in blocks of a smaller undilated input stride.
-        attention: of "axial" and "global" stages.
+        axial_beyond_stride: blocks whose undilated input stride is at least this are axial
+            attention; 0 or less for none.
+        global_beyond_stride: the same for global attention, which comes before axial.
+        position_encoding: "none", "1D" or "2D" absolute positions, which are added where a stage
+            arrives at ``global_beyond_stride``.
+        image_size: (height, width) of the images that these are made for.
+        attention: of both kinds.
         attention_expansion: first 1x1 convolution of an attention block, over the width.
         checkpointed_kinds: kinds of blocks whose inner values are computed again in backward;
             "transformer" names the dual-path layers.
@@ -64,6 +72,10 @@ class StageOptions:
     drop_path_keep_prob: float = 1.0
     drop_path_schedule: str = "constant"
     drop_path_beyond_stride: int = 16
+    axial_beyond_stride: int = -1
+    global_beyond_stride: int = -1
+    position_encoding: str = "none"
+    image_size: Tuple[int, int] = (0, 0)
     attention: AttentionSpec = AttentionSpec()
     attention_expansion: int = 2
     checkpointed_kinds: Tuple[str, ...] = ()
@@ -71,6 +83,17 @@ class StageOptions:
     def __post_init__(self) -> None:
         if self.output_stride < 1 or self.output_stride & (self.output_stride - 1):
             raise ValueError(f"output_stride must be a power of 2, got {self.output_stride}")
+        unknown = [kind for kind in self.checkpointed_kinds if kind not in CHECKPOINTED_KINDS]
+        if unknown:
+            raise ValueError(f"checkpointed_kinds must be of {CHECKPOINTED_KINDS}, got {unknown}")
+        if self.position_encoding != "none" and min(self.image_size) < 1:
+            raise ValueError(
+                f"image_size must be positive for position encodings, got {self.image_size}"
+            )
+
+    def stride_of(self, undilated_stride: int) -> int:
+        """The stride that a feature has in the dilated network."""
+        return min(undilated_stride, self.output_stride)
 
 
 # Kind of a stage: kind of its blocks, and their channels for the width f.
@@ -96,10 +119,7 @@ def plan_blocks(stage: StageSpec, options: StageOptions) -> List[BlockSpec]:
     for index in range(stage.num_blocks):
         is_first = index == 0
         current_stride = stage.input_stride if is_first else output_stride
-        kind = stage.first_kind if is_first and stage.first_kind else stage.kind
-        if kind not in STAGE_KINDS:
-            raise ValueError(f"stage kind must be one of {sorted(STAGE_KINDS)}, got {kind!r}")
-        block_kind, channels = STAGE_KINDS[kind]
+        block_kind, channels = STAGE_KINDS[_kind(stage, current_stride, options)]
         blocks.append(
             BlockSpec(
                 kind=block_kind,
@@ -116,6 +136,16 @@ def plan_blocks(stage: StageSpec, options: StageOptions) -> List[BlockSpec]:
             )
         )
     return blocks
+
+
+def _kind(stage: StageSpec, current_stride: int, options: StageOptions) -> str:
+    if stage.kind not in STAGE_KINDS:
+        raise ValueError(f"stage kind must be one of {sorted(STAGE_KINDS)}, got {stage.kind!r}")
+    if current_stride >= options.global_beyond_stride > 0:
+        return "global"
+    if current_stride >= options.axial_beyond_stride > 0:
+        return "axial"
+    return stage.kind
 
 
 def _keep_prob(current_stride: int, options: StageOptions) -> float:

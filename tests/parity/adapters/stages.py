@@ -90,8 +90,7 @@ def build_stage(
     input_stride, stride = kwargs["original_resnet_input_stride"], kwargs["original_resnet_stride"]
     output_stride = input_stride * stride
     stage = StageSpec(
-        kind=_kind(kwargs, output_stride),
-        first_kind=_kind(kwargs, input_stride),
+        kind=_kind(kwargs),
         width=kwargs["filters"],
         num_blocks=kwargs["num_blocks"],
         input_stride=input_stride,
@@ -102,6 +101,8 @@ def build_stage(
         activation=kwargs.get("activation", "relu"),
         use_squeeze_and_excite=kwargs.get("use_squeeze_and_excite", False),
         sac_beyond_stride=kwargs.get("use_sac_beyond_stride", 0),
+        axial_beyond_stride=kwargs.get("use_axial_beyond_stride", 16),
+        global_beyond_stride=kwargs.get("use_global_beyond_stride", 0),
         attention=attention_spec(kwargs.get("axial_layer_config") or {}),
         attention_expansion=kwargs.get("attention_bottleneck_expansion", 2),
     )
@@ -124,12 +125,8 @@ def build_stage(
     )
 
 
-def _kind(kwargs: Kwargs, stride: int) -> str:
-    """The reference decides by a block's undilated input stride."""
-    if stride >= kwargs.get("use_global_beyond_stride", 0) > 0:
-        return "global"
-    if stride >= kwargs.get("use_axial_beyond_stride", 16) > 0:
-        return "axial"
+def _kind(kwargs: Kwargs) -> str:
+    """Of the convolutional blocks."""
     if kwargs.get("backbone_type", "resnet_beta") != "wider_resnet":
         return "bottleneck"
     output = kwargs["original_resnet_input_stride"] * kwargs["original_resnet_stride"]
