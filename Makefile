@@ -10,10 +10,11 @@ ARGS ?=
 PYTHON_CODE := $(wildcard projects tests datasets demo scripts train_net.py setup.py)
 CPP_CODE = $(shell find projects -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 
-.PHONY: help setup demo test lint format bench
+.PHONY: help setup demo demo-max test lint format bench
 
 help:
 	@echo "make demo    generate a dataset, train on it, evaluate and draw (minutes, on a CPU)"
+	@echo "make demo-max  the same with MaX-DeepLab"
 	@echo "make test    run the tests"
 	@echo "make lint    check style and types; make format mends what can be mended"
 	@echo "make bench   time the operators and the network"
@@ -24,6 +25,10 @@ setup:
 
 demo: setup
 	$(BIN)/python -m deeplab2_d2.engine.demo $(ARGS)
+
+demo-max: setup
+	$(BIN)/python -m deeplab2_d2.engine.demo --config-file \
+		configs/Shapes-PanopticSegmentation/max_deeplab_tiny_os16_poly_bs8_crop_129_161.yaml $(ARGS)
 
 test: setup
 	$(BIN)/python -m pytest $(ARGS)

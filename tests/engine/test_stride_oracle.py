@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deeplab2_d2.engine.baselines import StrideOracle
+from deeplab2_d2.engine.baselines import MaskStrideOracle, StrideOracle
+from deeplab2_d2.postprocessing import MaXDeepLabPostprocessing
 
 
 def _record(folder, ids):
@@ -59,3 +60,18 @@ def test_instances_that_share_a_center_become_one(tmp_path):
     panoptic_map, _ = _oracle()([_record(tmp_path, ids)])[0]["panoptic_seg"]
     assert np.unique(panoptic_map).tolist() == [0, 1001]
     assert (panoptic_map == 1001)[16:33, 16:33].all()
+
+
+def test_masks_keep_instances_apart_that_share_a_center(tmp_path):
+    # The ring above: each segment has a slot of its own.
+    ids = np.ones((49, 65))
+    ids[8:41, 8:41] = 2
+    ids[16:33, 16:33] = 3
+    options = MaXDeepLabPostprocessing(thing_area_limit=16, stuff_area_limit=16)
+    oracle = MaskStrideOracle(num_classes=2, thing_ids=[1], label_divisor=1000, options=options)
+    panoptic_map, _ = oracle([_record(tmp_path, ids)])[0]["panoptic_seg"]
+    # Slot 0 is for void, 1 for the road, so the numbers within the class are 3 and 4.
+    assert np.unique(panoptic_map).tolist() == [0, 1003, 1004]
+    # The border moves by at most two of four pixels: 17 x 17 grows to at most 21 x 21.
+    truth = ids == 3
+    assert 17**2 / 21**2 < _iou(panoptic_map, 1004, truth) < 1.0

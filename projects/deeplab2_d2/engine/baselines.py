@@ -9,12 +9,14 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from torch import Tensor
 
 from ..data.reading import read_panoptic_png
-from ..data.segment_map import build_segment_map
+from ..data.segment_map import SegmentTable, build_segment_map
 from ..data.targets import PanopticTargetGenerator
 from ..evaluation import ConstantPredictor, PanopticQualityEvaluator
-from ..postprocessing.panoptic_deeplab import postprocess_panoptic
+from ..meta_arch.max_deeplab_inference import postprocessing_from_config
+from ..postprocessing import panoptic_from_mask_slots, postprocess_panoptic
 from ..structures import PanopticDeepLabPrediction
 
+Size = Tuple[int, int]
 Predictor = Callable[[Sequence[Mapping[str, Any]]], List[Dict[str, Any]]]
 
 _IGNORE_LABEL = -1
@@ -96,23 +98,6 @@ class StrideOracle:
 
     def _predict(self, record: Mapping[str, Any]) -> Tensor:
         ids = read_panoptic_png(record["pan_seg_file_name"])
-        prediction, input_size = self._sample(ids, record)
-        segmentation = postprocess_panoptic(
-            prediction,
-            input_size=input_size,
-            image_size=ids.shape,
-            output_size=ids.shape,
-            thing_ids=self._thing_ids,
-            label_divisor=self._label_divisor,
-            with_probability=False,
-            **self._postprocessing,
-        )
-        return segmentation.panoptic_map[0]
-
-    def _sample(
-        self, ids: np.ndarray, record: Mapping[str, Any]
-    ) -> Tuple[PanopticDeepLabPrediction, Tuple[int, int]]:
-        """What perfect heads would return for the padded image, and its size."""
         segment_map, segments = build_segment_map(
             ids,
             record["segments_info"],
@@ -125,15 +110,68 @@ class StrideOracle:
         height, width = (1 + -(-(side - 1) // self._stride) * self._stride for side in ids.shape)
         padding = (0, height - ids.shape[0]), (0, width - ids.shape[1])
         small_map = np.pad(segment_map, padding)[:: self._stride, :: self._stride]
+        return self._segment(small_map, segments, (height, width), ids.shape)
+
+    def _segment(
+        self, small_map: np.ndarray, segments: SegmentTable, input_size: Size, image_size: Size
+    ) -> Tensor:
+        """(H, W) panoptic map of the image, from the segment map at the heads' resolution."""
         targets = self._make_targets(small_map, segments)
         assert targets.center_heatmap is not None and targets.center_offsets is not None
         classes = np.arange(self._num_classes)[:, None, None]
-        prediction = PanopticDeepLabPrediction(
-            _batch(_LOGIT * (targets.sem_seg == classes)),
-            _batch(targets.center_heatmap[None]),
-            _batch(targets.center_offsets),
+        segmentation = postprocess_panoptic(
+            PanopticDeepLabPrediction(
+                _batch(_LOGIT * (targets.sem_seg == classes)),
+                _batch(targets.center_heatmap[None]),
+                _batch(targets.center_offsets),
+            ),
+            input_size=input_size,
+            image_size=image_size,
+            output_size=image_size,
+            thing_ids=self._thing_ids,
+            label_divisor=self._label_divisor,
+            with_probability=False,
+            **self._postprocessing,
         )
-        return prediction, (height, width)
+        return segmentation.panoptic_map[0]
+
+
+class MaskStrideOracle(StrideOracle):
+    """The same for MaX-DeepLab: every segment has a slot, its mask at each ``stride``-th pixel."""
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, dataset_name: str) -> "MaskStrideOracle":
+        """
+        Args:
+            cfg: MODEL.DEEPLAB2.POSTPROCESSING.
+            dataset_name: registered panoptic dataset.
+        """
+        metadata = MetadataCatalog.get(dataset_name)
+        return cls(
+            num_classes=len(metadata.stuff_classes),
+            thing_ids=sorted(set(metadata.thing_dataset_id_to_contiguous_id.values())),
+            label_divisor=metadata.label_divisor,
+            options=postprocessing_from_config(cfg),
+        )
+
+    def _segment(
+        self, small_map: np.ndarray, segments: SegmentTable, input_size: Size, image_size: Size
+    ) -> Tensor:
+        # The first slot has what is not labeled; its class is void.
+        slots = np.arange(len(segments) + 1)
+        classes = np.concatenate([[self._num_classes], segments.category_ids])
+        result = panoptic_from_mask_slots(
+            _batch(_LOGIT * (small_map == slots[:, None, None])),
+            _batch(_LOGIT * (classes[:, None] == np.arange(self._num_classes + 1))),
+            thing_ids=self._thing_ids,
+            label_divisor=self._label_divisor,
+            input_size=input_size,
+            image_size=image_size,
+            output_size=image_size,
+            channel_to_class=range(self._num_classes),
+            **self._postprocessing,
+        )
+        return result.panoptic_map[0]
 
 
 def _batch(maps: np.ndarray) -> Tensor:
@@ -145,7 +183,7 @@ def score_baselines(cfg: CfgNode, dataset_name: str) -> Dict[str, Dict[str, floa
     Panoptic quality of the trivial predictor and of the stride oracle on a dataset.
 
     Args:
-        cfg: see :meth:`StrideOracle.from_config`.
+        cfg: see :meth:`StrideOracle.from_config`; META_ARCHITECTURE decides on the oracle.
         dataset_name: registered panoptic dataset.
 
     Returns:
@@ -154,9 +192,11 @@ def score_baselines(cfg: CfgNode, dataset_name: str) -> Dict[str, Dict[str, floa
     records = DatasetCatalog.get(dataset_name)
     metadata = MetadataCatalog.get(dataset_name)
     thing_ids = set(metadata.thing_dataset_id_to_contiguous_id.values())
+    is_mask_model = cfg.MODEL.META_ARCHITECTURE == "DeepLab2MaXDeepLab"
+    oracle = MaskStrideOracle if is_mask_model else StrideOracle
     predictors: Dict[str, Predictor] = {
         "trivial": ConstantPredictor.for_dataset(records, thing_ids=thing_ids),
-        "oracle": StrideOracle.from_config(cfg, dataset_name),
+        "oracle": oracle.from_config(cfg, dataset_name),
     }
     scores = {}
     evaluator = PanopticQualityEvaluator(dataset_name)

@@ -1,8 +1,8 @@
 """
-Train a Panoptic-DeepLab, evaluate it, and show what it learnt: what `make demo` runs.
+Train a model, evaluate it, and show what it learnt: what `make demo` and `make demo-max` run.
 
-The default config trains on a dataset that is generated first. With another config the dataset must
-be there:
+Configs of the shapes train on a dataset that is generated first. With another config the dataset
+must be there:
 
     DETECTRON2_DATASETS=... python -m deeplab2_d2.engine.demo --config-file CONFIG [KEY VALUE ...]
 """
@@ -19,7 +19,7 @@ from tabulate import tabulate
 from ..checkpoint.atomic import atomic_path
 from ..data.shapes import prepare_shapes
 from .baselines import score_baselines
-from .pictures import PredictionSheets
+from .pictures import build_sheets
 from .setup import ConfigError, argument_parser, setup
 from .trainer import DeepLab2Trainer
 
@@ -35,10 +35,10 @@ def main(args: argparse.Namespace) -> Dict[str, Dict[str, float]]:
         The panoptic scores of "model", "trivial" and "oracle", in percent.
     """
     start = time.perf_counter()
-    if os.path.basename(args.config_file) == os.path.basename(CONFIG):
+    cfg = setup(args)
+    if any(name.startswith("shapes_") for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)):
         root = os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets"))
         prepare_shapes(os.path.join(root, "shapes"))
-    cfg = setup(args)
     if not cfg.MODEL.DEEPLAB2.INSTANCE_ENABLED:
         raise ConfigError("config key MODEL.DEEPLAB2.INSTANCE_ENABLED must be True for the demo")
     dataset_name = cfg.DATASETS.TEST[0]
@@ -48,7 +48,7 @@ def main(args: argparse.Namespace) -> Dict[str, Dict[str, float]]:
     results = trainer._last_eval_results
     scores = {"model": results["panoptic_seg"], **score_baselines(cfg, dataset_name)}
     picture = os.path.join(cfg.OUTPUT_DIR, "sheet.png")
-    sheets = PredictionSheets(cfg, dataset_name, num_images=4)
+    sheets = build_sheets(cfg, dataset_name, num_images=4)
     with atomic_path(picture) as temporary:
         Image.fromarray(sheets.draw(trainer.checkpointer.model)).save(temporary, format="PNG")
     minutes = (time.perf_counter() - start) / 60
@@ -70,13 +70,15 @@ def _summary(results: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def parse_arguments(arguments: "list[str] | None" = None) -> argparse.Namespace:
-    """Detectron2's arguments; the generated dataset and ``output/demo`` are the defaults."""
+    """Detectron2's arguments; a default config, and a folder in ``output`` named after it."""
     parser = argument_parser()
     parser.description = __doc__
     parser.set_defaults(config_file=CONFIG)
     args: Any = parser.parse_args(arguments)
     if "OUTPUT_DIR" not in args.opts:
-        args.opts += ["OUTPUT_DIR", os.path.join("output", "demo")]
+        stem = os.path.splitext(os.path.basename(args.config_file))[0]
+        name = "demo" if args.config_file == CONFIG else stem
+        args.opts += ["OUTPUT_DIR", os.path.join("output", name)]
     return args
 
 

@@ -27,7 +27,7 @@ from .checkpointing import build_checkpointer
 from .ema import WeightAverage, WeightAverageHook
 from .evaluators import build_evaluators
 from .loaders import build_test_loader, build_train_loader
-from .pictures import PredictionPictures, PredictionSheets, has_panoptic_truth
+from .pictures import PredictionPictures, build_sheets, has_panoptic_truth
 from .setup import ConfigError
 from .throughput import Throughput
 from .training_step import TrainingStep
@@ -113,7 +113,7 @@ class DeepLab2Trainer(DefaultTrainer):
                     "config key VIS_PERIOD must be 0 unless the first of DATASETS.TEST has "
                     f"panoptic ground truth, got {cfg.VIS_PERIOD} for {cfg.DATASETS.TEST}"
                 )
-            sheets = PredictionSheets(cfg, cfg.DATASETS.TEST[0], num_images=2)
+            sheets = build_sheets(cfg, cfg.DATASETS.TEST[0], num_images=2)
             reporting.append(PredictionPictures(sheets, model, cfg.VIS_PERIOD))
         return reporting
 

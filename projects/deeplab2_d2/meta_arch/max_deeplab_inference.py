@@ -55,18 +55,7 @@ class MaXDeepLabInference:
             class_map=class_map_from_config(cfg),
             thing_ids=tuple(metadata.thing_ids),
             label_divisor=metadata.label_divisor,
-            options=MaXDeepLabPostprocessing(
-                mode=node.MASK_MODE,
-                class_confidence_threshold=node.CLASS_CONFIDENCE_THRESHOLD,
-                mask_confidence_threshold=node.PIXEL_CONFIDENCE_THRESHOLD,
-                thing_class_threshold=node.MASKWISE_THING_THRESHOLD,
-                stuff_class_threshold=node.MASKWISE_STUFF_THRESHOLD,
-                overlap_threshold=node.MASKWISE_OVERLAP_THRESHOLD,
-                class_weight=node.MASKWISE_CLASS_WEIGHT,
-                mask_weight=node.MASKWISE_MASK_WEIGHT,
-                thing_area_limit=node.THING_AREA_LIMIT,
-                stuff_area_limit=node.STUFF_AREA_LIMIT,
-            ),
+            options=postprocessing_from_config(cfg),
             use_ops=node.USE_OPS,
             has_semantic_output=node.SEMANTIC_OUTPUT,
             has_panoptic_output=node.PANOPTIC_OUTPUT,
@@ -132,3 +121,25 @@ class MaXDeepLabInference:
         if self.has_instance_output:
             output["instances"] = to_instances(panoptic_map, segments)
         return output
+
+
+def postprocessing_from_config(cfg: CfgNode) -> MaXDeepLabPostprocessing:
+    """
+    What MODEL.DEEPLAB2.POSTPROCESSING says about mask slots.
+
+    Raises:
+        ValueError: if a key has a value it must not have.
+    """
+    node = cfg.MODEL.DEEPLAB2.POSTPROCESSING
+    return MaXDeepLabPostprocessing(
+        mode=node.MASK_MODE,
+        class_confidence_threshold=node.CLASS_CONFIDENCE_THRESHOLD,
+        mask_confidence_threshold=node.PIXEL_CONFIDENCE_THRESHOLD,
+        thing_class_threshold=node.MASKWISE_THING_THRESHOLD,
+        stuff_class_threshold=node.MASKWISE_STUFF_THRESHOLD,
+        overlap_threshold=node.MASKWISE_OVERLAP_THRESHOLD,
+        class_weight=node.MASKWISE_CLASS_WEIGHT,
+        mask_weight=node.MASKWISE_MASK_WEIGHT,
+        thing_area_limit=node.THING_AREA_LIMIT,
+        stuff_area_limit=node.STUFF_AREA_LIMIT,
+    )
