@@ -52,6 +52,14 @@ def test_a_value_of_the_wrong_type_names_the_key():
         ("MODEL.DEEPLAB2.SEMANTIC_DECODER.LOW_LEVEL_CHANNELS", "[64]", "as long as"),
         ("MODEL.DEEPLAB2.CENTER_HEAD.CONV_TYPE", "conv", "one of"),
         ("MODEL.DEEPLAB2.LOSS.SEMANTIC_TOP_K", "0.0", "in \\(0, 1\\]"),
+        ("MODEL.DEEPLAB2.LOSS.MASK_ID_TOP_K", "1.5", "in \\(0, 1\\]"),
+        ("MODEL.DEEPLAB2.LOSS.INSTANCE_DISCRIMINATION_TEMPERATURE", "0.0", "positive"),
+        ("MODEL.DEEPLAB2.LOSS.PQ_STYLE_SIMILARITY", "iou", "one of 'product', 'sum'"),
+        ("MODEL.DEEPLAB2.POSTPROCESSING.MASK_MODE", "slotwise", "one of 'pixelwise'"),
+        ("MODEL.DEEPLAB2.POSTPROCESSING.PIXEL_CONFIDENCE_THRESHOLD", "40.0", "in \\[0, 1\\]"),
+        ("MODEL.DEEPLAB2.POSTPROCESSING.THING_AREA_LIMIT", "-1", "at least 0"),
+        ("MODEL.DEEPLAB2.MAX_DEEPLAB.PIXEL_CHANNELS", "0", "at least 1"),
+        ("INPUT.DEEPLAB2.MAX_THINGS", "0", "at least 1"),
         ("INPUT.DEEPLAB2.MIN_SCALE", "3.0", "at most MAX_SCALE"),
         ("SOLVER.DEEPLAB2.OPTIMIZER", "lion", "one of 'adam'"),
     ],
@@ -59,3 +67,10 @@ def test_a_value_of_the_wrong_type_names_the_key():
 def test_a_value_that_cannot_work_names_key_rule_and_value(key, value, rule):
     with pytest.raises(ConfigError, match=rf"{key} must be .*{rule}.*got"):
         load_config(LEAF, [key, value])
+
+
+def test_pasting_masks_needs_a_threshold_that_leaves_at_most_two_to_a_pixel():
+    node = "MODEL.DEEPLAB2.POSTPROCESSING"
+    overrides = [f"{node}.MASK_MODE", "maskwise", f"{node}.PIXEL_CONFIDENCE_THRESHOLD", "0.3"]
+    with pytest.raises(ConfigError, match="must be at least 0.334 where MASK_MODE.*got 0.3"):
+        load_config(LEAF, overrides)

@@ -11,6 +11,7 @@ Where a default is DeepLab2's, it is that of its ``*.proto`` files.
 from detectron2.config import CfgNode
 
 from .backbone import add_backbone
+from .max_deeplab import add_max_deeplab
 
 
 def add_deeplab2_config(cfg: CfgNode) -> None:
@@ -29,11 +30,10 @@ def add_deeplab2_config(cfg: CfgNode) -> None:
     add_backbone(cfg.MODEL.DEEPLAB2)
     _add_norm(cfg.MODEL.DEEPLAB2)
     _add_panoptic_deeplab_heads(cfg.MODEL.DEEPLAB2)
-    _add_max_deeplab_heads(cfg.MODEL.DEEPLAB2)
     _add_panoptic_deeplab_loss(cfg.MODEL.DEEPLAB2)
-    _add_max_deeplab_loss(cfg.MODEL.DEEPLAB2.LOSS)
     _add_postprocessing(cfg.MODEL.DEEPLAB2)
     _add_input(cfg)
+    add_max_deeplab(cfg)
     _add_solver(cfg)
     _add_test(cfg)
 
@@ -94,16 +94,6 @@ def _add_panoptic_deeplab_heads(node: CfgNode) -> None:
     node.OFFSET_HEAD = _head(32)
 
 
-def _add_max_deeplab_heads(node: CfgNode) -> None:
-    node.MAX_DEEPLAB = CfgNode()
-    # Channels of mask features and of pixel features, whose product the masks are (the paper's D).
-    node.MAX_DEEPLAB.PIXEL_CHANNELS = 128
-    node.MAX_DEEPLAB.PIXEL_HEAD = _head(256)
-    # Auxiliary semantic segmentation: SEMANTIC_HEAD and, if the backbone's semantic feature is not
-    # at the masks' stride, SEMANTIC_DECODER.
-    node.MAX_DEEPLAB.AUXILIARY_SEMANTIC = True
-
-
 def _add_panoptic_deeplab_loss(node: CfgNode) -> None:
     node.LOSS = CfgNode()
     # Factor on the cross-entropy, and the part of an image's pixels (the hardest) it keeps: (0, 1].
@@ -120,26 +110,6 @@ def _add_panoptic_deeplab_loss(node: CfgNode) -> None:
     node.LOSS.FUSED = True
 
 
-def _add_max_deeplab_loss(node: CfgNode) -> None:
-    # MaX-DeepLab: factor on the PQ-style loss; 0 leaves a term out.
-    node.PQ_STYLE_WEIGHT = 3.0
-    # Part of matched slots in the PQ-style loss, against unmatched ones (the paper's alpha).
-    node.PQ_STYLE_ALPHA = 0.75
-    # Similarity of masks in the matching: "product" of class probability and dice, or their "sum".
-    node.PQ_STYLE_SIMILARITY = "product"
-    # Factor on the mask-ID cross-entropy, and the part of an image's pixels it keeps: (0, 1].
-    node.MASK_ID_WEIGHT = 0.3
-    node.MASK_ID_TOP_K = 1.0
-    # The same for instance discrimination, and what its similarities are divided by (tau).
-    node.INSTANCE_DISCRIMINATION_WEIGHT = 1.0
-    node.INSTANCE_DISCRIMINATION_TOP_K = 1.0
-    node.INSTANCE_DISCRIMINATION_TEMPERATURE = 0.3
-    # Pixels of an image that are drawn for it, by the inverse area of their masks to the power of
-    # SAMPLE_TEMPERATURE; 0: the paper's loss, on all pixels of things.
-    node.INSTANCE_DISCRIMINATION_SAMPLES = 0
-    node.INSTANCE_DISCRIMINATION_SAMPLE_TEMPERATURE = 0.6
-
-
 def _add_postprocessing(node: CfgNode) -> None:
     node.POSTPROCESSING = CfgNode()
     # Heatmap values below are no center.
@@ -150,23 +120,6 @@ def _add_postprocessing(node: CfgNode) -> None:
     node.POSTPROCESSING.TOP_K_CENTERS = 400
     # Stuff segments of fewer pixels become void. 0 = off.
     node.POSTPROCESSING.STUFF_AREA_LIMIT = 2048
-    # MaX-DeepLab: "pixelwise" arg-max over the slots, or "maskwise", one mask after the other.
-    node.POSTPROCESSING.MASK_MODE = "pixelwise"
-    # Slots of which the class is less probable are void.
-    node.POSTPROCESSING.CLASS_CONFIDENCE_THRESHOLD = 0.7
-    # Pixels of which the slot is no more probable are void; "maskwise": at least 0.334.
-    node.POSTPROCESSING.PIXEL_CONFIDENCE_THRESHOLD = 0.4
-    # Instances of fewer pixels become void. 0 = off.
-    node.POSTPROCESSING.THING_AREA_LIMIT = 0
-    # "maskwise": instead of CLASS_CONFIDENCE_THRESHOLD, for things and for stuff.
-    node.POSTPROCESSING.MASKWISE_THING_THRESHOLD = 0.7
-    node.POSTPROCESSING.MASKWISE_STUFF_THRESHOLD = 0.7
-    # "maskwise": masks of which no more than this part is left by more confident ones are dropped.
-    node.POSTPROCESSING.MASKWISE_OVERLAP_THRESHOLD = 0.5
-    # "maskwise": masks are ordered by class confidence ** CLASS_WEIGHT * mask confidence **
-    # MASK_WEIGHT.
-    node.POSTPROCESSING.MASKWISE_CLASS_WEIGHT = 1.0
-    node.POSTPROCESSING.MASKWISE_MASK_WEIGHT = 0.0
     # What evaluation returns per image, beside nothing: each costs time and memory.
     node.POSTPROCESSING.SEMANTIC_OUTPUT = True
     node.POSTPROCESSING.PANOPTIC_OUTPUT = True
@@ -194,10 +147,6 @@ def _add_input(cfg: CfgNode) -> None:
     node.SMALL_INSTANCE_WEIGHT = 3.0
     # Give crowd pixels the ignore label for the semantic loss too, as DeepLab2's data have it.
     node.IGNORE_CROWD_IN_SEMANTIC = True
-    # MaX-DeepLab: most things of an image, and whether the largest are kept where there are more,
-    # instead of an error.
-    node.MAX_THINGS = 128
-    node.KEEP_LARGEST_THINGS = False
     # Colour augmentation: "" (none) or the name of a policy, and its strength (0.2 and 1.0 are
     # used).
     node.AUTOAUGMENT = ""

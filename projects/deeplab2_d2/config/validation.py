@@ -7,6 +7,7 @@ from detectron2.config import CfgNode
 from .backbone import check_backbone
 from .checks import require as _require
 from .checks import require_one_of as _require_one_of
+from .max_deeplab import check_max_deeplab
 
 
 def validate_config(cfg: CfgNode) -> None:
@@ -24,6 +25,7 @@ def validate_config(cfg: CfgNode) -> None:
     _check_classes(cfg.MODEL)
     _check_loss(cfg.MODEL.DEEPLAB2.LOSS)
     _check_postprocessing(cfg.MODEL.DEEPLAB2.POSTPROCESSING)
+    check_max_deeplab(cfg)
     _check_input(cfg)
     _check_solver(cfg.SOLVER)
 

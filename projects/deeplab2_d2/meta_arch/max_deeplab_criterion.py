@@ -128,10 +128,10 @@ class MaXDeepLabCriterion:
             alpha=self.alpha,
             mask_id_top_k=self.mask_id.top_k,
         )
-        losses = {
-            "loss_pq_class": self.pq_style_weight * terms.class_term,
-            "loss_pq_mask": self.pq_style_weight * terms.mask_term,
-        }
+        losses = {}
+        if self.pq_style_weight:
+            losses["loss_pq_class"] = self.pq_style_weight * terms.class_term
+            losses["loss_pq_mask"] = self.pq_style_weight * terms.mask_term
         if self.mask_id.weight:
             losses["loss_mask_id"] = self.mask_id.weight * terms.mask_id
         return losses
