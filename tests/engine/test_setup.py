@@ -5,6 +5,7 @@ from detectron2.config import get_cfg
 
 from deeplab2_d2.config import add_deeplab2_config
 from deeplab2_d2.engine import ConfigError, load_config
+from deeplab2_d2.engine.setup import warn_of_ignored_keys
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 COCO = CONFIGS / "COCO-PanopticSegmentation"
@@ -74,3 +75,15 @@ def test_pasting_masks_needs_a_threshold_that_leaves_at_most_two_to_a_pixel():
     overrides = [f"{node}.MASK_MODE", "maskwise", f"{node}.PIXEL_CONFIDENCE_THRESHOLD", "0.3"]
     with pytest.raises(ConfigError, match="must be at least 0.334 where MASK_MODE.*got 0.3"):
         load_config(LEAF, overrides)
+
+
+def test_a_key_of_detectron2_that_is_not_read_is_named_once_with_what_decides(caplog):
+    warn_of_ignored_keys(load_config(LEAF))
+    assert caplog.text == ""
+    warn_of_ignored_keys(load_config(LEAF, ["SOLVER.CLIP_GRADIENTS.ENABLED", "True"]))
+    (record,) = caplog.records
+    assert "SOLVER.CLIP_GRADIENTS.ENABLED has no effect" in record.getMessage()
+    assert "SOLVER.DEEPLAB2.CLIP_GLOBAL_NORM" in record.getMessage()
+    caplog.clear()
+    warn_of_ignored_keys(load_config("", ["SOLVER.GAMMA", "0.5"]))
+    assert caplog.text == ""

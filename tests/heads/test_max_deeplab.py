@@ -79,3 +79,24 @@ def test_a_backbone_without_memory_is_refused():
     shapes = {"feature_panoptic": SHAPES["feature_panoptic"], "res5": ShapeSpec(channels=9)}
     with pytest.raises(ValueError, match="'transformer_class_feature'.*res5"):
         head(shapes)
+
+
+def test_the_heads_compile_into_one_graph_and_export():
+    network, inputs = head().eval(), features()
+    expected = network(inputs)
+    compiled = torch.compile(network, backend="aot_eager", fullgraph=True)(inputs)
+    # The same operators, in the same order.
+    assert torch.equal(compiled.mask_logits, expected.mask_logits)
+
+    class Masks(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = network
+
+        def forward(self, inputs):
+            prediction = self.head(inputs)
+            return prediction.mask_logits, prediction.class_logits
+
+    exported = torch.export.export(Masks(), (inputs,)).module()(inputs)
+    assert torch.equal(exported[0], expected.mask_logits)
+    assert torch.equal(exported[1], expected.class_logits)

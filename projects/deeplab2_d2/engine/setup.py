@@ -1,11 +1,28 @@
 """From the command line to a frozen, checked config."""
 
 import argparse
+import logging
+from typing import Any
 
 from detectron2.config import CfgNode, get_cfg
 from detectron2.engine import default_argument_parser, default_setup
 
 from ..config import add_deeplab2_config, validate_config
+
+logger = logging.getLogger(__name__)
+
+# Keys of Detectron2 that our models do not read, and what decides instead.
+IGNORED_KEYS = {
+    "SOLVER.CLIP_GRADIENTS.ENABLED": "SOLVER.DEEPLAB2.CLIP_GLOBAL_NORM",
+    "SOLVER.LR_SCHEDULER_NAME": "SOLVER.DEEPLAB2.SCHEDULE",
+    "SOLVER.STEPS": "SOLVER.DEEPLAB2.SCHEDULE",
+    "SOLVER.GAMMA": "SOLVER.DEEPLAB2.SCHEDULE",
+    "SOLVER.BIAS_LR_FACTOR": "nothing: biases learn as all weights do",
+    "SOLVER.NESTEROV": "nothing: momentum is never Nesterov's",
+    "INPUT.MIN_SIZE_TRAIN": "INPUT.DEEPLAB2.MIN_SIZE_TRAIN",
+    "INPUT.MAX_SIZE_TRAIN": "INPUT.DEEPLAB2.MAX_SIZE_TRAIN",
+    "INPUT.MIN_SIZE_TRAIN_SAMPLING": "INPUT.DEEPLAB2.MIN_SCALE",
+}
 
 
 class ConfigError(ValueError):
@@ -74,4 +91,29 @@ def setup(args: argparse.Namespace) -> CfgNode:
     cfg = load_config(args.config_file, args.opts)
     cfg.freeze()
     default_setup(cfg, args)
+    warn_of_ignored_keys(cfg)
     return cfg
+
+
+def warn_of_ignored_keys(cfg: CfgNode) -> None:
+    """Name the keys of :data:`IGNORED_KEYS` that are not at Detectron2's default."""
+    if not cfg.MODEL.META_ARCHITECTURE.startswith("DeepLab2"):
+        return
+    defaults = get_cfg()
+    for key, instead in IGNORED_KEYS.items():
+        value = _look_up(cfg, key)
+        if value != _look_up(defaults, key):
+            logger.warning(
+                "config key %s has no effect on %s (got %r); see %s",
+                key,
+                cfg.MODEL.META_ARCHITECTURE,
+                value,
+                instead,
+            )
+
+
+def _look_up(cfg: CfgNode, key: str) -> Any:
+    node: Any = cfg
+    for name in key.split("."):
+        node = node[name]
+    return node
