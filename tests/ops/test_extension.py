@@ -48,9 +48,20 @@ def test_library_for_another_torch_is_named_and_not_loaded(
 def test_device_without_kernels_is_named(undecided, monkeypatch, caplog):
     monkeypatch.delenv(extension.REQUIRE_VARIABLE, raising=False)
     monkeypatch.setattr(extension, "_is_loaded", lambda: True)
+    monkeypatch.setattr(extension, "_is_in_library", lambda name: True)
     monkeypatch.setattr(
         extension.torch._C, "_dispatch_has_kernel_for_dispatch_key", lambda name, key: False
     )
     with caplog.at_level(logging.WARNING):
         assert not extension._has_kernels_for("find_centers", "cuda")
     assert "find_centers has no kernel for cuda" in caplog.text
+
+
+def test_library_that_lacks_an_operator_is_named(undecided, monkeypatch, caplog):
+    # As after an update of the code without a build.
+    monkeypatch.delenv(extension.REQUIRE_VARIABLE, raising=False)
+    monkeypatch.setattr(extension, "_is_loaded", lambda: True)
+    with caplog.at_level(logging.WARNING):
+        assert not extension.has_extension("added_since", "cpu")
+    assert "older than its code: they lack added_since" in caplog.text
+    assert extension.BUILD_COMMAND in caplog.text

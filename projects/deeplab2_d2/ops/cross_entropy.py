@@ -7,7 +7,7 @@ from torch import Tensor
 
 from . import reference
 from .checks import check_shape
-from .extension import has_extension, register_fake, when_loaded
+from .extension import has_extension, register_fake, register_gradient
 
 
 def upsampled_cross_entropy(
@@ -86,7 +86,7 @@ def _backward(ctx: Any, grad: Tensor) -> Tuple[Tensor, None, None]:
     return backward(grad, logits, labels, weights, **ctx.options), None, None
 
 
-@when_loaded
+@register_gradient("upsampled_cross_entropy")
 def _register_gradient() -> None:
     torch.library.register_autograd(
         "deeplab2_d2::upsampled_cross_entropy", _backward, setup_context=_save_inputs

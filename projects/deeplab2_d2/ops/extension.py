@@ -11,7 +11,7 @@ import logging
 import os
 import re
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, TypeVar
+from typing import Any, Callable, Dict, Optional, TypeVar
 
 import torch
 
@@ -23,7 +23,7 @@ REQUIRE_VARIABLE = "DEEPLAB2_D2_REQUIRE_OPS"
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _FAKES: Dict[str, Callable[..., Any]] = {}
-_SET_UPS: List[Callable[[], None]] = []
+_SET_UPS: Dict[str, Callable[[], None]] = {}
 
 _VERSION_PATTERN = re.compile(rb"deeplab2_d2 built for torch ([0-9][0-9A-Za-z.]*)")
 
@@ -57,15 +57,26 @@ def _is_loaded() -> bool:
         return False
     torch.ops.load_library(str(library))
     for name, function in _FAKES.items():
-        torch.library.register_fake(f"deeplab2_d2::{name}", function)
-    for set_up in _SET_UPS:
-        set_up()
+        if _is_in_library(name):
+            torch.library.register_fake(f"deeplab2_d2::{name}", function)
+    for name, set_up in _SET_UPS.items():
+        if _is_in_library(name):
+            set_up()
     return True
+
+
+def _is_in_library(operator: str) -> bool:
+    return hasattr(torch.ops.deeplab2_d2, operator)
 
 
 @functools.lru_cache(maxsize=None)
 def _has_kernels_for(operator: str, device_type: str) -> bool:
     if not _is_loaded():
+        return False
+    if not _is_in_library(operator):
+        _report_absence(
+            f"The compiled operators of deeplab2_d2 are older than its code: they lack {operator}."
+        )
         return False
     has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
     if device_type in ("cpu", "meta"):
@@ -104,7 +115,11 @@ def register_fake(name: str) -> Callable[[Function], Function]:
     return remember
 
 
-def when_loaded(set_up: Callable[[], None]) -> Callable[[], None]:
-    """Decorator: a function that runs once the library is loaded, to register a gradient."""
-    _SET_UPS.append(set_up)
-    return set_up
+def register_gradient(name: str) -> Callable[[Function], Function]:
+    """Decorator: a function that registers an operator's gradient, once the library is loaded."""
+
+    def remember(function: Function) -> Function:
+        _SET_UPS[name] = function
+        return function
+
+    return remember

@@ -34,5 +34,7 @@ TORCH_LIBRARY(deeplab2_d2, m) {
       "float small_instance_weight) -> (Tensor sem_seg, Tensor sem_seg_weights, "
       "Tensor center_heatmap, Tensor center_weights, Tensor center_offsets, "
       "Tensor offset_weights)");
-  m.def("label_overlap(Tensor first, Tensor second) -> (Tensor pairs, Tensor counts)");
+  m.def(
+      "label_overlap(Tensor first, Tensor second, *, SymInt max_pairs=0) -> (Tensor pairs, "
+      "Tensor counts)");
 }

@@ -1,4 +1,6 @@
-// Work division: one thread a pixel; it compares all centers of its image, which stay in the cache.
+// Work division: one thread a pixel, one block a tile. The block first bounds where its pixels
+// point to and keeps the centers that may be nearest to any of them (a few of many, see
+// grouping_device.cuh) in shared memory; each thread compares those.
 #include <ATen/ops/empty.h>
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
@@ -11,23 +13,24 @@
 namespace deeplab2_d2 {
 namespace {
 
-constexpr int kThreads = 256;
-
 __global__ void group_kernel(const float* centers, const int32_t* num_centers, int32_t num_rows,
                              const float* offsets, int32_t height, int32_t width, int32_t* result) {
-  const int64_t area = static_cast<int64_t>(height) * width;
-  const int64_t pixel = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x;
-  if (pixel >= area) {
-    return;
+  __shared__ GroupingTile tile;
+  const int64_t image = blockIdx.y, area = static_cast<int64_t>(height) * width;
+  const TilePixel pixel = tile_pixel(height, width);
+  const int64_t index = static_cast<int64_t>(pixel.y) * width + pixel.x;
+  float target_y = 0.0f, target_x = 0.0f;
+  if (pixel.is_inside) {
+    const float* offset = offsets + image * 2 * area;
+    target_y = static_cast<float>(pixel.y) + offset[index];
+    target_x = static_cast<float>(pixel.x) + offset[area + index];
   }
-  const int64_t image = blockIdx.y;
-  const float* offset = offsets + image * 2 * area;
-  const float target_y = static_cast<float>(static_cast<int32_t>(pixel / width)) + offset[pixel];
-  const float target_x =
-      static_cast<float>(static_cast<int32_t>(pixel % width)) + offset[area + pixel];
-  result[image * area + pixel] =
-      nearest_center(centers + image * num_rows * 2, max(0, min(num_centers[image], num_rows)),
-                     target_y, target_x);
+  const int32_t nearest = nearest_center(tile, centers + image * num_rows * 2,
+                                         max(0, min(num_centers[image], num_rows)), pixel.is_inside,
+                                         target_y, target_x);
+  if (pixel.is_inside) {
+    result[image * area + index] = nearest;
+  }
 }
 
 at::Tensor group_pixels_cuda(const at::Tensor& centers, const at::Tensor& num_centers,
@@ -42,6 +45,8 @@ at::Tensor group_pixels_cuda(const at::Tensor& centers, const at::Tensor& num_ce
   const int64_t num_images = offsets.size(0), height = offsets.size(2), width = offsets.size(3);
   TORCH_CHECK(num_images < 65536 && height * width < (int64_t(1) << 31),
               "group_pixels: at most 65535 images of 2**31 - 1 pixels, got ", offsets.sizes());
+  TORCH_CHECK(centers.size(1) < (int64_t(1) << 30),
+              "group_pixels: on a GPU fewer than 2**30 centers, got ", centers.size(1));
   const c10::cuda::CUDAGuard guard(offsets.device());
   at::Tensor result = at::empty({num_images, height, width}, offsets.options().dtype(at::kInt));
   if (result.numel() == 0) {
@@ -49,8 +54,8 @@ at::Tensor group_pixels_cuda(const at::Tensor& centers, const at::Tensor& num_ce
   }
   const at::Tensor maps = offsets.to(at::kFloat).contiguous();
   const at::Tensor points = centers.contiguous(), counts = num_centers.contiguous();
-  const dim3 blocks((height * width + kThreads - 1) / kThreads, num_images);
-  group_kernel<<<blocks, kThreads, 0, c10::cuda::getCurrentCUDAStream()>>>(
+  const dim3 blocks(count_tiles(height, width), num_images);
+  group_kernel<<<blocks, kTileThreads, 0, c10::cuda::getCurrentCUDAStream()>>>(
       points.const_data_ptr<float>(), counts.const_data_ptr<int32_t>(), centers.size(1),
       maps.const_data_ptr<float>(), height, width, result.mutable_data_ptr<int32_t>());
   C10_CUDA_KERNEL_LAUNCH_CHECK();

@@ -29,6 +29,19 @@ struct Counts {
   int32_t* box;          // (N, K + C, 4): minima, then maxima (inclusive)
 };
 
+// Most calls change nothing: a plain look spares the atomic, whose order does not reach the result.
+__device__ __forceinline__ void lower_to(int32_t* smallest, int32_t value) {
+  if (value < *static_cast<volatile int32_t*>(smallest)) {
+    atomicMin(smallest, value);
+  }
+}
+
+__device__ __forceinline__ void raise_to(int32_t* largest, int32_t value) {
+  if (value > *static_cast<volatile int32_t*>(largest)) {
+    atomicMax(largest, value);
+  }
+}
+
 __device__ void add_run(const Counts& counts, const ThingFlags& flags, int64_t image,
                         int32_t class_id, int32_t instance, int32_t y, int32_t first, int32_t last,
                         int32_t width, int32_t num_classes, int32_t num_centers) {
@@ -40,13 +53,13 @@ __device__ void add_run(const Counts& counts, const ThingFlags& flags, int64_t i
   atomicAdd(&counts.votes[(image * (num_centers + 1) + vote_row) * num_classes + class_id],
             last - first);
   if (row < num_centers) {
-    atomicMin(&counts.first_pixel[image * num_centers + row], y * width + first);
+    lower_to(&counts.first_pixel[image * num_centers + row], y * width + first);
   }
   int32_t* box = counts.box + (image * (num_centers + num_classes) + row) * 4;
-  atomicMin(&box[0], y);
-  atomicMin(&box[1], first);
-  atomicMax(&box[2], y);
-  atomicMax(&box[3], last - 1);
+  lower_to(&box[0], y);
+  lower_to(&box[1], first);
+  raise_to(&box[2], y);
+  raise_to(&box[3], last - 1);
 }
 
 __global__ void count_kernel(const int32_t* semantic, const int32_t* instance, int32_t height,
@@ -139,6 +152,14 @@ __global__ void label_kernel(const int32_t* semantic, const int32_t* instance, i
   panoptic[index] = row < 0 ? kVoid : labels[image * (num_centers + num_classes) + row];
 }
 
+void check_limits(int64_t num_images, int64_t height, int64_t width, int64_t num_centers) {
+  TORCH_CHECK(num_images < 65536 && height * width < (int64_t(1) << 31),
+              "merge_panoptic: at most 65535 images of 2**31 - 1 pixels, got ", num_images, " of ",
+              height, " x ", width);
+  TORCH_CHECK(num_centers < (int64_t(1) << 30),
+              "merge_panoptic: on a GPU fewer than 2**30 centers, got ", num_centers);
+}
+
 }  // namespace
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor> merge_on_device(
@@ -146,8 +167,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tenso
     int64_t num_classes, const ThingFlags& flags, int64_t label_divisor, int64_t stuff_area_limit) {
   const int64_t num_images = semantic.size(0), height = semantic.size(1), width = semantic.size(2);
   const int64_t num_centers = center_scores.size(1), num_segments = num_centers + num_classes;
-  TORCH_CHECK(num_images < 65536 && height * width < (int64_t(1) << 31),
-              "merge_panoptic: at most 65535 images of 2**31 - 1 pixels, got ", semantic.sizes());
+  check_limits(num_images, height, width, num_centers);
   constexpr int32_t kNone = std::numeric_limits<int32_t>::max();
   const auto integers = semantic.options();
   at::Tensor panoptic = at::empty(semantic.sizes(), integers);
@@ -198,6 +218,7 @@ merge_panoptic_cuda(const at::Tensor& semantic, const at::Tensor& instance,
                     int64_t label_divisor, int64_t stuff_area_limit) {
   check_merge_panoptic(semantic, instance, center_scores);
   check_label_divisor("merge_panoptic", label_divisor, num_classes);
+  check_limits(semantic.size(0), semantic.size(1), semantic.size(2), center_scores.size(1));
   const ThingFlags flags = thing_flags("merge_panoptic", thing_ids, num_classes);
   const c10::cuda::CUDAGuard guard(semantic.device());
   return merge_on_device(semantic.to(at::kInt).contiguous(), instance.to(at::kInt).contiguous(),

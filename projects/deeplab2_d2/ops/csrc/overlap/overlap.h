@@ -6,9 +6,16 @@
 #include <ATen/core/Tensor.h>
 #include <c10/util/Exception.h>
 
+#include <cstdint>
+
 namespace deeplab2_d2 {
 
-inline void check_label_overlap(const at::Tensor& first, const at::Tensor& second) {
+// The count of every row if there are more pairs than rows.
+constexpr int64_t kTooManyPairs = -1;
+
+inline void check_label_overlap(const at::Tensor& first, const at::Tensor& second,
+                                int64_t max_pairs) {
+  TORCH_CHECK(max_pairs >= 0, "label_overlap: max_pairs must be at least 0, got ", max_pairs);
   TORCH_CHECK(first.sizes() == second.sizes(),
               "label_overlap: first and second must have one shape, got ", first.sizes(), " and ",
               second.sizes());

@@ -1,6 +1,7 @@
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
-#include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/zeros.h>
 #include <torch/library.h>
 
 #include <algorithm>
@@ -42,8 +43,8 @@ void count_pairs(const first_t* first, const second_t* second, int64_t begin, in
 }
 
 std::tuple<at::Tensor, at::Tensor> label_overlap_cpu(const at::Tensor& first,
-                                                     const at::Tensor& second) {
-  check_label_overlap(first, second);
+                                                     const at::Tensor& second, int64_t max_pairs) {
+  check_label_overlap(first, second, max_pairs);
   const at::Tensor first_map = first.contiguous(), second_map = second.contiguous();
   std::vector<PairCounts> counts(at::get_num_threads());
   AT_DISPATCH_INTEGRAL_TYPES(first.scalar_type(), "label_overlap", [&] {
@@ -63,9 +64,10 @@ std::tuple<at::Tensor, at::Tensor> label_overlap_cpu(const at::Tensor& first,
   }
   std::vector<std::pair<Pair, int64_t>> sorted(counts[0].begin(), counts[0].end());
   std::sort(sorted.begin(), sorted.end());
-  const int64_t num_pairs = sorted.size();
-  at::Tensor pairs = at::empty({num_pairs, 2}, first.options().dtype(at::kLong));
-  at::Tensor pixels = at::empty({num_pairs}, first.options().dtype(at::kLong));
+  const int64_t found = sorted.size(), num_rows = max_pairs > 0 ? max_pairs : found;
+  const int64_t num_pairs = found > num_rows ? 0 : found;
+  at::Tensor pairs = at::zeros({num_rows, 2}, first.options().dtype(at::kLong));
+  at::Tensor pixels = at::full({num_rows}, found > num_rows ? kTooManyPairs : 0, pairs.options());
   for (int64_t i = 0; i < num_pairs; ++i) {
     pairs.mutable_data_ptr<int64_t>()[2 * i] = sorted[i].first.first;
     pairs.mutable_data_ptr<int64_t>()[2 * i + 1] = sorted[i].first.second;

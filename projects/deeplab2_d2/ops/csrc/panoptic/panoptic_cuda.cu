@@ -1,7 +1,9 @@
 // Work division: one thread an output pixel upsamples all channels at its place (neighbours share
-// the map's pixels in the cache), takes the largest and, for things, compares all centers; then the
-// merge of merging_cuda.cu. With probabilities, a last kernel computes each pixel's softmax for the
-// class of its segment and adds it up as an integer. No (C, H, W) tensor, no waiting for the GPU.
+// the map's pixels in the cache) and takes the largest; the things of a block, a tile of the
+// output, are compared with the centers that may be nearest to any of them (grouping_device.cuh);
+// then the merge of merging_cuda.cu. With probabilities, a last kernel computes each pixel's
+// softmax for the class of its segment and adds it up as an integer. No (C, H, W) tensor, no
+// waiting for the GPU.
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full_like.h>
@@ -45,22 +47,8 @@ __device__ __forceinline__ float logit(const Frame& frame, const float* logits, 
   return sample(logits + c * area, frame.map_width, y, x, 1.0f);
 }
 
-__global__ void predict_kernel(Frame frame, ChannelClasses classes, ThingFlags flags,
-                               const float* all_logits, const float* all_offsets,
-                               const float* centers, const int32_t* num_centers, int32_t num_rows,
-                               int32_t* semantic, int32_t* instance) {
-  const int64_t area = static_cast<int64_t>(frame.height) * frame.width;
-  const int64_t pixel = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x;
-  if (pixel >= area) {
-    return;
-  }
-  const int64_t image = blockIdx.y;
-  const int64_t map_area = static_cast<int64_t>(frame.map_height) * frame.map_width;
-  const int32_t row = static_cast<int32_t>(pixel / frame.width);
-  const int32_t column = static_cast<int32_t>(pixel % frame.width);
-  const Position y = position_of(row, frame.scale_y, frame.map_height);
-  const Position x = position_of(column, frame.scale_x, frame.map_width);
-  const float* logits = all_logits + image * frame.num_channels * map_area;
+__device__ __forceinline__ int32_t largest_channel(const Frame& frame, const float* logits,
+                                                   const Position& y, const Position& x) {
   float best = logit(frame, logits, 0, y, x);
   int32_t channel = 0;
   for (int32_t c = 1; c < frame.num_channels; ++c) {
@@ -70,18 +58,39 @@ __global__ void predict_kernel(Frame frame, ChannelClasses classes, ThingFlags f
       channel = c;
     }
   }
-  const int32_t class_id = classes.class_id[channel];
-  int32_t center = 0;
-  if (class_id >= 0 && is_thing(flags, class_id)) {
+  return channel;
+}
+
+__global__ void predict_kernel(Frame frame, ChannelClasses classes, ThingFlags flags,
+                               const float* all_logits, const float* all_offsets,
+                               const float* centers, const int32_t* num_centers, int32_t num_rows,
+                               int32_t* semantic, int32_t* instance) {
+  __shared__ GroupingTile tile;
+  const int64_t image = blockIdx.y;
+  const int64_t map_area = static_cast<int64_t>(frame.map_height) * frame.map_width;
+  const TilePixel pixel = tile_pixel(frame.height, frame.width);
+  int32_t class_id = kVoid;
+  float target_y = 0.0f, target_x = 0.0f;
+  if (pixel.is_inside) {
+    const Position y = position_of(pixel.y, frame.scale_y, frame.map_height);
+    const Position x = position_of(pixel.x, frame.scale_x, frame.map_width);
+    const float* logits = all_logits + image * frame.num_channels * map_area;
+    class_id = classes.class_id[largest_channel(frame, logits, y, x)];
     const float* offsets = all_offsets + image * 2 * map_area;
     const float offset_y = sample(offsets, frame.map_width, y, x, frame.offset_scale_y);
     const float offset_x = sample(offsets + map_area, frame.map_width, y, x, frame.offset_scale_x);
-    center =
-        nearest_center(centers + image * num_rows * 2, max(0, min(num_centers[image], num_rows)),
-                       static_cast<float>(row) + offset_y, static_cast<float>(column) + offset_x);
+    target_y = static_cast<float>(pixel.y) + offset_y;
+    target_x = static_cast<float>(pixel.x) + offset_x;
   }
-  semantic[image * area + pixel] = class_id;
-  instance[image * area + pixel] = center;
+  const bool is_instance = class_id >= 0 && is_thing(flags, class_id);
+  const int32_t center =
+      nearest_center(tile, centers + image * num_rows * 2,
+                     max(0, min(num_centers[image], num_rows)), is_instance, target_y, target_x);
+  if (pixel.is_inside) {
+    const int64_t index = (image * frame.height + pixel.y) * frame.width + pixel.x;
+    semantic[index] = class_id;
+    instance[index] = center;
+  }
 }
 
 __global__ void probability_kernel(Frame frame, ChannelClasses classes, ThingFlags flags,
@@ -159,7 +168,13 @@ PanopticResult panoptic_from_logits_cuda(
   const ThingFlags flags = thing_flags("panoptic_from_logits", thing_ids, num_classes);
   const ChannelClasses classes = channel_classes(channel_to_class);
   const int64_t num_images = semantic_logits.size(0), num_rows = centers.size(1);
+  constexpr int64_t kTooMany = int64_t(1) << 31;
   TORCH_CHECK(num_images < 65536, "panoptic_from_logits: at most 65535 images, got ", num_images);
+  TORCH_CHECK(semantic_logits.size(2) < kTooMany && semantic_logits.size(3) < kTooMany &&
+                  num_rows < kTooMany / 2,
+              "panoptic_from_logits: on a GPU maps must be less than 2**31 high and wide, and "
+              "centers fewer than 2**30, got ",
+              semantic_logits.sizes(), " and ", num_rows);
   const c10::cuda::CUDAGuard guard(semantic_logits.device());
   const auto stream = c10::cuda::getCurrentCUDAStream();
   const at::Tensor logits = semantic_logits.to(at::kFloat).contiguous();
@@ -176,7 +191,8 @@ PanopticResult panoptic_from_logits_cuda(
   at::Tensor semantic = at::empty({num_images, size[0], size[1]}, logits.options().dtype(at::kInt));
   at::Tensor instance = at::empty({num_images, size[0], size[1]}, semantic.options());
   if (num_images > 0) {
-    predict_kernel<<<dim3((area + kThreads - 1) / kThreads, num_images), kThreads, 0, stream>>>(
+    const dim3 tiles(count_tiles(size[0], size[1]), num_images);
+    predict_kernel<<<tiles, kTileThreads, 0, stream>>>(
         frame, classes, flags, logits.const_data_ptr<float>(), offsets.const_data_ptr<float>(),
         points.const_data_ptr<float>(), counts.const_data_ptr<int32_t>(), num_rows,
         semantic.mutable_data_ptr<int32_t>(), instance.mutable_data_ptr<int32_t>());

@@ -7,34 +7,41 @@
 namespace deeplab2_d2 {
 
 // One output coordinate's place in the source.
-struct Position {
+template <typename scalar_t>
+struct AxisPosition {
   int32_t lower, upper;
-  float weight;
+  scalar_t weight;  // of the source pixel `upper`
 };
 
-__device__ __forceinline__ Position position_of(int32_t i, float scale, int32_t source_length) {
-  const float position = static_cast<float>(i) * scale;
-  Position result;
+using Position = AxisPosition<float>;
+
+template <typename scalar_t>
+__device__ __forceinline__ AxisPosition<scalar_t> position_of(int32_t i, scalar_t scale,
+                                                              int32_t source_length) {
+  const scalar_t position = static_cast<scalar_t>(i) * scale;
+  AxisPosition<scalar_t> result;
   result.lower = min(static_cast<int32_t>(position), source_length - 1);
   result.upper = min(result.lower + 1, source_length - 1);
-  result.weight = position - static_cast<float>(result.lower);
+  result.weight = position - static_cast<scalar_t>(result.lower);
   return result;
 }
 
-__device__ __forceinline__ float lerp(float a, float b, float weight) {
+template <typename scalar_t>
+__device__ __forceinline__ scalar_t lerp(scalar_t a, scalar_t b, scalar_t weight) {
   return a + (b - a) * weight;
 }
 
 // The map (width columns) times a factor at (y, x): first along y, then along x.
-template <typename scalar_t>
-__device__ __forceinline__ float sample(const scalar_t* map, int32_t width, const Position& y,
-                                        const Position& x, float factor) {
-  const scalar_t* above = map + static_cast<int64_t>(y.lower) * width;
-  const scalar_t* below = map + static_cast<int64_t>(y.upper) * width;
-  const float left = lerp(static_cast<float>(above[x.lower]) * factor,
-                          static_cast<float>(below[x.lower]) * factor, y.weight);
-  const float right = lerp(static_cast<float>(above[x.upper]) * factor,
-                           static_cast<float>(below[x.upper]) * factor, y.weight);
+template <typename value_t, typename scalar_t>
+__device__ __forceinline__ scalar_t sample(const value_t* map, int32_t width,
+                                           const AxisPosition<scalar_t>& y,
+                                           const AxisPosition<scalar_t>& x, scalar_t factor) {
+  const value_t* above = map + static_cast<int64_t>(y.lower) * width;
+  const value_t* below = map + static_cast<int64_t>(y.upper) * width;
+  const scalar_t left = lerp(static_cast<scalar_t>(above[x.lower]) * factor,
+                             static_cast<scalar_t>(below[x.lower]) * factor, y.weight);
+  const scalar_t right = lerp(static_cast<scalar_t>(above[x.upper]) * factor,
+                              static_cast<scalar_t>(below[x.upper]) * factor, y.weight);
   return lerp(left, right, x.weight);
 }
 

@@ -1,0 +1,40 @@
+"""Where the CUDA kernels run: on a GPU, or in emulation on the CPU."""
+
+import emulated_cuda
+import pytest
+import torch
+
+import deeplab2_d2  # noqa: F401  # isort: skip
+from deeplab2_d2 import ops
+from deeplab2_d2.ops import cross_entropy
+
+
+@pytest.fixture(scope="session")
+def emulated_operators():
+    """The namespace of `torch.ops` whose CPU kernels are the CUDA kernels, in emulation."""
+    torch.ops.load_library(str(emulated_cuda.build()))
+    torch.library.register_autograd(
+        f"{emulated_cuda.NAMESPACE}::upsampled_cross_entropy",
+        cross_entropy._backward,
+        setup_context=cross_entropy._save_inputs,
+    )
+    return getattr(torch.ops, emulated_cuda.NAMESPACE)
+
+
+@pytest.fixture(
+    params=[
+        pytest.param("cuda", marks=pytest.mark.gpu),
+        pytest.param("emulated", marks=pytest.mark.slow),
+    ]
+)
+def kernel_device(request, monkeypatch):
+    """The device of tensors that the public functions hand to the CUDA kernels."""
+    if request.param == "cuda":
+        # Else the reference would be compared with itself.
+        monkeypatch.setenv("DEEPLAB2_D2_REQUIRE_OPS", "1")
+        return "cuda"
+    if not ops.has_extension():
+        pytest.skip("the compiled operators are not built")
+    emulated = request.getfixturevalue("emulated_operators")
+    monkeypatch.setattr(torch.ops, "deeplab2_d2", emulated)
+    return "cpu"
