@@ -5,6 +5,7 @@ The public functions check their arguments, then call the compiled kernels if th
 there, else the reference (see `has_extension`). Both give the same integers.
 """
 
+from .assignment import linear_assignment
 from .centers import find_centers
 from .cross_entropy import upsampled_cross_entropy
 from .extension import has_extension
@@ -27,6 +28,7 @@ __all__ = [
     "group_pixels",
     "has_extension",
     "label_overlap",
+    "linear_assignment",
     "merge_panoptic",
     "panoptic_from_logits",
     "panoptic_from_slots",

@@ -35,6 +35,8 @@ TORCH_LIBRARY(deeplab2_d2, m) {
       "Tensor center_heatmap, Tensor center_weights, Tensor center_offsets, "
       "Tensor offset_weights)");
   m.def(
+      "linear_assignment(Tensor costs, Tensor? has_row=None, Tensor? has_column=None) -> Tensor");
+  m.def(
       "label_overlap(Tensor first, Tensor second, *, SymInt max_pairs=0) -> (Tensor pairs, "
       "Tensor counts)");
 }

@@ -5,6 +5,7 @@ Float arithmetic is float32 and its order is spelled out, because it decides int
 repeats it operation by operation, without contraction into fused multiply-adds. Inputs are finite.
 """
 
+from .assignment import linear_assignment
 from .centers import find_centers
 from .cross_entropy import upsampled_cross_entropy
 from .grouping import group_pixels
@@ -18,6 +19,7 @@ __all__ = [
     "find_centers",
     "group_pixels",
     "label_overlap",
+    "linear_assignment",
     "merge_panoptic",
     "panoptic_from_logits",
     "panoptic_from_slots",
