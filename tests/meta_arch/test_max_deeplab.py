@@ -92,6 +92,36 @@ def test_images_without_things_or_without_any_label_have_finite_losses(num_thing
     assert all(torch.isfinite(loss) for loss in losses.values())
 
 
+def test_training_and_evaluation_give_the_class_channels_the_same_classes():
+    # Of Cityscapes' 19 classes the things are the last eight: the first channels are theirs.
+    network = model(
+        *("DATASETS.TRAIN", "('cityscapes_fine_panoptic_train',)"),
+        *("MODEL.SEM_SEG_HEAD.NUM_CLASSES", "19"),
+    )
+    criterion = network.criterion
+    classes = (*criterion.thing_ids, *criterion.stuff_ids)
+    assert classes == (*range(11, 19), *range(11))
+    prediction = confident_prediction(num_channels=20)
+    # Slot 3 says channel 1, slot 5 channel 8, the first after the things.
+    prediction.class_logits[:, 5, 6] = 0.0
+    prediction.class_logits[:, 5, 8] = 20.0
+    images = network.batch([image(33, 49)])
+    _, segments = network.postprocess(prediction, images, [{}])[0]["panoptic_seg"]
+    assert [s["category_id"] for s in segments] == [0, 12]
+    assert [s["isthing"] for s in segments] == [False, True]
+    semantic = torch.full((1, 33, 49), 0)
+    semantic[:, :, :20] = 12
+    targets = {
+        "sem_seg": semantic,
+        "sem_seg_weights": torch.ones(1, 33, 49),
+        "thing_masks": torch.where(semantic == 12, 0, -1),
+        "thing_classes": torch.tensor([[12, -1]]),
+    }
+    right = criterion(prediction, targets)["loss_pq_class"]
+    targets["thing_classes"] = torch.tensor([[13, -1]])
+    assert float(right) < float(criterion(prediction, targets)["loss_pq_class"])
+
+
 def test_a_sample_without_masks_is_named():
     sample = training_sample()
     del sample["thing_classes"]
@@ -108,7 +138,8 @@ def confident_prediction(height=9, width=13, num_slots=128, num_channels=8):
     classes[..., -1] = 10.0
     classes[:, 3, 1] = classes[:, 5, 6] = 20.0
     features = torch.zeros(1, 4, height, width)
-    return MaXDeepLabPrediction(masks, classes, features, torch.zeros(1, 7, height, width))
+    semantic = torch.zeros(1, num_channels - 1, height, width)
+    return MaXDeepLabPrediction(masks, classes, features, semantic)
 
 
 @pytest.mark.parametrize("mode", ["pixelwise", "maskwise"])
