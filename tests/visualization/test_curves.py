@@ -31,6 +31,18 @@ def test_the_picture_shows_every_run(tmp_path):
     ]
     pictures = []
     for count in (1, 2):
-        draw_curves(runs[:count], str(tmp_path / "out.png"), key="lr")
+        draw_curves(runs[:count], str(tmp_path / "out.png"), keys=["lr"])
         pictures.append(Image.open(tmp_path / "out.png").tobytes())
     assert pictures[0] != pictures[1]
+
+
+def test_every_scalar_has_a_panel(tmp_path):
+    rows = [{"iteration": i, "lr": i, "total_loss": -i} for i in range(3)]
+    run = write(tmp_path / "metrics.json", rows)
+    heights = []
+    for keys in (["lr"], ["lr", "total_loss"]):
+        draw_curves([run], str(tmp_path / "out.png"), keys=keys)
+        heights.append(Image.open(tmp_path / "out.png").height)
+    assert heights == [400, 700]
+    with pytest.raises(ValueError, match="keys must name at least one"):
+        draw_curves([run], str(tmp_path / "out.png"), keys=[])

@@ -1,7 +1,7 @@
 """
 Curves of one or several trainings, laid over each other.
 
-    python -m deeplab2_d2.visualization.curves RUN/metrics.json ... --output curves.png [--key NAME]
+    python -m deeplab2_d2.visualization.curves RUN/metrics.json ... --output curves.png [--key NAME ...]
 """
 
 import argparse
@@ -28,26 +28,35 @@ def read_curve(path: str, key: str) -> Dict[int, float]:
     return curve
 
 
-def draw_curves(paths: Sequence[str], output: str, *, key: str = "total_loss") -> None:
+def draw_curves(
+    paths: Sequence[str], output: str, *, keys: Sequence[str] = ("total_loss",)
+) -> None:
     """
     Write a picture with a curve for each file, the first wide and pale, the others thin.
 
     Args:
         paths: of ``metrics.json`` files.
         output: picture, its format by the ending.
-        key: see :func:`read_curve`.
+        keys: see :func:`read_curve`; each has a panel, one above the other.
+
+    Raises:
+        ValueError: if there is no key, or see :func:`read_curve`.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 4), layout="tight")
-    axes = figure.subplots()
-    for index, path in enumerate(paths):
-        curve = sorted(read_curve(path, key).items())
-        width, alpha = (6, 0.4) if index == 0 else (1.5, 1.0)
-        axes.plot(*zip(*curve), linewidth=width, alpha=alpha, label=path)
-    axes.set_xlabel("iteration")
-    axes.set_ylabel(key)
-    axes.legend()
+    if not keys:
+        raise ValueError("keys must name at least one scalar, got none")
+    figure = Figure(figsize=(8, 1 + 3 * len(keys)), layout="tight")
+    panels = figure.subplots(len(keys), squeeze=False)[:, 0]
+    for axes, key in zip(panels, keys):
+        for index, path in enumerate(paths):
+            curve = sorted(read_curve(path, key).items())
+            width, alpha = (6, 0.4) if index == 0 and len(paths) > 1 else (1.5, 1.0)
+            axes.plot(*zip(*curve), linewidth=width, alpha=alpha, label=path)
+        axes.set_ylabel(key)
+    panels[-1].set_xlabel("iteration")
+    if len(paths) > 1:
+        panels[0].legend()
     figure.savefig(output)
 
 
@@ -57,9 +66,9 @@ def main() -> None:
     )
     parser.add_argument("metrics", nargs="+", help="metrics.json files")
     parser.add_argument("--output", required=True, help="picture to write")
-    parser.add_argument("--key", default="total_loss", help="scalar to draw")
+    parser.add_argument("--key", nargs="+", default=["total_loss"], help="scalars to draw")
     args = parser.parse_args()
-    draw_curves(args.metrics, args.output, key=args.key)
+    draw_curves(args.metrics, args.output, keys=args.key)
 
 
 if __name__ == "__main__":
