@@ -1,7 +1,7 @@
 """
 Curves of one or several trainings, laid over each other.
 
-    python -m deeplab2_d2.visualization.curves RUN/metrics.json ... --output FILE.png [--key NAME ...]
+    python -m deeplab2_d2.visualization.curves RUN/metrics.json ... --output FILE [--key NAME ...]
 """
 
 import argparse
