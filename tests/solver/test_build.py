@@ -5,7 +5,9 @@ import torch
 from detectron2.config import get_cfg
 from torch import nn
 
+from deeplab2_d2.backbones.build import build_backbone_by_name
 from deeplab2_d2.config import add_deeplab2_config
+from deeplab2_d2.layers import Norm
 from deeplab2_d2.solver import (
     KerasAdam,
     KerasAdamW,
@@ -61,6 +63,26 @@ def test_kernels_decay_and_only_pretrained_parts_get_the_backbones_rate():
         "head.bias": (1.0, 0.0),
     }
     assert len(groups) == 4
+
+
+def test_the_memory_path_and_what_follows_the_pretrained_stages_keep_the_full_rate():
+    with torch.device("meta"):
+        backbone = build_backbone_by_name(
+            "max_deeplab_l", norm=Norm(name="BN"), in_channels=3, output_stride=16
+        )
+    model = nn.ModuleDict({"backbone": backbone})
+    groups = build_parameter_groups(model, base_lr=1.0, weight_decay=0.0, backbone_multiplier=0.1)
+    rates = {name: rate for name, (rate, _) in _by_name(model, groups).items()}
+
+    def rates_of(prefix):
+        return {rate for name, rate in rates.items() if name.startswith("backbone." + prefix)}
+
+    # One of the two stacks of the decoder is pretrained.
+    for pretrained in ("stem", "stage1.", "stage4.block1.", "stage5.block2.", "decoder_stage1."):
+        assert rates_of(pretrained) == {0.1}, pretrained
+    full = ("memory_feature", "stage4.block1_transformer.", "decoder_stage5_extra.")
+    for new in full + ("class_feature_extra", "mask_feature_extra"):
+        assert rates_of(new) == {1.0}, new
 
 
 def _cfg(**options):
