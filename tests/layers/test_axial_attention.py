@@ -1,7 +1,7 @@
 """Axial attention: its lean form, any length, the local span."""
 
 from dataclasses import replace
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 import pytest
 import torch
@@ -17,6 +17,7 @@ from deeplab2_d2.layers import (
 from deeplab2_d2.layers import axial_attention as module
 
 _TERMS = ["use_content", "use_query_encoding", "use_key_encoding"]
+_RETRIEVED = ["retrieve_content", "retrieve_encoding"]
 
 
 def _layer(spec: AttentionSpec, norm: Norm = Norm("BN"), seed: int = 0) -> AxialAttention:
@@ -38,22 +39,73 @@ def _outcome(layer: AxialAttention, features: Tensor) -> Tuple[Tensor, Dict[str,
     return output, found
 
 
-@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
-@pytest.mark.parametrize("is_training", [True, False])
-@pytest.mark.parametrize("unused", [()] + [(name,) for name in _TERMS])
-def test_lean_form_equals_the_direct_one_with_gradients_and_moving_statistics(
-    activation: str, is_training: bool, unused: Tuple[str, ...], monkeypatch: Any
-) -> None:
-    # Chunks of two sequences, of which there are six.
-    monkeypatch.setitem(module._CHUNK_ELEMENTS, "cpu", 2 * 4 * 7 * 7)
-    spec = AttentionSpec(num_heads=4, activation=activation, **{name: False for name in unused})
-    direct, lean = _layer(replace(spec, form="direct")), _layer(spec)
+def _compare_forms(spec: AttentionSpec, is_training: bool, norm: Norm = Norm("BN")) -> None:
+    direct, lean = _layer(replace(spec, form="direct"), norm), _layer(spec, norm)
     features = torch.randn(2, 6, 7, 3, dtype=torch.float64)
     expected, expected_found = _outcome(direct.train(is_training), features)
     output, found = _outcome(lean.train(is_training), features)
     torch.testing.assert_close(output, expected)
     for name, value in expected_found.items():
         torch.testing.assert_close(found[name], value, msg=name)
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("is_training", [True, False])
+@pytest.mark.parametrize("unused", [()] + [(name,) for name in _TERMS + _RETRIEVED])
+def test_lean_form_equals_the_direct_one_with_gradients_and_moving_statistics(
+    activation: str, is_training: bool, unused: Tuple[str, ...], monkeypatch: Any
+) -> None:
+    # Chunks of two sequences, of which there are twice three.
+    monkeypatch.setitem(module._CHUNK_ELEMENTS, "cpu", 2 * 4 * 7 * 7)
+    spec = AttentionSpec(num_heads=4, activation=activation, **{name: False for name in unused})
+    _compare_forms(spec, is_training)
+
+
+@pytest.mark.parametrize("columns", [1, 4, 6])
+@pytest.mark.parametrize("norm", ["BN", "FrozenBN"])
+@pytest.mark.parametrize("span", [None, 3])
+def test_forms_are_equal_for_every_chunk_span_and_norm(
+    columns: int, norm: str, span: Optional[int], monkeypatch: Any
+) -> None:
+    # Parts of an image; one image and a remainder; all.
+    monkeypatch.setitem(module._CHUNK_ELEMENTS, "cpu", columns * 4 * 7 * 7)
+    _compare_forms(AttentionSpec(num_heads=4, span=span), True, Norm(norm))
+
+
+def test_a_channel_far_from_zero_is_normalised_as_precisely_as_by_batch_norm() -> None:
+    # A mean of 1000 deviations: the difference of float32 moments would be noise.
+    spec = AttentionSpec(num_heads=4)
+    lean, direct = _layer(spec).float(), _layer(replace(spec, form="direct")).float()
+    features = torch.randn(2, 6, 7, 3) + 1000.0
+    torch.testing.assert_close(lean(features), direct(features), atol=2e-3, rtol=2e-3)
+
+
+def test_bfloat16_autocast_is_close_to_float32_and_has_gradients_everywhere() -> None:
+    layer = _layer(AttentionSpec(num_heads=4)).float()
+    features = torch.randn(2, 6, 7, 3)
+    expected = layer(features)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = layer(features)
+    assert output.dtype == torch.bfloat16
+    # Two roundings of 2^-9 each on values of about 3, through a softmax of steep similarities.
+    assert (output.float() - expected).abs().mean() < 0.05
+    output.float().square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in layer.parameters())
+
+
+def test_training_compiles_in_one_graph() -> None:
+    layer = _layer(AttentionSpec(num_heads=4)).train()
+    features = torch.randn(2, 6, 7, 3, dtype=torch.float64)
+    compiled = torch.compile(
+        _layer(AttentionSpec(num_heads=4)), backend="aot_eager", fullgraph=True
+    )
+    expected, expected_found = _outcome(layer, features)
+    output, found = _outcome(compiled, features)
+    torch.testing.assert_close(output, expected)
+    for name, value in expected_found.items():
+        torch.testing.assert_close(
+            found[name if name == "input" else f"_orig_mod.{name}"], value, msg=name
+        )
 
 
 def test_folded_evaluation_equals_batch_norm_applied_to_each_similarity() -> None:
@@ -94,13 +146,16 @@ def test_local_span_normalises_by_the_pairs_it_sees() -> None:
     # the similarities are, so span 1 is the values themselves.
     spec = AttentionSpec(num_heads=4, span=1, retrieve_encoding=False)
     layer = _layer(spec).train()
-    layer.batch_norm_retrieved_output = torch.nn.Identity()
     features = torch.randn(2, 6, 5, 3, dtype=torch.float64)
     qkv = torch.einsum("nchw,cd->ndhw", features, layer.qkv_kernel)
     value = torch.nn.functional.batch_norm(
         qkv, None, None, layer.batch_norm_qkv.weight, layer.batch_norm_qkv.bias, True, eps=1e-3
     )[:, 16:]
-    torch.testing.assert_close(layer(features), value)
+    output_norm = layer.batch_norm_retrieved_output
+    expected = torch.nn.functional.batch_norm(
+        value, None, None, output_norm.weight, output_norm.bias, True, eps=1e-3
+    )
+    torch.testing.assert_close(layer(features), expected)
 
 
 def test_relative_positions_are_sliced_from_the_table_and_stretched_beyond_it() -> None:

@@ -2,12 +2,9 @@
 
 from .activation import ACTIVATIONS, Activation, hard_sigmoid
 from .aspp import ASPP, ASPPPool
-from .axial_attention import (
-    AttentionSpec,
-    AxialAttention,
-    AxialAttention2d,
-    GlobalAttention2d,
-)
+from .attention_2d import AxialAttention2d, GlobalAttention2d
+from .attention_spec import AttentionSpec
+from .axial_attention import AxialAttention
 from .block import BLOCK_KINDS, BlockSpec, GeneralBlock
 from .checkpointing import checkpointed
 from .convolution import (

@@ -16,7 +16,8 @@ from typing import Any, Callable, Dict, Optional, Tuple, Type
 from torch import Tensor, nn
 
 from .activation import Activation
-from .axial_attention import AttentionSpec, AxialAttention2d, GlobalAttention2d
+from .attention_2d import AxialAttention2d, GlobalAttention2d
+from .attention_spec import AttentionSpec
 from .checkpointing import checkpointed
 from .convolution import ConvNormAct, DepthwiseConvNormAct
 from .drop_path import DropPath

@@ -1,7 +1,7 @@
 """Batch normalization with TensorFlow's numbers."""
 
 from dataclasses import dataclass
-from typing import Any, Callable, Tuple
+from typing import Any, Callable, Optional, Tuple
 
 import torch
 import torch.distributed as dist
@@ -121,7 +121,14 @@ class Norm:
         return norm
 
 
-def scale_and_shift(norm: Any, moments: Callable[[], Moments]) -> Tuple[Tensor, Tensor]:
+def has_batch_statistics(norm: nn.Module) -> bool:
+    """Whether a batch norm would normalise by its input's statistics now."""
+    return norm.training and not isinstance(norm, FrozenBatchNorm2d)
+
+
+def scale_and_shift(
+    norm: Any, moments: Optional[Callable[[], Moments]] = None
+) -> Tuple[Tensor, Tensor]:
     """
     What a batch norm multiplies and adds: ``norm(x) = scale * x + shift``.
 
@@ -131,17 +138,18 @@ def scale_and_shift(norm: Any, moments: Callable[[], Moments]) -> Tuple[Tensor, 
 
     Args:
         norm: from :meth:`Norm.build` with ``is_biased``.
-        moments: of what would be normalised; called in training only.
+        moments: of what would be normalised; needed where it :func:`has_batch_statistics`.
 
     Returns:
         ``(scale, shift)``, each (C,), of the batch norm's dtype.
     """
-    is_frozen = isinstance(norm, FrozenBatchNorm2d)
-    if norm.training and not is_frozen:
-        mean, square = (value.to(norm.weight.dtype) for value in moments())
+    if has_batch_statistics(norm):
+        assert moments is not None
+        mean, square = moments()
         if isinstance(norm, NaiveSyncBatchNorm) and _num_processes() > 1:
             mean, square = differentiable_all_reduce(torch.stack([mean, square])) / _num_processes()
-        variance = (square - mean * mean).clamp(min=0.0)
+        variance = (square - mean * mean).clamp(min=0.0).to(norm.weight.dtype)
+        mean = mean.to(norm.weight.dtype)
         _move_running_statistics(norm, mean.detach(), variance.detach())
     else:
         mean, variance = norm.running_mean, norm.running_var

@@ -1,17 +1,15 @@
 """
-The similarity of position-sensitive attention: its terms, their moments, their normalised sum.
+The similarity of position-sensitive attention: its terms, their sums, their normalised sum.
 
 Reference: Axial-DeepLab (arXiv:2003.07853), Eq. 4. Letters: B sequences, H heads, L queries, M keys
 (as many), D channels of a head, T terms. The terms are, in this order and as far as they are used,
 the content ``q_l . k_m``, the query's ``q_l . r^q_(m-l)`` and the key's ``k_m . r^k_(m-l)``.
 """
 
-from typing import Callable, List, NamedTuple, Optional, Tuple
+from typing import Callable, List, NamedTuple, Optional
 
 import torch
 from torch import Tensor
-
-from .norm import Moments
 
 
 class Encodings(NamedTuple):
@@ -72,16 +70,16 @@ def folded_logits(
     return logits.add_(shift_TH.sum(dim=0).to(logits.dtype).view(1, -1, 1, 1))
 
 
-def similarity_moments(
+def similarity_sums(
     query_BHLD: Tensor,
     key_BHMD: Tensor,
     encodings: Encodings,
     *,
     use_content: bool,
     visible_LM: Optional[Tensor] = None,
-) -> Moments:
+) -> Tensor:
     """
-    Mean and mean square of each term over B, L and M, (T * H,) each, at least float32.
+    Sum and sum of squares of each term over B, L and M, (2, T * H), at least float32.
 
     No L x M map is made: the sum over l and m of ``(q_l . k_m)^2`` is that over l of
     ``q_l' G q_l`` with the D x D matrix ``G = sum_m k_m k_m'``.
@@ -92,8 +90,7 @@ def similarity_moments(
     query_BHLD, key_BHMD = _full_precision(query_BHLD), _full_precision(key_BHMD)
     if visible_LM is not None:
         terms = similarity_terms(query_BHLD, key_BHMD, encodings, use_content=use_content)
-        return _moments_of_visible(terms, visible_LM)
-    count = query_BHLD.shape[0] * query_BHLD.shape[2] * key_BHMD.shape[2]
+        return _sums_of_visible(terms, visible_LM)
     sums: List[Tensor] = []
     squares: List[Tensor] = []
     if use_content:
@@ -109,7 +106,7 @@ def similarity_moments(
         gram_LDE = table.transpose(-1, -2) @ table
         weighted = torch.einsum("bhld,lde->bhle", values, gram_LDE)
         squares.append((weighted * values).sum(dim=(0, 2, 3)))
-    return torch.cat(sums) / count, torch.cat(squares) / count
+    return torch.stack([torch.cat(sums), torch.cat(squares)])
 
 
 def visible_pairs(length: int, span: Optional[int], device: torch.device) -> Optional[Tensor]:
@@ -124,11 +121,10 @@ def _full_precision(values: Tensor) -> Tensor:
     return values if values.dtype == torch.float64 else values.float()
 
 
-def _moments_of_visible(terms: List[Callable[[], Tensor]], visible_LM: Tensor) -> Moments:
-    moments: List[Tuple[Tensor, Tensor]] = []
+def _sums_of_visible(terms: List[Callable[[], Tensor]], visible_LM: Tensor) -> Tensor:
+    sums = []
     for term in terms:
         similarity = term() * visible_LM
-        count = visible_LM.sum() * similarity.shape[0]
         square = (similarity * similarity).sum(dim=(0, 2, 3))
-        moments.append((similarity.sum(dim=(0, 2, 3)) / count, square / count))
-    return torch.cat([mean for mean, _ in moments]), torch.cat([square for _, square in moments])
+        sums.append(torch.stack([similarity.sum(dim=(0, 2, 3)), square]))
+    return torch.cat(sums, dim=1)

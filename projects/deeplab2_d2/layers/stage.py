@@ -6,7 +6,7 @@ from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 from torch import Tensor, nn
 
-from .axial_attention import AttentionSpec
+from .attention_spec import AttentionSpec
 from .block import BlockSpec, GeneralBlock
 from .checkpointing import checkpointed
 from .drop_path import drop_path_keep_prob

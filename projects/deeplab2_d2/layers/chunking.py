@@ -1,0 +1,146 @@
+"""
+Functions of many independent columns, computed a few columns at a time and again in backward.
+
+What a function makes in between is never in memory for more than a chunk. Inputs and outputs are
+(N, C, L, S); a column is an image and a place on the last axis.
+"""
+
+from typing import Any, Callable, List, Optional, Sequence, Tuple
+
+import torch
+from torch import Tensor
+
+Chunk = Tuple[slice, slice]
+Function = Callable[..., Tensor]
+
+
+def split_columns(features: Tensor, num_columns: int) -> List[Chunk]:
+    """
+    Slices of the first and of the last axis, of about ``num_columns`` (at least 1) together.
+
+    Whole images if one fits, parts of an image otherwise.
+    """
+    num_images, others = features.shape[0], features.shape[3]
+    num_columns = max(1, num_columns)
+    images = max(1, num_columns // others)
+    width = others if num_columns >= others else num_columns
+    return [
+        (slice(first, first + images), slice(start, start + width))
+        for first in range(0, num_images, images)
+        for start in range(0, others, width)
+    ]
+
+
+def map_columns(
+    function: Function,
+    chunks: Sequence[Chunk],
+    features: Tensor,
+    shared: Sequence[Optional[Tensor]],
+    *,
+    out_channels: int,
+) -> Tensor:
+    """
+    ``function(features, *shared)`` of (N, C, L, S), which is (N, out_channels, L, S).
+
+    Args:
+        function: treats each column by itself, and has no other inputs that need gradients.
+        chunks: from :func:`split_columns`.
+        shared: what all columns share.
+    """
+    if torch.compiler.is_compiling():
+        return function(features, *shared)
+    return _MapColumns.apply(function, chunks, out_channels, features, *shared)
+
+
+def sum_columns(
+    function: Function,
+    chunks: Sequence[Chunk],
+    features: Tensor,
+    shared: Sequence[Optional[Tensor]],
+) -> Tensor:
+    """``function(features, *shared)``, where that is the sum of what it is of the columns."""
+    if torch.compiler.is_compiling():
+        return function(features, *shared)
+    return _SumColumns.apply(function, chunks, features, *shared)
+
+
+class _MapColumns(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        function: Function,
+        chunks: Sequence[Chunk],
+        out_channels: int,
+        features: Tensor,
+        *shared: Optional[Tensor],
+    ) -> Tensor:
+        _remember(ctx, function, chunks, features, shared)
+        size = (features.shape[0], out_channels) + tuple(features.shape[2:])
+        output = features.new_empty(size)
+        for images, others in chunks:
+            part = function(features[images, :, :, others], *shared)
+            output[images, :, :, others] = part
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        found = _backward(ctx, lambda images, others: gradient[images, :, :, others])
+        return (None, None, None, *found)
+
+
+class _SumColumns(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        function: Function,
+        chunks: Sequence[Chunk],
+        features: Tensor,
+        *shared: Optional[Tensor],
+    ) -> Tensor:
+        _remember(ctx, function, chunks, features, shared)
+        total: Optional[Tensor] = None
+        for images, others in chunks:
+            part = function(features[images, :, :, others], *shared)
+            total = part if total is None else total + part
+        assert total is not None
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        return (None, None, *_backward(ctx, lambda images, others: gradient))
+
+
+def _remember(
+    ctx: Any,
+    function: Function,
+    chunks: Sequence[Chunk],
+    features: Tensor,
+    shared: Sequence[Optional[Tensor]],
+) -> None:
+    ctx.function, ctx.chunks = function, chunks
+    ctx.save_for_backward(features, *shared)
+    device = features.device.type
+    ctx.autocast = {
+        "device_type": device,
+        "enabled": torch.is_autocast_enabled(device),
+        "dtype": torch.get_autocast_dtype(device),
+    }
+
+
+def _backward(ctx: Any, gradient_of: Callable[[slice, slice], Tensor]) -> List[Optional[Tensor]]:
+    """Gradients of the features and of what is shared; None where none is needed."""
+    features, *shared = ctx.saved_tensors
+    needs_features, *needs = ctx.needs_input_grad[-1 - len(shared) :]
+    leaves = [
+        None if tensor is None else tensor.detach().requires_grad_(needed)
+        for tensor, needed in zip(shared, needs)
+    ]
+    gradient = torch.empty_like(features) if needs_features else None
+    for images, others in ctx.chunks:
+        part = features[images, :, :, others].detach().requires_grad_(needs_features)
+        with torch.enable_grad(), torch.autocast(**ctx.autocast):
+            output = ctx.function(part, *leaves)
+        torch.autograd.backward(output, gradient_of(images, others).to(output.dtype))
+        if gradient is not None:
+            gradient[images, :, :, others] = part.grad
+    return [gradient] + [None if leaf is None else leaf.grad for leaf in leaves]
