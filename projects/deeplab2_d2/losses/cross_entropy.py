@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .pixel_chunks import check_form
+from .slot_cross_entropy import slot_cross_entropy
 from .topk import average_top_k, to_full_precision
 
 # An index that no label has: what F.cross_entropy is told when nothing is ignored.
@@ -19,6 +21,7 @@ def topk_cross_entropy(
     *,
     ignore_label: Optional[int],
     top_k_percent: float = 1.0,
+    form: str = "plain",
 ) -> Tensor:
     """
     Weighted bootstrapped cross-entropy: the mean over the hardest pixels of each image.
@@ -37,13 +40,17 @@ def topk_cross_entropy(
             gradients (MaX-DeepLab weights slots by their predicted masks).
         ignore_label: class id without a loss; None = no such id. Unused for probabilities.
         top_k_percent: fraction of an image's pixels to keep, in [0, 1].
+        form: "lean" keeps no tensor of the logits' size but them for the backward pass, and works
+            on a part of the pixels at a time; for integer labels. "plain" leaves it to PyTorch.
 
     Returns:
         (N,) mean over the kept pixels whose loss is not zero; 0 where there is none.
 
     Raises:
-        ValueError: if shapes do not fit each other or ``top_k_percent`` is not in [0, 1].
+        ValueError: if shapes do not fit each other, ``top_k_percent`` is not in [0, 1] or ``form``
+            is unknown.
     """
+    check_form(form)
     is_soft = labels.is_floating_point()
     spatial = tuple(logits.shape[2:])
     if len(spatial) == 2:
@@ -56,10 +63,25 @@ def topk_cross_entropy(
         raise ValueError(
             f"weights must be {(logits.shape[0], *spatial)}, got {tuple(weights.shape)}"
         )
-    losses = cross_entropy_per_pixel(logits, labels, ignore_label=ignore_label)
+    if form == "lean" and not is_soft:
+        losses = _lean_cross_entropy(logits, labels, ignore_label)
+    else:
+        losses = cross_entropy_per_pixel(logits, labels, ignore_label=ignore_label)
     if weights is not None:
         losses = losses * to_full_precision(weights)
     return average_top_k(losses, top_k_percent)
+
+
+def _lean_cross_entropy(logits: Tensor, labels: Tensor, ignore_label: Optional[int]) -> Tensor:
+    """:func:`cross_entropy_per_pixel` of integer labels."""
+    has_label = torch.ones_like(labels, dtype=torch.bool)
+    if ignore_label is not None:
+        has_label = labels != ignore_label
+    slots = torch.where(has_label, labels, -1).long().flatten(1)
+    with torch.autocast(logits.device.type, enabled=False):
+        losses = slot_cross_entropy(logits.flatten(2), slots, has_label.flatten(1))
+    # Without a label there is no gradient either.
+    return losses.view(labels.shape) * has_label
 
 
 def cross_entropy_per_pixel(

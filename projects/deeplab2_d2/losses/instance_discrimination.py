@@ -1,15 +1,18 @@
 """Losses that make the features of an instance alike and those of two instances differ."""
 
+from typing import Tuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .cross_entropy import topk_cross_entropy
+from .cross_entropy import cross_entropy_per_pixel, topk_cross_entropy
 from .mask_targets import MaskTargets
-from .topk import to_full_precision
+from .mean_contrast import mean_contrast
+from .pixel_chunks import check_form
+from .slot_cross_entropy import ABSENT_LOGIT
+from .topk import average_top_k, to_full_precision
 
-# Logit of a mask that an image does not have.
-_ABSENT_LOGIT = -99999.0
 _NO_MASK = -1
 
 
@@ -19,6 +22,7 @@ def instance_discrimination_loss(
     *,
     temperature: float = 0.3,
     top_k_percent: float = 1.0,
+    form: str = "lean",
 ) -> Tensor:
     """
     Each pixel of a thing is to recognise the mean feature of its mask among those of all masks.
@@ -31,20 +35,42 @@ def instance_discrimination_loss(
         targets: G masks over the P pixels.
         temperature: tau, divides the similarities.
         top_k_percent: fraction of an image's pixels to keep, in [0, 1].
+        form: "lean" makes the (N, G, P) similarities for a part of the pixels at a time; "plain"
+            leaves everything to autograd, and is the specification.
 
     Returns:
         (N,) mean over the pixels kept.
+
+    Raises:
+        ValueError: if ``form`` is neither.
     """
+    losses, _ = discriminate_instances(features, targets, temperature=temperature, form=form)
+    return average_top_k(losses, top_k_percent)
+
+
+def discriminate_instances(
+    features: Tensor, targets: MaskTargets, *, temperature: float = 0.3, form: str = "lean"
+) -> Tuple[Tensor, Tensor]:
+    """
+    :func:`instance_discrimination_loss` of each pixel, and which pixels are recognised.
+
+    Returns:
+        (N, P) float, 0 for pixels without a thing; and (N, P) bool: whether no other mask's mean
+        feature is nearer than that of the pixel's own mask, always False without a thing.
+    """
+    check_form(form)
+    labels = torch.where(targets.is_thing, targets.mask_ids, _NO_MASK)
     with torch.autocast(features.device.type, enabled=False):
+        if form == "lean":
+            return mean_contrast(features, targets, labels, temperature)
         features = to_full_precision(features)
         sums = targets.one_hot_masks().to(features.dtype) @ features.transpose(1, 2)
         means = sums / targets.areas.clamp(min=1.0)[:, :, None]
         logits = (F.normalize(means, dim=2, eps=1e-6) @ features) / temperature
-    logits = torch.where(targets.exists[:, :, None], logits, _ABSENT_LOGIT)
-    labels = torch.where(targets.is_thing, targets.mask_ids, _NO_MASK)
-    return topk_cross_entropy(
-        logits, labels, None, ignore_label=_NO_MASK, top_k_percent=top_k_percent
-    )
+        logits = torch.where(targets.exists[:, :, None], logits, ABSENT_LOGIT)
+        losses = cross_entropy_per_pixel(logits, labels, ignore_label=_NO_MASK)
+        chosen = logits.gather(1, labels.clamp(min=0)[:, None])[:, 0]
+        return losses, (chosen >= logits.amax(1)) & (labels >= 0)
 
 
 def pixel_contrastive_loss(
@@ -100,7 +126,7 @@ def _sample_pixels(targets: MaskTargets, num_samples: int, temperature: float) -
     area_of_pixel = targets.areas.gather(1, targets.mask_ids.clamp(min=0))
     area_of_pixel = torch.where(targets.mask_ids >= 0, area_of_pixel, 0.0).clamp(min=1.0)
     logits = -temperature * (area_of_pixel / area_of_pixel.shape[1]).log()
-    logits = logits + torch.where(targets.is_labeled, 0.0, _ABSENT_LOGIT)
+    logits = logits + torch.where(targets.is_labeled, 0.0, ABSENT_LOGIT)
     # -log of an exponential variate has the Gumbel distribution.
     gumbel = -torch.empty_like(logits).exponential_().log()
     indices = torch.topk(logits + gumbel, num_samples, dim=1, sorted=False).indices

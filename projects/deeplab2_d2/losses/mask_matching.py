@@ -1,19 +1,18 @@
 """Which predicted mask stands for which ground truth mask."""
 
 from dataclasses import dataclass
-from typing import Tuple
+from typing import Optional, Tuple
 
 import torch
 from torch import Tensor
 
 from .dice import similarity_from_areas
-from .hungarian import hungarian_matching
+from .hungarian import AssignmentSolver, hungarian_matching
+from .mask_overlaps import MaskOverlaps
 from .mask_targets import MaskTargets
 
 SIMILARITIES = ("product", "sum")
 
-# Costs of masks that do not exist: larger than any real one, or smaller where they must come last.
-_ABSENT_COST = 999.0
 # Least weight of a term: with 0 the mean over non-zero elements would change its divisor.
 _LEAST_WEIGHT = 1e-5
 
@@ -30,12 +29,17 @@ class MaskMatching:
             0 for masks that do not exist.
         class_weights: (N, K) float32, of the slots' class terms.
         class_labels: (N, K, C + 1) float32, of the slots' class terms; the last channel is void.
+        class_confidence: (N, G) float32, probability that its slot has of each mask's class; 0 for
+            masks without a slot.
+        dice: (N, G) float32, of each mask and its slot; 0 for masks without a slot.
     """
 
     slots: Tensor
     mask_weights: Tensor
     class_weights: Tensor
     class_labels: Tensor
+    class_confidence: Tensor
+    dice: Tensor
 
 
 @torch.no_grad()
@@ -45,6 +49,7 @@ def match_masks(
     class_logits: Tensor,
     *,
     similarity: str = "product",
+    solver: Optional[AssignmentSolver] = None,
 ) -> MaskMatching:
     """
     Match masks and slots so that their total similarity is largest, in float32.
@@ -59,67 +64,82 @@ def match_masks(
         class_logits: (N, K, C + 1) float, void last.
         similarity: "product" of class probability and dice; or "sum", the ablation of the paper's
             Table 6, which also leaves the weights of matched pairs at 1.
+        solver: see :func:`hungarian_matching`.
 
     Raises:
         ValueError: if ``similarity`` is unknown or a cost is not finite.
     """
-    if similarity not in SIMILARITIES:
-        raise ValueError(f"similarity must be one of {SIMILARITIES}, got {similarity!r}")
     with torch.autocast(mask_probabilities.device.type, enabled=False):
-        return _match(targets, mask_probabilities.float(), class_logits.float(), similarity)
+        probabilities = mask_probabilities.float()
+        labeled = probabilities * targets.is_labeled[:, None]
+        overlap = targets.one_hot_masks() @ labeled.transpose(1, 2)
+        dice = similarity_from_areas(overlap, targets.areas, labeled.sum(2))
+        on_void = (probabilities * ~targets.is_labeled[:, None]).sum(2)
+        void_ratio = _void_ratio(on_void, probabilities.sum(2))
+        return _match(targets, dice, void_ratio, class_logits.float(), similarity, solver)
+
+
+@torch.no_grad()
+def match_overlaps(
+    targets: MaskTargets,
+    overlaps: MaskOverlaps,
+    class_logits: Tensor,
+    *,
+    similarity: str = "product",
+    solver: Optional[AssignmentSolver] = None,
+) -> MaskMatching:
+    """:func:`match_masks` of masks that have been measured by :func:`measure_overlaps`."""
+    with torch.autocast(class_logits.device.type, enabled=False):
+        labeled_area = overlaps.mask_area.float() + overlaps.crowd_area.float()
+        void_area = overlaps.void_area.float()
+        dice = similarity_from_areas(overlaps.overlap.float(), targets.areas, labeled_area)
+        void_ratio = _void_ratio(void_area, labeled_area + void_area)
+        return _match(targets, dice, void_ratio, class_logits.float(), similarity, solver)
 
 
 def _match(
-    targets: MaskTargets, mask_probabilities: Tensor, class_logits: Tensor, similarity: str
+    targets: MaskTargets,
+    dice: Tensor,
+    void_ratio: Tensor,
+    class_logits: Tensor,
+    similarity: str,
+    solver: Optional[AssignmentSolver],
 ) -> MaskMatching:
+    if similarity not in SIMILARITIES:
+        raise ValueError(f"similarity must be one of {SIMILARITIES}, got {similarity!r}")
     exists = targets.exists
-    dice = _compute_dice(targets, mask_probabilities)
     # (N, G, K): probability that a slot has the class of a mask.
     probabilities = class_logits.softmax(2)[:, :, :-1].transpose(1, 2)
     channels = targets.classes.clamp(min=0)[:, :, None].expand_as(dice)
     right_class = probabilities.gather(1, channels)
     is_product = similarity == "product"
-    slots = _assign(-(dice * right_class if is_product else dice + right_class), exists)
-    has_slot = exists & (slots >= 0)
-    matched_class = matched_dice = has_slot.float()
-    if is_product:
-        chosen = slots.clamp(min=0)[:, :, None]
-        matched_class = right_class.gather(2, chosen)[:, :, 0] * has_slot
-        matched_dice = dice.gather(2, chosen)[:, :, 0] * has_slot
+    costs = -(dice * right_class if is_product else dice + right_class)
+    slots = hungarian_matching(costs, has_row=exists, name="matching costs", solver=solver)
+    has_slot = slots >= 0
+    chosen = slots.clamp(min=0)[:, :, None]
+    class_confidence = right_class.gather(2, chosen)[:, :, 0] * has_slot
+    matched_dice = dice.gather(2, chosen)[:, :, 0] * has_slot
     labels, is_positive = _label_slots(targets.classes, slots, class_logits.shape)
     # Masks without a slot go to a place of their own, which is dropped.
     num_slots = class_logits.shape[1]
     slot_dice = dice.new_zeros(len(slots), num_slots + 1)
-    slot_dice.scatter_(1, torch.where(has_slot, slots, num_slots), matched_dice)
-    void_ratio = _compute_void_ratio(targets, mask_probabilities)
+    weights = matched_dice if is_product else has_slot.float()
+    slot_dice.scatter_(1, torch.where(has_slot, slots, num_slots), weights)
     class_weights = torch.where(is_positive, slot_dice[:, :num_slots], void_ratio)
+    mask_weights = class_confidence if is_product else has_slot.float()
     return MaskMatching(
         slots=torch.where(has_slot, slots, -1),
-        mask_weights=matched_class.clamp(min=_LEAST_WEIGHT) * exists,
+        mask_weights=mask_weights.clamp(min=_LEAST_WEIGHT) * exists,
         class_weights=class_weights.clamp(min=_LEAST_WEIGHT),
         class_labels=labels,
+        class_confidence=class_confidence,
+        dice=matched_dice,
     )
 
 
-def _compute_dice(targets: MaskTargets, mask_probabilities: Tensor) -> Tensor:
-    """(N, G, K) dice of all pairs, over labeled pixels."""
-    labeled = mask_probabilities * targets.is_labeled[:, None]
-    overlap = targets.one_hot_masks() @ labeled.transpose(1, 2)
-    return similarity_from_areas(overlap, targets.areas, labeled.sum(2))
-
-
-def _compute_void_ratio(targets: MaskTargets, mask_probabilities: Tensor) -> Tensor:
+def _void_ratio(void_area: Tensor, area: Tensor) -> Tensor:
     """(N, K) part of each predicted mask that lies on void pixels."""
-    on_void = (mask_probabilities * ~targets.is_labeled[:, None]).sum(2)
-    return on_void / (mask_probabilities.sum(2) + 1e-5)
-
-
-def _assign(costs: Tensor, exists: Tensor) -> Tensor:
-    """(N, G) int64 slots of least cost; existing masks come first where slots are few."""
-    num_masks, num_slots = costs.shape[1:]
-    # With enough slots every row gets one, so that a common cost of absent rows decides nothing.
-    absent = -_ABSENT_COST if num_slots >= num_masks else _ABSENT_COST
-    return hungarian_matching(torch.where(exists[:, :, None], costs, absent), name="matching costs")
+    return void_area / (area + 1e-5)
 
 
 def _label_slots(classes: Tensor, slots: Tensor, shape: torch.Size) -> Tuple[Tensor, Tensor]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Sequence, Tuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .cross_entropy import stride_to_size
@@ -15,7 +16,8 @@ class MaskTargets:
     G masks an image: its things, padded to a common number, then one for each stuff class.
 
     Attributes:
-        mask_ids: (N, P) int64, the mask of each of P pixels in [0, G); -1 for void and crowds.
+        mask_ids: (N, P) int64, the mask of each of P pixels in [0, G); -1 for void (always) and
+            crowds.
         classes: (N, G) int64, the class of each mask as a channel of the class head; -1 if the
             image has no such mask, or none of its pixels is left at this resolution.
         areas: (N, G) float32, pixels.
@@ -65,7 +67,7 @@ def build_mask_targets(
         ignore_label: class id of void pixels.
 
     Returns:
-        Targets of G = T + len(stuff_ids) masks over P = height * width pixels.
+        Targets of G = T + len(stuff_ids) masks (one, if that is 0) over P = height * width pixels.
 
     Raises:
         ValueError: if the labels cannot be sampled to ``size`` with a whole stride.
@@ -73,9 +75,12 @@ def build_mask_targets(
     semantic = stride_to_size(semantic, size).flatten(1).long()
     thing_masks = stride_to_size(thing_masks, size).flatten(1).long()
     num_things = thing_classes.shape[1]
-    num_masks = num_things + len(stuff_ids)
+    # At least one, so that a maximum over masks is defined; it does not exist.
+    num_masks = max(num_things + len(stuff_ids), 1)
+    is_labeled = semantic != ignore_label
     stuff_masks = _look_up(semantic, stuff_ids, first=num_things)
     mask_ids = torch.where(thing_masks >= 0, thing_masks, stuff_masks)
+    mask_ids = torch.where(is_labeled, mask_ids, -1)
     # One place more for pixels without a mask.
     areas = torch.zeros(len(mask_ids), num_masks + 1, device=mask_ids.device)
     areas.scatter_add_(1, mask_ids % (num_masks + 1), torch.ones_like(mask_ids, dtype=areas.dtype))
@@ -83,12 +88,13 @@ def build_mask_targets(
     channels = _look_up(thing_classes.long(), thing_ids, first=0)
     stuff_channels = torch.arange(len(stuff_ids), device=mask_ids.device) + len(thing_ids)
     classes = torch.cat([channels, stuff_channels.expand(len(mask_ids), -1)], dim=1)
+    classes = F.pad(classes, (0, num_masks - classes.shape[1]), value=-1)
     return MaskTargets(
         mask_ids=mask_ids,
         classes=torch.where(areas > 0, classes, -1),
         areas=areas,
-        is_labeled=semantic != ignore_label,
-        is_thing=thing_masks >= 0,
+        is_labeled=is_labeled,
+        is_thing=is_labeled & (thing_masks >= 0),
     )
 
 

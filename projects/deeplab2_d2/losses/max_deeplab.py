@@ -1,6 +1,7 @@
 """The PQ-style loss and the mask-ID loss of MaX-DeepLab."""
 
 from dataclasses import dataclass
+from typing import Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -8,7 +9,10 @@ from torch import Tensor
 from .dice import dice_loss_from_areas
 from .focal import focal_cross_entropy
 from .mask_matching import MaskMatching
+from .mask_overlaps import MaskOverlaps, measure_overlaps
 from .mask_targets import MaskTargets
+from .mask_terms import mask_terms, slots_of_pixels
+from .pixel_chunks import check_form
 from .slot_cross_entropy import slot_cross_entropy
 from .topk import average_top_k, to_full_precision
 
@@ -34,6 +38,8 @@ def mask_losses(
     *,
     alpha: float = 0.75,
     mask_id_top_k: float = 1.0,
+    form: str = "lean",
+    overlaps: Optional[MaskOverlaps] = None,
 ) -> MaskLosses:
     """
     The losses of matched masks and slots, without their weights.
@@ -48,36 +54,49 @@ def mask_losses(
         matching: of these or, for auxiliary outputs, of the main outputs.
         alpha: weight of matched against unmatched slots.
         mask_id_top_k: fraction of an image's pixels that the mask-ID loss keeps.
+        form: "lean" works on a part of the pixels at a time and keeps no (N, K, P) tensor but the
+            logits; "plain" leaves everything to autograd, and is the specification.
+        overlaps: of these logits and targets, if they have been measured; for the lean form.
+
+    Raises:
+        ValueError: if ``form`` is neither.
     """
+    check_form(form)
     with torch.autocast(mask_logits.device.type, enabled=False):
-        mask_logits = to_full_precision(mask_logits)
         class_term = focal_cross_entropy(
             class_logits.transpose(1, 2),
             matching.class_labels.transpose(1, 2),
             matching.class_weights,
             alpha=alpha,
         )
-        has_mask = targets.mask_ids >= 0
-        slots = matching.slots.gather(1, targets.mask_ids.clamp(min=0))
-        slots = torch.where(has_mask, slots, -1)
-        mask_id = slot_cross_entropy(mask_logits, slots, has_mask) * targets.is_labeled
+        if form == "lean":
+            overlaps = overlaps or measure_overlaps(mask_logits, targets)
+            mask_id, overlap, area = mask_terms(mask_logits, targets, matching, overlaps)
+        else:
+            mask_id, overlap, area = _plain_terms(mask_logits, targets, matching)
+        dice_losses = dice_loss_from_areas(overlap, area, targets.areas)
+        mask_term = (dice_losses * matching.mask_weights).sum(1)
         return MaskLosses(
             class_term=class_term,
-            mask_term=_mask_term(mask_logits, targets, matching) * (alpha / mask_logits.shape[1]),
-            mask_id=average_top_k(mask_id, mask_id_top_k),
+            mask_term=mask_term * (alpha / mask_logits.shape[1]),
+            mask_id=average_top_k(mask_id * targets.is_labeled, mask_id_top_k),
         )
 
 
-def _mask_term(mask_logits: Tensor, targets: MaskTargets, matching: MaskMatching) -> Tensor:
-    """(N,) dice losses of the masks that exist, weighed by their classes' probabilities."""
-    has_mask = (targets.mask_ids >= 0)[:, None]
-    probabilities = mask_logits.softmax(1) * has_mask
+def _plain_terms(
+    mask_logits: Tensor, targets: MaskTargets, matching: MaskMatching
+) -> Tuple[Tensor, Tensor, Tensor]:
+    """See :func:`mask_terms`."""
+    mask_logits = to_full_precision(mask_logits)
+    has_mask = targets.mask_ids >= 0
+    pixel_slots = slots_of_pixels(matching.slots, targets.mask_ids)
+    mask_id = slot_cross_entropy(mask_logits, pixel_slots, has_mask)
+    probabilities = mask_logits.softmax(1) * has_mask[:, None]
     slots = matching.slots.clamp(min=0)
     has_slot = matching.slots >= 0
     predicted_area = probabilities.sum(2).gather(1, slots) * has_slot
     # The probability, at each pixel, of the slot of its own mask.
-    mask_ids = targets.mask_ids.clamp(min=0)
-    own = probabilities.gather(1, slots.gather(1, mask_ids)[:, None])[:, 0]
-    overlap = torch.zeros_like(targets.areas, dtype=own.dtype).scatter_add(1, mask_ids, own)
-    losses = dice_loss_from_areas(overlap * has_slot, predicted_area, targets.areas)
-    return (losses * matching.mask_weights).sum(1)
+    own = probabilities.gather(1, pixel_slots.clamp(min=0)[:, None])[:, 0]
+    overlap = torch.zeros_like(targets.areas, dtype=own.dtype)
+    overlap = overlap.scatter_add(1, targets.mask_ids.clamp(min=0), own)
+    return mask_id, overlap * has_slot, predicted_area

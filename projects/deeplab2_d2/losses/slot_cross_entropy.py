@@ -1,12 +1,15 @@
-"""Per-pixel cross-entropy over mask slots."""
+"""Per-pixel cross-entropy over mask slots or classes, a part of the pixels at a time."""
 
 from typing import Any, Tuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from .pixel_chunks import add_at, log_partition, pixel_chunks, softmax
 
 # The logit of a slot that does not exist.
-_ABSENT_LOGIT = -99999.0
+ABSENT_LOGIT = -99999.0
 
 
 class _SlotCrossEntropy(torch.autograd.Function):
@@ -14,19 +17,30 @@ class _SlotCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, slots: Tensor, has_mask: Tensor) -> Tensor:
-        log_partition = torch.logsumexp(logits, 1)
-        chosen = logits.gather(1, slots.clamp(min=0)[:, None])[:, 0]
-        chosen = torch.where(slots >= 0, chosen, _ABSENT_LOGIT)
-        ctx.save_for_backward(logits, slots, log_partition)
-        return torch.where(has_mask, log_partition - chosen, 0.0)
+        partition, _ = log_partition(logits)
+        ctx.save_for_backward(logits, slots, partition)
+        return loss_of_slots(logits, partition, slots, has_mask)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Tuple[Tensor, None, None]:
-        logits, slots, log_partition = ctx.saved_tensors
+        logits, slots, partition = ctx.saved_tensors
         (gradient,) = gradients
-        result = (logits - log_partition[:, None]).exp_() * gradient[:, None]
-        chosen = torch.where(slots >= 0, -gradient, 0.0)[:, None]
-        return result.scatter_add_(1, slots.clamp(min=0)[:, None], chosen), None, None
+        chosen = torch.where(slots >= 0, -gradient, 0.0)
+        slots = slots.clamp(min=0)
+        result = torch.empty_like(logits)
+        for chunk in pixel_chunks(logits):
+            part = softmax(logits[:, :, chunk], partition[:, chunk]).mul_(gradient[:, None, chunk])
+            add_at(part, slots[:, chunk], chosen[:, chunk])
+            result[:, :, chunk] = part
+        return result, None, None
+
+
+def loss_of_slots(logits: Tensor, partition: Tensor, slots: Tensor, has_mask: Tensor) -> Tensor:
+    """(N, P) losses, of :func:`slot_cross_entropy`, from the logits' ``logsumexp``."""
+    chosen = logits.gather(1, slots.clamp(min=0)[:, None])[:, 0].to(partition.dtype)
+    chosen = torch.where(slots >= 0, chosen, ABSENT_LOGIT)
+    return torch.where(has_mask, partition - chosen, 0.0)
 
 
 def slot_cross_entropy(logits: Tensor, slots: Tensor, has_mask: Tensor) -> Tensor:
@@ -38,11 +52,11 @@ def slot_cross_entropy(logits: Tensor, slots: Tensor, has_mask: Tensor) -> Tenso
     of a pixel may have no slot: its loss is that of a logit of -99999.
 
     Args:
-        logits: (N, K, P) float32 or float64.
+        logits: (N, K, P) float; float16 and bfloat16 are computed in float32.
         slots: (N, P) int64, the slot of each pixel's mask; -1 = none.
         has_mask: (N, P) bool; where False, ``slots`` must be -1.
 
     Returns:
-        (N, P) float.
+        (N, P) float32, or float64 for float64.
     """
     return _SlotCrossEntropy.apply(logits, slots, has_mask)
