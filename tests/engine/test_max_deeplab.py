@@ -5,11 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.events import EventStorage
 
-from deeplab2_d2.data.builtin import register_all
-from deeplab2_d2.data.shapes import ShapesOptions, prepare_shapes, register_shapes
 from deeplab2_d2.engine import DeepLab2Trainer, load_config
 from deeplab2_d2.engine.baselines import score_baselines
 from deeplab2_d2.engine.loaders import build_train_loader
@@ -29,23 +26,6 @@ pytestmark = pytest.mark.slow
 
 def config(*options):
     return load_config(CONFIG, [*NARROW, *map(str, options)])
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    """A small generated dataset under the usual names."""
-    folder = tmp_path_factory.mktemp("datasets")
-    prepare_shapes(str(folder / "shapes"), ShapesOptions(num_train=4, num_val=2))
-    names = ("shapes_panoptic_train", "shapes_panoptic_val")
-    for name in names:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
-    register_shapes(str(folder))
-    yield folder
-    for name in names:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
-    register_all()
 
 
 def train(output, *options, steps=12):

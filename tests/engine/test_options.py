@@ -8,8 +8,6 @@ import torch
 from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
 
-from deeplab2_d2.data.builtin import register_all
-from deeplab2_d2.data.shapes import ShapesOptions, prepare_shapes, register_shapes
 from deeplab2_d2.engine import ConfigError, DeepLab2Trainer, load_config
 from deeplab2_d2.engine.evaluators import build_evaluators
 from deeplab2_d2.engine.test_time_averaging import AveragedPanopticDeepLab, average_views
@@ -32,25 +30,6 @@ def config(*options):
 def network(*options):
     torch.manual_seed(0)
     return build_model(config(*options)).eval()
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    """Names of a small generated dataset for training and evaluation."""
-    from detectron2.data import DatasetCatalog, MetadataCatalog
-
-    folder = tmp_path_factory.mktemp("datasets")
-    prepare_shapes(str(folder / "shapes"), ShapesOptions(num_train=4, num_val=2))
-    names = ("shapes_panoptic_train", "shapes_panoptic_val")
-    for name in names:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
-    register_shapes(str(folder))
-    yield names
-    for name in names:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
-    register_all()
 
 
 def test_the_learning_rate_follows_the_effective_batch_and_is_logged(caplog):
