@@ -18,6 +18,7 @@ help:
 	@echo "make test    run the tests"
 	@echo "make lint    check style and types; make format mends what can be mended"
 	@echo "make bench   time the operators and the network"
+	@echo "make gpu-test, gpu-sanitize, gpu-bench   what needs a GPU (scripts/check_gpu.sh), after make gpu-build"
 	@echo "make setup   only make the environment ($(VENV))"
 
 setup:
@@ -47,3 +48,6 @@ format: setup
 
 bench: setup
 	$(BIN)/python tests/benchmarks/run.py $(ARGS)
+
+gpu-build gpu-test gpu-sanitize gpu-bench: gpu-%: setup
+	PYTHON=$(BIN)/python scripts/check_gpu.sh $*

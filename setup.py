@@ -60,6 +60,7 @@ def extension() -> Any:
         os.environ["TORCH_CUDA_ARCH_LIST"] = "9.0"
     sources += [str(path) for path in sorted(SOURCES.glob("**/*.cu"))]
     flags["nvcc"] = NVCC_FLAGS
+    flags["cxx"] = [*CXX_FLAGS, f"-DDEEPLAB2_D2_CUDA={torch.version.cuda}"]
     return cpp_extension.CUDAExtension(
         "deeplab2_d2.ops._kernels", sources, include_dirs=wheel_include_dirs(), **options
     )

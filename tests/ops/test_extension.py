@@ -33,16 +33,36 @@ def test_absence_is_an_error_where_operators_are_required(undecided, monkeypatch
         extension.has_extension()
 
 
+@pytest.mark.parametrize(
+    "built_for, running_cuda, message",
+    [
+        ("1.13.1", "12.4", "built for torch 1.13.1, but torch 9.9.0 is running"),
+        ("9.9.0 with CUDA 11.8", "12.4", "9.9.0 with CUDA 11.8, but torch 9.9.0 with CUDA 12.4 is"),
+        ("9.9.0 with CUDA 11.8", None, "9.9.0 with CUDA 11.8, but torch 9.9.0 without CUDA is"),
+        ("nothing", "12.4", "built for torch an unknown version, but torch 9.9.0 is running"),
+    ],
+)
 def test_library_for_another_torch_is_named_and_not_loaded(
-    undecided, monkeypatch, caplog, tmp_path
+    undecided, monkeypatch, caplog, tmp_path, built_for, running_cuda, message
 ):
     monkeypatch.delenv(extension.REQUIRE_VARIABLE, raising=False)
+    monkeypatch.setattr(extension.torch, "__version__", "9.9.0+local")
+    monkeypatch.setattr(extension.torch.version, "cuda", running_cuda)
     library = tmp_path / "_kernels.so"
-    library.write_bytes(b"\0ELF\0deeplab2_d2 built for torch 1.13.1\0")
+    library.write_bytes(f"\0ELF\0deeplab2_d2 built for torch {built_for}\0".encode())
     monkeypatch.setattr(extension, "_find_library", lambda folder: library)
     with caplog.at_level(logging.WARNING):
         assert not extension.has_extension()
-    assert "built for torch 1.13.1, but torch" in caplog.text
+    assert message in caplog.text
+
+
+@pytest.mark.parametrize("built_for", ["9.9.0", "9.9.0 with CUDA 12.4"])
+def test_library_for_this_torch_is_usable(monkeypatch, tmp_path, built_for):
+    monkeypatch.setattr(extension.torch, "__version__", "9.9.0+local")
+    monkeypatch.setattr(extension.torch.version, "cuda", "12.4")
+    library = tmp_path / "_kernels.so"
+    library.write_bytes(f"\0ELF\0deeplab2_d2 built for torch {built_for}\0".encode())
+    assert extension._why_unusable(library) is None
 
 
 def test_device_without_kernels_is_named(undecided, monkeypatch, caplog):

@@ -25,7 +25,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 _FAKES: Dict[str, Callable[..., Any]] = {}
 _SET_UPS: Dict[str, Callable[[], None]] = {}
 
-_VERSION_PATTERN = re.compile(rb"deeplab2_d2 built for torch ([0-9][0-9A-Za-z.]*)")
+_VERSION_PATTERN = re.compile(
+    rb"deeplab2_d2 built for torch ([0-9][0-9A-Za-z.]*)( with CUDA ([0-9.]+))?"
+)
 
 
 def _find_library(folder: Path) -> Optional[Path]:
@@ -40,6 +42,10 @@ def _why_unusable(library: Optional[Path]) -> Optional[str]:
     match = _VERSION_PATTERN.search(library.read_bytes())
     built_for = match.group(1).decode() if match else "an unknown version"
     running = torch.__version__.split("+")[0]
+    if match and match.group(2):
+        # CUDA kernels need the libraries of their CUDA; others run beside any.
+        built_for += match.group(2).decode()
+        running += f" with CUDA {torch.version.cuda}" if torch.version.cuda else " without CUDA"
     if built_for != running:
         return (
             f"The compiled operators of deeplab2_d2 ({library}) were built for torch {built_for}, "

@@ -1,0 +1,140 @@
+"""One call of each operator: inputs by seed, and a function from them to output tensors."""
+
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, List, Sequence, Tuple
+
+import torch
+from operator_inputs import make_prediction
+from torch import Tensor
+
+from deeplab2_d2 import ops
+from deeplab2_d2.postprocessing import postprocess_panoptic
+from deeplab2_d2.structures import PanopticDeepLabPrediction
+
+LABEL_OPTIONS: Dict[str, Any] = {"label_divisor": 1000, "stuff_area_limit": 20}
+POSTPROCESSING_OPTIONS: Dict[str, Any] = {
+    "thing_ids": (2, 3, 4), "nms_kernel": 7, "top_k_centers": 100, **LABEL_OPTIONS
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class OperatorCase:
+    """
+    Attributes:
+        operators: names of those that are called, in `torch.ops.deeplab2_d2`.
+        make: seed to input tensors, on the CPU.
+        run: input tensors to output tensors, with fixed shapes; calls the public function.
+        has_cuda: whether it has a CUDA kernel.
+    """
+
+    operators: Sequence[str]
+    make: Callable[[int], List[Tensor]]
+    run: Callable[..., Sequence[Tensor]]
+    has_cuda: bool = True
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def _heatmap(seed: int) -> List[Tensor]:
+    return [make_prediction(2, 1, (33, 41), 12, seed=seed).center_heatmap[:, 0]]
+
+
+def _find_centers(heatmap: Tensor) -> Sequence[Tensor]:
+    options = {"threshold": 0.1, "nms_kernel": 7, "top_k": 9}
+    return ops.find_centers(heatmap, (129, 161), (0.25, 0.25), **options)
+
+
+def _grouping(seed: int) -> List[Tensor]:
+    generator = _generator(seed)
+    centers = 60 * torch.rand(2, 9, 2, generator=generator)
+    counts = torch.randint(1, 10, (2,), generator=generator).int()
+    return [centers, counts, 20 * torch.randn(2, 2, 50, 70, generator=generator)]
+
+
+def _group_pixels(centers: Tensor, counts: Tensor, offsets: Tensor) -> Sequence[Tensor]:
+    return [ops.group_pixels(centers, counts, offsets)]
+
+
+def _merging(seed: int) -> List[Tensor]:
+    generator = _generator(seed)
+    semantic = torch.randint(-1, 5, (2, 50, 70), generator=generator).int()
+    instance = torch.randint(10, (2, 50, 70), generator=generator).int()
+    return [semantic, instance, torch.rand(2, 9, generator=generator)]
+
+
+def _merge_panoptic(semantic: Tensor, instance: Tensor, scores: Tensor) -> Sequence[Tensor]:
+    panoptic, segments = ops.merge_panoptic(
+        semantic, instance, scores, num_classes=5, thing_ids=(2, 3, 4), **LABEL_OPTIONS
+    )
+    return [panoptic, *segments[:5]]
+
+
+def _maps(seed: int) -> List[Tensor]:
+    return list(vars(make_prediction(2, 5, (33, 41), 12, seed=seed)).values())
+
+
+def _postprocess(logits: Tensor, heatmap: Tensor, offsets: Tensor) -> Sequence[Tensor]:
+    prediction = PanopticDeepLabPrediction(logits, heatmap, offsets)
+    sizes: Dict[str, Tuple[int, int]] = dict.fromkeys(
+        ("input_size", "image_size", "output_size"), (129, 161)
+    )
+    *fields, segments = postprocess_panoptic(prediction, **sizes, **POSTPROCESSING_OPTIONS)
+    return [*fields, *segments]
+
+
+def _loss(seed: int) -> List[Tensor]:
+    generator = _generator(seed)
+    labels = torch.randint(4, (2, 65, 97), generator=generator)
+    labels[:, ::7] = 255
+    logits = torch.randn(2, 4, 17, 25, generator=generator)
+    return [logits, labels, torch.rand(2, 65, 97, generator=generator)]
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> Sequence[Tensor]:
+    return [ops.upsampled_cross_entropy(logits, labels, weights, ignore_label=255)]
+
+
+def _cross_entropy_gradient(logits: Tensor, labels: Tensor, weights: Tensor) -> Sequence[Tensor]:
+    backward = torch.ops.deeplab2_d2.upsampled_cross_entropy_backward
+    return [backward(weights, logits, labels, weights, scale=[0.25, 0.25], ignore_label=255)]
+
+
+def _label_pairs(seed: int) -> List[Tensor]:
+    generator = _generator(seed)
+    return [1000 * torch.randint(-1, 9, (60, 80), generator=generator) for _ in range(2)]
+
+
+def _label_overlap(first: Tensor, second: Tensor) -> Sequence[Tensor]:
+    return ops.label_overlap(first, second, max_pairs=200)
+
+
+def _segments(seed: int) -> List[Tensor]:
+    generator = _generator(seed)
+    segment_map = torch.randint(5, (40, 60), generator=generator).int()
+    is_instance = torch.tensor([True, True, False, True])
+    return [segment_map, torch.arange(4), is_instance, torch.zeros(4, dtype=torch.bool)]
+
+
+def _targets(segment_map: Tensor, *flags: Tensor) -> Sequence[Tensor]:
+    return list(
+        ops.panoptic_targets(
+            segment_map, *flags, torch.ones(3, 3), window_before=1, ignore_label=255,
+            small_instance_area=500, small_instance_weight=3.0,
+        )
+    )  # fmt: skip
+
+
+CASES: Dict[str, OperatorCase] = {
+    "find_centers": OperatorCase(["find_centers"], _heatmap, _find_centers),
+    "group_pixels": OperatorCase(["group_pixels"], _grouping, _group_pixels),
+    "merge_panoptic": OperatorCase(["merge_panoptic"], _merging, _merge_panoptic),
+    "fused_path": OperatorCase(["find_centers", "panoptic_from_logits"], _maps, _postprocess),
+    "cross_entropy": OperatorCase(["upsampled_cross_entropy"], _loss, _cross_entropy),
+    "cross_entropy_gradient": OperatorCase(
+        ["upsampled_cross_entropy_backward"], _loss, _cross_entropy_gradient
+    ),
+    "label_overlap": OperatorCase(["label_overlap"], _label_pairs, _label_overlap),
+    "panoptic_targets": OperatorCase(["panoptic_targets"], _segments, _targets, has_cuda=False),
+}
