@@ -17,54 +17,34 @@ extern "C" __attribute__((used, visibility("default"))) const char deeplab2_d2_b
 
 TORCH_LIBRARY(deeplab2_d2, m) {
   m.def(
-      "find_centers(Tensor heatmap, SymInt[2] size, float[2] scale, *, float "
-      "threshold, "
-      "int nms_kernel, SymInt top_k) -> (Tensor centers, Tensor scores, "
-      "Tensor counts)");
+      "find_centers(Tensor heatmap, SymInt[2] size, float[2] scale, *, float threshold, "
+      "int nms_kernel, SymInt top_k) -> (Tensor centers, Tensor scores, Tensor counts)");
+  m.def("group_pixels(Tensor centers, Tensor num_centers, Tensor offsets) -> Tensor");
   m.def(
-      "group_pixels(Tensor centers, Tensor num_centers, Tensor offsets) -> "
-      "Tensor");
+      "merge_panoptic(Tensor semantic, Tensor instance, Tensor center_scores, *, int num_classes, "
+      "int[] thing_ids, int label_divisor, int stuff_area_limit) -> (Tensor panoptic, "
+      "Tensor panoptic_label, Tensor category, Tensor area, Tensor box, Tensor objectness)");
   m.def(
-      "merge_panoptic(Tensor semantic, Tensor instance, Tensor "
-      "center_scores, *, int num_classes, "
-      "int[] thing_ids, int label_divisor, int stuff_area_limit) -> (Tensor "
-      "panoptic, "
-      "Tensor panoptic_label, Tensor category, Tensor area, Tensor box, "
-      "Tensor objectness)");
-  m.def(
-      "panoptic_from_logits(Tensor semantic_logits, Tensor center_offsets, "
-      "Tensor centers, "
-      "Tensor center_scores, Tensor num_centers, *, int[] channel_to_class, "
-      "int[] thing_ids, "
-      "SymInt[2] size, float[2] scale, float[2] offset_scale, int "
-      "label_divisor, "
-      "int stuff_area_limit, bool with_probability) -> (Tensor panoptic, "
-      "Tensor semantic, "
-      "Tensor instance, Tensor panoptic_label, Tensor category, Tensor area, "
-      "Tensor box, "
+      "panoptic_from_logits(Tensor semantic_logits, Tensor center_offsets, Tensor centers, "
+      "Tensor center_scores, Tensor num_centers, *, int[] channel_to_class, int[] thing_ids, "
+      "SymInt[2] size, float[2] scale, float[2] offset_scale, int label_divisor, "
+      "int stuff_area_limit, bool with_probability) -> (Tensor panoptic, Tensor semantic, "
+      "Tensor instance, Tensor panoptic_label, Tensor category, Tensor area, Tensor box, "
       "Tensor objectness, Tensor class_probability)");
   m.def(
-      "upsampled_cross_entropy(Tensor logits, Tensor labels, Tensor? "
-      "weights, *, float[2] scale, "
+      "upsampled_cross_entropy(Tensor logits, Tensor labels, Tensor? weights, *, float[2] scale, "
       "int ignore_label) -> Tensor");
   m.def(
-      "upsampled_cross_entropy_backward(Tensor grad, Tensor logits, Tensor "
-      "labels, "
+      "upsampled_cross_entropy_backward(Tensor grad, Tensor logits, Tensor labels, "
       "Tensor? weights, *, float[2] scale, int ignore_label) -> Tensor");
   m.def(
-      "panoptic_targets(Tensor segment_map, Tensor semantic, Tensor "
-      "is_instance, Tensor is_crowd, "
-      "Tensor window, *, int window_before, int ignore_label, int "
-      "small_instance_area, "
-      "float small_instance_weight) -> (Tensor sem_seg, Tensor "
-      "sem_seg_weights, "
+      "panoptic_targets(Tensor segment_map, Tensor semantic, Tensor is_instance, Tensor is_crowd, "
+      "Tensor window, *, int window_before, int ignore_label, int small_instance_area, "
+      "float small_instance_weight) -> (Tensor sem_seg, Tensor sem_seg_weights, "
       "Tensor center_heatmap, Tensor center_weights, Tensor center_offsets, "
       "Tensor offset_weights)");
+  m.def("linear_assignment(Tensor costs, Tensor? has_row=None, Tensor? has_column=None) -> Tensor");
   m.def(
-      "linear_assignment(Tensor costs, Tensor? has_row=None, Tensor? "
-      "has_column=None) -> Tensor");
-  m.def(
-      "label_overlap(Tensor first, Tensor second, *, SymInt max_pairs=0) -> "
-      "(Tensor pairs, "
+      "label_overlap(Tensor first, Tensor second, *, SymInt max_pairs=0) -> (Tensor pairs, "
       "Tensor counts)");
 }
