@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from .activation import Activation
 from .attention_spec import AttentionSpec
 from .channel_normalization import channel_moments, per_channel, scaled_sum
-from .chunking import map_columns, split_columns, sum_columns
+from .chunking import map_rows, split_rows, sum_rows
 from .initialization import truncated_normal_
 from .norm import Moments, Norm, has_batch_statistics, scale_and_shift
 from .position_encoding import RelativePositionEncoding
@@ -73,7 +73,8 @@ class AxialAttention(nn.Module):
         self.activation = Activation(spec.activation)
 
     def forward(self, features: Tensor) -> Tensor:
-        raw = F.conv2d(features, self.qkv_kernel.t()[:, :, None, None])
+        # (N, C, S, L): sequences are in one piece.
+        raw = F.conv2d(features.transpose(2, 3), self.qkv_kernel.t()[:, :, None, None])
         length = features.shape[2]
         encodings = Encodings(
             *(
@@ -81,25 +82,22 @@ class AxialAttention(nn.Module):
                 for rpe in (self.query_rpe, self.key_rpe, self.value_rpe)
             )
         )
-        if self.spec.form == "direct":
-            return self._attend_directly(raw, encodings)
-        return self._attend(raw, encodings)
+        attend = self._attend_directly if self.spec.form == "direct" else self._attend
+        return attend(raw, encodings).transpose(2, 3)
 
     def _split_heads(self, qkv: Tensor) -> List[Tensor]:
-        """(N, C, L, S) of queries, keys and perhaps values to (B, H, L, D) of each."""
-        num_images, channels, length, others = qkv.shape
-        depths = [self.key_depth, self.key_depth, channels - 2 * self.key_depth]
-        return [
-            part.reshape(num_images, self.spec.num_heads, depth // self.spec.num_heads, length, -1)
-            .permute(0, 4, 1, 3, 2)
-            .reshape(num_images * others, self.spec.num_heads, length, -1)
-            for part, depth in zip(qkv.split(depths, dim=1), depths)
-            if depth
+        """(N, C, S, L) of queries, keys and perhaps values to (B, H, L, D) of each."""
+        depths = [self.key_depth, self.key_depth, qkv.shape[1] - 2 * self.key_depth]
+        heads = [
+            part.unflatten(1, (self.spec.num_heads, -1)).permute(0, 3, 1, 2, 4).flatten(0, 1)
+            for part in qkv.split(depths, dim=1)
+            if part.shape[1]
         ]
+        return [part.transpose(2, 3) for part in heads]
 
-    def _join_heads(self, retrieved_BTHLD: Tensor, num_images: int) -> Tensor:
-        """(B, T * H, L, D) of all that is retrieved to (N, T * H * D, L, S)."""
-        parts = retrieved_BTHLD.unflatten(0, (num_images, -1)).permute(0, 2, 4, 3, 1)
+    def _join_heads(self, retrieved_BTHDL: Tensor, num_images: int) -> Tensor:
+        """(B, T * H, D, L) of all that is retrieved to (N, T * H * D, S, L)."""
+        parts = retrieved_BTHDL.unflatten(0, (num_images, -1)).permute(0, 2, 3, 1, 4)
         return parts.flatten(1, 2)
 
     def _attend_directly(self, raw: Tensor, encodings: Encodings) -> Tensor:
@@ -139,28 +137,28 @@ class AxialAttention(nn.Module):
         )
         heads = self.spec.num_heads
         scale_TH, shift_TH = (values.view(-1, heads) for values in similarity)
-        chunks = split_columns(raw, self._num_columns(raw, heads * raw.shape[2] ** 2))
+        chunks = split_rows(raw, self._num_rows(raw, heads * raw.shape[3] ** 2))
         shared = (*qkv_C, scale_TH, shift_TH, *encodings)
         norm = self.batch_norm_retrieved_output
         if has_batch_statistics(norm):
-            retrieved = map_columns(
-                self._retrieve_columns, chunks, raw, shared, out_channels=norm.num_features
+            retrieved = map_rows(
+                self._retrieve_rows, chunks, raw, shared, out_channels=norm.num_features
             )
             scale, shift = scale_and_shift(norm, lambda: channel_moments(retrieved))
             return scaled_sum(
                 retrieved, scale.view(-1, self.value_depth), shift.view(-1, self.value_depth)
             )
         shared = (*scale_and_shift(norm), *shared)
-        return map_columns(self._attend_columns, chunks, raw, shared, out_channels=self.value_depth)
+        return map_rows(self._attend_rows, chunks, raw, shared, out_channels=self.value_depth)
 
-    def _num_columns(self, raw: Tensor, elements: int) -> int:
+    def _num_rows(self, raw: Tensor, elements: int) -> int:
         """How many sequences make maps of the size wanted, if one makes so many elements."""
         return _CHUNK_ELEMENTS.get(raw.device.type, _CHUNK_ELEMENTS_ELSEWHERE) // elements
 
     def _similarity_moments(
         self, raw: Tensor, qkv_C: Tuple[Tensor, Tensor], encodings: Encodings
     ) -> Moments:
-        length = raw.shape[2]
+        length = raw.shape[3]
         visible_LM = visible_pairs(length, self.spec.span, raw.device)
         elements = self.key_depth * length
         num_pairs: Any = length * length
@@ -179,14 +177,14 @@ class AxialAttention(nn.Module):
                 visible_LM=visible_LM,
             )
 
-        chunks = split_columns(raw, self._num_columns(raw, elements))
+        chunks = split_rows(raw, self._num_rows(raw, elements))
         depth = 2 * self.key_depth
         shared = (*(values[:depth] for values in qkv_C), encodings.query, encodings.key)
-        found = sum_columns(sums, chunks, raw[:, :depth], shared)
-        mean, square = found / (raw.shape[0] * raw.shape[3] * num_pairs)
+        found = sum_rows(sums, chunks, raw[:, :depth], shared)
+        mean, square = found / (raw.shape[0] * raw.shape[2] * num_pairs)
         return mean, square
 
-    def _retrieve_columns(
+    def _retrieve_rows(
         self,
         raw: Tensor,
         scale_C: Tensor,
@@ -195,21 +193,21 @@ class AxialAttention(nn.Module):
         shift_TH: Tensor,
         *encodings_LMD: Optional[Tensor],
     ) -> Tensor:
-        """(n, T * H * D, L, s) that n x s sequences retrieve."""
+        """(n, T * H * D, s, L) that n x s sequences retrieve."""
         query, key, value = self._split_heads(_normalised(raw, scale_C, shift_C))
         encodings = Encodings(*encodings_LMD)
         logits = folded_logits(
             query, key, encodings, scale_TH, shift_TH, use_content=self.spec.use_content
         )
-        visible_LM = visible_pairs(raw.shape[2], self.spec.span, raw.device)
+        visible_LM = visible_pairs(raw.shape[3], self.spec.span, raw.device)
         retrieved = self._retrieve(logits, value, encodings.value, visible_LM)
         return self._join_heads(retrieved, raw.shape[0])
 
-    def _attend_columns(
+    def _attend_rows(
         self, raw: Tensor, scale: Tensor, shift: Tensor, *shared: Optional[Tensor]
     ) -> Tensor:
-        """The same with the last batch norm, (n, H * D, L, s)."""
-        retrieved = self._retrieve_columns(raw, *shared)  # type: ignore[arg-type]
+        """The same with the last batch norm, (n, H * D, s, L)."""
+        retrieved = self._retrieve_rows(raw, *shared)  # type: ignore[arg-type]
         return scaled_sum(
             retrieved, scale.view(-1, self.value_depth), shift.view(-1, self.value_depth)
         )
@@ -221,15 +219,16 @@ class AxialAttention(nn.Module):
         value_rpe_LMD: Optional[Tensor],
         visible_LM: Optional[Tensor],
     ) -> Tensor:
+        """(B, T * H, D, L)."""
         if visible_LM is not None:
             logits_BHLM = logits_BHLM.masked_fill(~visible_LM, torch.finfo(logits_BHLM.dtype).min)
         weights_BHLM = self.activation(logits_BHLM)
         retrieved = []
         if self.spec.retrieve_content:
-            retrieved.append(weights_BHLM @ value_BHMD)
+            retrieved.append(value_BHMD.transpose(-1, -2) @ weights_BHLM.transpose(-1, -2))
         if value_rpe_LMD is not None:
             encoding_LMD = value_rpe_LMD.to(weights_BHLM.dtype)
-            retrieved.append(torch.einsum("bhlm,lmd->bhld", weights_BHLM, encoding_LMD))
+            retrieved.append(torch.einsum("bhlm,lmd->bhdl", weights_BHLM, encoding_LMD))
         return retrieved[0] if len(retrieved) == 1 else torch.cat(retrieved, dim=1)
 
 

@@ -7,6 +7,9 @@ from torch import Tensor
 
 from .norm import Moments
 
+# What is made at once of a feature map's difference from its mean.
+_CHUNK_ELEMENTS = 2**18
+
 
 def channel_moments(features: Tensor) -> Moments:
     """
@@ -41,9 +44,22 @@ def per_channel(values_C: Tensor) -> Tensor:
 def _moments(features: Tensor) -> Tuple[Tensor, Tensor]:
     if features.dtype not in (torch.float32, torch.float64):
         features = features.float()
-    variance, mean = torch.var_mean(features, dim=(0, 2, 3), correction=0)
+    if features.device.type != "cpu" or torch.compiler.is_compiling():
+        variance, mean = torch.var_mean(features, dim=(0, 2, 3), correction=0)
+    else:
+        mean = features.mean(dim=(0, 2, 3))
+        variance = _variance(features, mean)
     mean = mean.double()
     return mean, variance.double() + mean * mean
+
+
+def _variance(features: Tensor, mean_C: Tensor) -> Tensor:
+    """On a CPU several times as fast as torch.var, which updates a mean with each value."""
+    num_channels = max(1, _CHUNK_ELEMENTS * features.shape[1] // features.numel())
+    parts = []
+    for part, mean in zip(features.split(num_channels, dim=1), mean_C.split(num_channels)):
+        parts.append((part - per_channel(mean)).square_().mean(dim=(0, 2, 3)))
+    return torch.cat(parts)
 
 
 class _ChannelMoments(torch.autograd.Function):

@@ -1,8 +1,8 @@
 """
-Functions of many independent columns, computed a few columns at a time and again in backward.
+Functions of many independent rows, computed a few rows at a time and again in backward.
 
 What a function makes in between is never in memory for more than a chunk. Inputs and outputs are
-(N, C, L, S); a column is an image and a place on the last axis.
+(N, C, S, L); a row is an image and a place on the third axis.
 """
 
 from typing import Any, Callable, List, Optional, Sequence, Tuple
@@ -14,16 +14,16 @@ Chunk = Tuple[slice, slice]
 Function = Callable[..., Tensor]
 
 
-def split_columns(features: Tensor, num_columns: int) -> List[Chunk]:
+def split_rows(features: Tensor, num_rows: int) -> List[Chunk]:
     """
-    Slices of the first and of the last axis, of about ``num_columns`` (at least 1) together.
+    Slices of the first and of the third axis, of about ``num_rows`` (at least 1) together.
 
     Whole images if one fits, parts of an image otherwise.
     """
-    num_images, others = features.shape[0], features.shape[3]
-    num_columns = max(1, num_columns)
-    images = max(1, num_columns // others)
-    width = others if num_columns >= others else num_columns
+    num_images, others = features.shape[0], features.shape[2]
+    num_rows = max(1, num_rows)
+    images = max(1, num_rows // others)
+    width = others if num_rows >= others else num_rows
     return [
         (slice(first, first + images), slice(start, start + width))
         for first in range(0, num_images, images)
@@ -31,7 +31,7 @@ def split_columns(features: Tensor, num_columns: int) -> List[Chunk]:
     ]
 
 
-def map_columns(
+def map_rows(
     function: Function,
     chunks: Sequence[Chunk],
     features: Tensor,
@@ -40,31 +40,31 @@ def map_columns(
     out_channels: int,
 ) -> Tensor:
     """
-    ``function(features, *shared)`` of (N, C, L, S), which is (N, out_channels, L, S).
+    ``function(features, *shared)`` of (N, C, S, L), which is (N, out_channels, S, L).
 
     Args:
-        function: treats each column by itself, and has no other inputs that need gradients.
-        chunks: from :func:`split_columns`.
-        shared: what all columns share.
+        function: treats each row by itself, and has no other inputs that need gradients.
+        chunks: from :func:`split_rows`.
+        shared: what all rows share.
     """
     if torch.compiler.is_compiling():
         return function(features, *shared)
-    return _MapColumns.apply(function, chunks, out_channels, features, *shared)
+    return _MapRows.apply(function, chunks, out_channels, features, *shared)
 
 
-def sum_columns(
+def sum_rows(
     function: Function,
     chunks: Sequence[Chunk],
     features: Tensor,
     shared: Sequence[Optional[Tensor]],
 ) -> Tensor:
-    """``function(features, *shared)``, where that is the sum of what it is of the columns."""
+    """``function(features, *shared)``, where that is the sum of what it is of the rows."""
     if torch.compiler.is_compiling():
         return function(features, *shared)
-    return _SumColumns.apply(function, chunks, features, *shared)
+    return _SumRows.apply(function, chunks, features, *shared)
 
 
-class _MapColumns(torch.autograd.Function):
+class _MapRows(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
@@ -78,17 +78,17 @@ class _MapColumns(torch.autograd.Function):
         size = (features.shape[0], out_channels) + tuple(features.shape[2:])
         output = features.new_empty(size)
         for images, others in chunks:
-            part = function(features[images, :, :, others], *shared)
-            output[images, :, :, others] = part
+            part = function(features[images, :, others], *shared)
+            output[images, :, others] = part
         return output
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
-        found = _backward(ctx, lambda images, others: gradient[images, :, :, others])
+        found = _backward(ctx, lambda images, others: gradient[images, :, others])
         return (None, None, None, *found)
 
 
-class _SumColumns(torch.autograd.Function):
+class _SumRows(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
@@ -100,7 +100,7 @@ class _SumColumns(torch.autograd.Function):
         _remember(ctx, function, chunks, features, shared)
         total: Optional[Tensor] = None
         for images, others in chunks:
-            part = function(features[images, :, :, others], *shared)
+            part = function(features[images, :, others], *shared)
             total = part if total is None else total + part
         assert total is not None
         return total
@@ -137,10 +137,10 @@ def _backward(ctx: Any, gradient_of: Callable[[slice, slice], Tensor]) -> List[O
     ]
     gradient = torch.empty_like(features) if needs_features else None
     for images, others in ctx.chunks:
-        part = features[images, :, :, others].detach().requires_grad_(needs_features)
+        part = features[images, :, others].detach().requires_grad_(needs_features)
         with torch.enable_grad(), torch.autocast(**ctx.autocast):
             output = ctx.function(part, *leaves)
         torch.autograd.backward(output, gradient_of(images, others).to(output.dtype))
         if gradient is not None:
-            gradient[images, :, :, others] = part.grad
+            gradient[images, :, others] = part.grad
     return [gradient] + [None if leaf is None else leaf.grad for leaf in leaves]
