@@ -5,6 +5,7 @@ import json
 import deeplab2_d2  # noqa: F401  # isort: skip  # makes Detectron2 importable
 import numpy as np
 import pytest
+import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
@@ -104,3 +105,69 @@ def run():
         return evaluator.evaluate()
 
     return _run
+
+
+RANDOM_CATEGORIES = [{"id": 10 * c + 10, "name": str(c), "isthing": int(c < 3)} for c in range(5)]
+
+
+def _random_segments(rng, size, num_segments):
+    """A map of ids 1 .. and their categories; some pixels are 0."""
+    coarse = rng.integers(0, num_segments + 1, (size[0] // 6 + 1, size[1] // 6 + 1))
+    ids = np.kron(coarse, np.ones((6, 6), int))[: size[0], : size[1]].astype(np.int32)
+    ids[rng.random(size) < 0.02] = 0
+    present = [int(i) for i in np.unique(ids) if i]
+    return ids, {i: int(rng.integers(0, 5)) for i in present}
+
+
+@pytest.fixture
+def random_dataset(tmp_path):
+    """A registered dataset of 7 images, and for each a prediction that is partly right."""
+    rng = np.random.default_rng(0)
+    root = tmp_path / "panoptic"
+    root.mkdir()
+    annotations, samples = [], []
+    for image_id in range(7):
+        size = (40 + image_id, 50)
+        ids, classes = _random_segments(rng, size, 9)
+        # Large ids, as COCO's PNGs have.
+        truth_ids = ids * 70001
+        colors = np.stack([truth_ids % 256, truth_ids // 256 % 256, truth_ids // 65536], axis=2)
+        Image.fromarray(colors.astype(np.uint8)).save(root / f"{image_id}.png")
+        segments = [
+            {
+                "id": i * 70001, "category_id": RANDOM_CATEGORIES[c]["id"],
+                "iscrowd": int(c == 2 and i % 2), "area": int((ids == i).sum()),
+            }
+            for i, c in classes.items()
+        ]  # fmt: skip
+        name = f"{image_id}.png"
+        annotations.append({"image_id": image_id, "file_name": name, "segments_info": segments})
+        predicted = np.where(rng.random(size) < 0.15, rng.integers(0, 12, size), ids)
+        kept = [int(i) for i in np.unique(predicted) if i]
+        infos = [
+            {
+                "id": i, "category_id": classes.get(i, 4), "isthing": bool(classes.get(i, 4) < 3),
+            }
+            for i in kept
+        ]  # fmt: skip
+        sample = {"image_id": image_id, "file_name": f"{image_id}.jpg"}
+        samples.append((sample, (torch.from_numpy(predicted.astype(np.int32)), infos)))
+    path = tmp_path / "panoptic.json"
+    path.write_text(
+        json.dumps(
+            {
+                "images": [{"id": a["image_id"]} for a in annotations],
+                "annotations": annotations, "categories": RANDOM_CATEGORIES,
+            }
+        )
+    )  # fmt: skip
+    name = f"on_the_fly_{tmp_path.name}"
+    ids = {c["id"]: i for i, c in enumerate(RANDOM_CATEGORIES)}
+    MetadataCatalog.get(name).set(
+        panoptic_json=str(path), panoptic_root=str(root), label_divisor=1000,
+        thing_dataset_id_to_contiguous_id={k: v for k, v in ids.items() if v < 3},
+        stuff_dataset_id_to_contiguous_id={k: v for k, v in ids.items() if v >= 3},
+        thing_classes=["0", "1", "2"], stuff_classes=["0", "1", "2", "3", "4"],
+    )  # fmt: skip
+    yield name, samples
+    MetadataCatalog.remove(name)

@@ -1,0 +1,32 @@
+"""One process of a split evaluation: scores its part of the samples with the others."""
+
+import json
+import sys
+from pathlib import Path
+
+import deeplab2_d2  # noqa: F401  # isort: skip  # makes Detectron2 importable
+import torch
+import torch.distributed as dist
+from detectron2.data import MetadataCatalog
+
+from deeplab2_d2.evaluation import OnTheFlyPanopticEvaluator
+
+
+def main(folder: Path, rank: int, num_processes: int) -> None:
+    metadata, parts = torch.load(folder / "job.pth", weights_only=False)
+    MetadataCatalog.get("split").set(**metadata)
+    dist.init_process_group(
+        "gloo", f"file://{folder / 'rendezvous'}", rank=rank, world_size=num_processes
+    )
+    evaluator = OnTheFlyPanopticEvaluator("split", per_class=True)
+    evaluator.reset()
+    for sample, panoptic_seg in parts[rank]:
+        evaluator.process([sample], [{"panoptic_seg": panoptic_seg}])
+    scores = evaluator.evaluate()
+    (folder / f"scores{rank}.json").write_text(json.dumps(scores))
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
