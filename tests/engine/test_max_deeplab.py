@@ -49,6 +49,7 @@ def train(output, *options, steps=12):
         ("SOLVER.DEEPLAB2.OPTIMIZER", "radam_lookahead", "SOLVER.WEIGHT_DECAY", 1e-4),
         ("MODEL.DEEPLAB2.BACKBONE.CHECKPOINTED_KINDS", ["axial", "transformer", "basic"]),
         ("MODEL.DEEPLAB2.LOSS.PQ_STYLE_SIMILARITY", "sum"),
+        ("MODEL.DEEPLAB2.LOSS.FUSED", False),
         ("MODEL.DEEPLAB2.LOSS.INSTANCE_DISCRIMINATION_SAMPLES", 256),
     ],
     ids=lambda options: " ".join(map(str, options)) or "default",
@@ -109,8 +110,18 @@ def test_the_sheet_shows_slots_and_the_oracle_is_nearly_perfect(dataset, tmp_pat
     assert scores["oracle"]["PQ"] > 75 > scores["trivial"]["PQ"]
 
 
-def test_pictures_during_training(dataset, tmp_path):
+def test_pictures_and_metrics_during_training(dataset, tmp_path):
     options = ["OUTPUT_DIR", tmp_path, "SOLVER.MAX_ITER", 2, "SOLVER.IMS_PER_BATCH", 2]
+    options += ["SOLVER.DEEPLAB2.LOG_PERIOD", 2]
     trainer = DeepLab2Trainer(config(*options, "VIS_PERIOD", 1, "TEST.EVAL_PERIOD", 0))
     trainer.train()
     assert list(tmp_path.glob("events.out.tfevents.*"))
+    # The four curves of the paper's Fig. 4 that come from training.
+    for name in (
+        "matched_class_confidence",
+        "matched_mask_dice",
+        "mask_id_accuracy",
+        "instance_discrimination_accuracy",
+    ):
+        ((value, iteration),) = trainer.storage.history(name).values()
+        assert 0 <= value <= 1 and iteration == 1

@@ -106,7 +106,9 @@ def _add_panoptic_deeplab_loss(node: CfgNode) -> None:
     # configs say 0.01, the paper 0.25.
     node.LOSS.OFFSET_WEIGHT = 0.01
     node.LOSS.OFFSET_TOP_K = 1.0
-    # Upsample and take the cross-entropy in one operator, without the upsampled logits in memory.
+    # Compute the losses in forms that need little memory: Panoptic-DeepLab's upsampling and
+    # cross-entropy in one operator; MaX-DeepLab's losses a part of the pixels at a time, their
+    # matching in one operator. False: in plain PyTorch, with SciPy.
     node.LOSS.FUSED = True
 
 

@@ -30,6 +30,7 @@ from .loaders import build_test_loader, build_train_loader
 from .pictures import PredictionPictures, build_sheets, has_panoptic_truth
 from .setup import ConfigError
 from .throughput import Throughput
+from .training_metrics import TrainingMetrics
 from .training_step import TrainingStep
 
 logger = logging.getLogger(__name__)
@@ -107,6 +108,8 @@ class DeepLab2Trainer(DefaultTrainer):
         images = cfg.SOLVER.IMS_PER_BATCH * cfg.SOLVER.DEEPLAB2.ACCUMULATION_STEPS
         reporting: List[HookBase] = [Throughput(images, cfg.SOLVER.DEEPLAB2.LOG_PERIOD)]
         model = self.checkpointer.model
+        if isinstance(model, PanopticSegmenter):
+            reporting.append(TrainingMetrics(model, cfg.SOLVER.DEEPLAB2.LOG_PERIOD))
         if cfg.VIS_PERIOD > 0 and isinstance(model, PanopticSegmenter):
             if not cfg.DATASETS.TEST or not has_panoptic_truth(cfg.DATASETS.TEST[0]):
                 raise ConfigError(

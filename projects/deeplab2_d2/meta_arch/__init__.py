@@ -2,7 +2,7 @@
 
 from .axial_deeplab import DeepLab2AxialDeepLab
 from .max_deeplab import DeepLab2MaXDeepLab
-from .max_deeplab_criterion import InstanceDiscrimination, MaXDeepLabCriterion
+from .max_deeplab_criterion import MaXDeepLabCriterion
 from .max_deeplab_inference import MaXDeepLabInference
 from .model_metadata import check_classes
 from .panoptic_deeplab import DeepLab2PanopticDeepLab
@@ -14,7 +14,6 @@ __all__ = [
     "DeepLab2AxialDeepLab",
     "DeepLab2MaXDeepLab",
     "DeepLab2PanopticDeepLab",
-    "InstanceDiscrimination",
     "LossTerm",
     "MaXDeepLabCriterion",
     "MaXDeepLabInference",

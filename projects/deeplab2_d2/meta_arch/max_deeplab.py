@@ -8,12 +8,12 @@ from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 from torch import Tensor
 
 from ..heads import MaXDeepLabHead
+from ..losses import MaXDeepLabLossOptions
 from .class_map import class_map_from_config
 from .image_batch import ImageBatch
-from .max_deeplab_criterion import PADDING, InstanceDiscrimination, MaXDeepLabCriterion
+from .max_deeplab_criterion import PADDING, MaXDeepLabCriterion
 from .max_deeplab_inference import MaXDeepLabInference
 from .model_metadata import metadata_from_config
-from .panoptic_deeplab_criterion import LossTerm
 from .segmenter import PanopticSegmenter
 from .target_batch import read_target, stack_targets
 
@@ -58,6 +58,17 @@ class DeepLab2MaXDeepLab(PanopticSegmenter):
             "pad_to": tuple(cfg.TEST.DEEPLAB2.PAD_TO),
         }
 
+    def _losses(
+        self,
+        prediction: Any,
+        batched_inputs: Sequence[Mapping[str, Any]],
+        images: ImageBatch,
+    ) -> Dict[str, Tensor]:
+        losses, self.training_metrics = self.criterion(
+            prediction, self._targets(batched_inputs, images)
+        )
+        return losses
+
     def _targets(
         self, batched_inputs: Sequence[Mapping[str, Any]], images: ImageBatch
     ) -> Dict[str, Tensor]:
@@ -80,15 +91,21 @@ def _criterion_from_config(cfg: CfgNode) -> MaXDeepLabCriterion:
         class_map=class_map,
         thing_ids=tuple(things),
         stuff_ids=tuple(c for c in range(class_map.num_classes) if c not in things),
-        pq_style_weight=loss.PQ_STYLE_WEIGHT,
-        alpha=loss.PQ_STYLE_ALPHA,
-        similarity=loss.PQ_STYLE_SIMILARITY,
-        mask_id=LossTerm(loss.MASK_ID_WEIGHT, loss.MASK_ID_TOP_K),
-        instance_discrimination=InstanceDiscrimination(
-            LossTerm(loss.INSTANCE_DISCRIMINATION_WEIGHT, loss.INSTANCE_DISCRIMINATION_TOP_K),
+        options=MaXDeepLabLossOptions(
+            pq_style_weight=loss.PQ_STYLE_WEIGHT,
+            alpha=loss.PQ_STYLE_ALPHA,
+            similarity=loss.PQ_STYLE_SIMILARITY,
+            surplus_masks=loss.SURPLUS_MASKS,
+            mask_id_weight=loss.MASK_ID_WEIGHT,
+            mask_id_top_k=loss.MASK_ID_TOP_K,
+            instance_discrimination_weight=loss.INSTANCE_DISCRIMINATION_WEIGHT,
+            instance_discrimination_top_k=loss.INSTANCE_DISCRIMINATION_TOP_K,
             temperature=loss.INSTANCE_DISCRIMINATION_TEMPERATURE,
             num_samples=loss.INSTANCE_DISCRIMINATION_SAMPLES,
             sample_temperature=loss.INSTANCE_DISCRIMINATION_SAMPLE_TEMPERATURE,
+            semantic_weight=loss.SEMANTIC_WEIGHT,
+            semantic_top_k=loss.SEMANTIC_TOP_K,
+            form="lean" if loss.FUSED else "plain",
         ),
-        semantic=LossTerm(loss.SEMANTIC_WEIGHT, loss.SEMANTIC_TOP_K),
+        use_ops=loss.FUSED,
     )

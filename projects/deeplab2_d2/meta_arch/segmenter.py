@@ -15,6 +15,10 @@ class PanopticSegmenter(nn.Module):
 
     Subclasses are meta architectures: they build the four parts from a config and say which of
     the mapper's targets the criterion takes.
+
+    Attributes:
+        training_metrics: scalars of the last training step beside its losses, if there are any,
+            without gradient; the trainer logs them.
     """
 
     pixel_mean: Tensor
@@ -49,6 +53,7 @@ class PanopticSegmenter(nn.Module):
         self.inference = inference
         self.output_stride = output_stride
         self.pad_to = (pad_to[0], pad_to[1])
+        self.training_metrics: Dict[str, Tensor] = {}
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(3, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(3, 1, 1), False)
 
@@ -79,7 +84,7 @@ class PanopticSegmenter(nn.Module):
         images = self.batch([sample["image"] for sample in batched_inputs])
         prediction = self.predict(images.tensor)
         if self.training:
-            return self.criterion(prediction, self._targets(batched_inputs, images))
+            return self._losses(prediction, batched_inputs, images)
         return self.postprocess(prediction, images, batched_inputs)
 
     def predict(self, images: Tensor) -> Any:
@@ -119,6 +124,14 @@ class PanopticSegmenter(nn.Module):
             stride=self.output_stride,
             pad_to=(0, 0) if self.training else self.pad_to,
         )
+
+    def _losses(
+        self,
+        prediction: Any,
+        batched_inputs: Sequence[Mapping[str, Any]],
+        images: ImageBatch,
+    ) -> Dict[str, Tensor]:
+        return self.criterion(prediction, self._targets(batched_inputs, images))
 
     def _targets(self, batched_inputs: Sequence[Mapping[str, Any]], images: ImageBatch) -> Any:
         """What the criterion takes, at the size of ``images.tensor``."""
