@@ -18,7 +18,7 @@ def channel_moments(features: Tensor) -> Moments:
     Returns:
         (C,) and (C,), float64: the variance is the difference of the two, which may be large.
     """
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return _moments(features)
     mean, square = _ChannelMoments.apply(features)
     return mean, square
@@ -31,7 +31,7 @@ def scaled_sum(features: Tensor, scale_TC: Tensor, shift_TC: Tensor) -> Tensor:
     Returns:
         (N, C, H, W), of the features' dtype.
     """
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return _scaled_sum(features, scale_TC, shift_TC.sum(dim=0))
     return _ScaledSum.apply(features, scale_TC, shift_TC.sum(dim=0))
 

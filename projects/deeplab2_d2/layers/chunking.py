@@ -5,6 +5,7 @@ What a function makes in between is never in memory for more than a chunk. Input
 (N, C, S, L); a row is an image and a place on the third axis.
 """
 
+from contextlib import nullcontext
 from typing import Any, Callable, List, Optional, Sequence, Tuple
 
 import torch
@@ -47,7 +48,7 @@ def map_rows(
         chunks: from :func:`split_rows`.
         shared: what all rows share.
     """
-    if torch.compiler.is_compiling():
+    if _sees_whole_graph():
         return function(features, *shared)
     return _MapRows.apply(function, chunks, out_channels, features, *shared)
 
@@ -59,9 +60,14 @@ def sum_rows(
     shared: Sequence[Optional[Tensor]],
 ) -> Tensor:
     """``function(features, *shared)``, where that is the sum of what it is of the rows."""
-    if torch.compiler.is_compiling():
+    if _sees_whole_graph():
         return function(features, *shared)
     return _SumRows.apply(function, chunks, features, *shared)
+
+
+def _sees_whole_graph() -> bool:
+    """Compilers and counters of operations look into functions, and not into autograd's nodes."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
 class _MapRows(torch.autograd.Function):
@@ -120,11 +126,9 @@ def _remember(
     ctx.function, ctx.chunks = function, chunks
     ctx.save_for_backward(features, *shared)
     device = features.device.type
-    ctx.autocast = {
-        "device_type": device,
-        "enabled": torch.is_autocast_enabled(device),
-        "dtype": torch.get_autocast_dtype(device),
-    }
+    ctx.autocast = None
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        ctx.autocast = {"device_type": device, "dtype": torch.get_autocast_dtype(device)}
 
 
 def _backward(ctx: Any, gradient_of: Callable[[slice, slice], Tensor]) -> List[Optional[Tensor]]:
@@ -138,7 +142,8 @@ def _backward(ctx: Any, gradient_of: Callable[[slice, slice], Tensor]) -> List[O
     gradient = torch.empty_like(features) if needs_features else None
     for images, others in ctx.chunks:
         part = features[images, :, others].detach().requires_grad_(needs_features)
-        with torch.enable_grad(), torch.autocast(**ctx.autocast):
+        autocast = torch.autocast(**ctx.autocast) if ctx.autocast else nullcontext()
+        with torch.enable_grad(), autocast:
             output = ctx.function(part, *leaves)
         torch.autograd.backward(output, gradient_of(images, others).to(output.dtype))
         if gradient is not None:
