@@ -31,8 +31,8 @@ from .similarity import (
 )
 
 # The lean form makes maps of at most so many similarities at once: on a CPU they stay in its
-# cache, on a GPU they keep it busy.
-_CHUNK_ELEMENTS = {"cpu": 2**20}
+# cache, on a GPU they keep it busy. Meta tensors need no memory.
+_CHUNK_ELEMENTS = {"cpu": 2**20, "meta": 2**60}
 _CHUNK_ELEMENTS_ELSEWHERE = 2**24
 
 
