@@ -6,10 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .cross_entropy import cross_entropy_per_pixel, topk_cross_entropy
+from .cross_entropy import cross_entropy_per_pixel
 from .mask_targets import MaskTargets
 from .mean_contrast import mean_contrast
 from .pixel_chunks import check_form
+from .sample_contrast import sample_contrast
 from .slot_cross_entropy import ABSENT_LOGIT
 from .topk import average_top_k, to_full_precision
 
@@ -81,6 +82,7 @@ def pixel_contrastive_loss(
     sample_temperature: float = 0.6,
     temperature: float = 0.3,
     top_k_percent: float = 1.0,
+    form: str = "lean",
 ) -> Tensor:
     """
     Sampled pixels are to recognise those of their own mask, things and stuff alike.
@@ -96,28 +98,37 @@ def pixel_contrastive_loss(
         sample_temperature: above 1 prefers small masks even more.
         temperature: divides the similarities.
         top_k_percent: fraction of the samples to keep, in [0, 1].
+        form: "lean" makes the samples' similarities for a part of them at a time; "plain" leaves
+            everything to autograd, and is the specification.
 
     Returns:
         (N,) mean over the samples kept.
 
     Raises:
-        ValueError: if ``num_samples`` is not in [1, P].
+        ValueError: if ``num_samples`` is not in [1, P] or ``form`` is neither.
     """
+    check_form(form)
     num_pixels = features.shape[2]
     if not 1 <= num_samples <= num_pixels:
         raise ValueError(f"num_samples must be in [1, {num_pixels}], got {num_samples}")
     indices = _sample_pixels(targets, num_samples, sample_temperature)
     ids = targets.mask_ids.gather(1, indices)
-    is_same = ((ids[:, :, None] == ids[:, None, :]) & (ids >= 0)[:, :, None]).float()
-    labels = is_same / is_same.sum(2, keepdim=True).clamp(min=1.0)
     with torch.autocast(features.device.type, enabled=False):
-        features = to_full_precision(features)
         sampled = features.gather(2, indices[:, None].expand(-1, features.shape[1], -1))
-        similarities = (sampled.transpose(1, 2) @ sampled) / temperature
+        if form == "lean":
+            losses = sample_contrast(sampled, ids, temperature)
+        else:
+            losses = _plain_sample_contrast(to_full_precision(sampled), ids, temperature)
+    return average_top_k(losses, top_k_percent)
+
+
+def _plain_sample_contrast(features: Tensor, ids: Tensor, temperature: float) -> Tensor:
+    """See :func:`sample_contrast`."""
+    is_same = ((ids[:, :, None] == ids[:, None, :]) & (ids >= 0)[:, :, None]).to(features.dtype)
+    labels = is_same / is_same.sum(2, keepdim=True).clamp(min=1.0)
+    similarities = (features.transpose(1, 2) @ features) / temperature
     # Symmetric: the channel axis is the second of either.
-    return topk_cross_entropy(
-        similarities, labels.transpose(1, 2), None, ignore_label=None, top_k_percent=top_k_percent
-    )
+    return cross_entropy_per_pixel(similarities, labels.transpose(1, 2))
 
 
 @torch.no_grad()

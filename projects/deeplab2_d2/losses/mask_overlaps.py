@@ -18,15 +18,18 @@ class MaskOverlaps:
         overlap: (N, G, K) over the pixels of each ground truth mask.
         crowd_area: (N, K) over labeled pixels without a mask.
         void_area: (N, K) over void pixels.
-        log_partition: (N, P) ``logsumexp`` of the slots' logits at each pixel.
-        largest: (N, P) the largest of them.
+        partition: (N, 2, P) of the slots' logits at each pixel, see :func:`measure_partition`.
     """
 
     overlap: Tensor
     crowd_area: Tensor
     void_area: Tensor
-    log_partition: Tensor
-    largest: Tensor
+    partition: Tensor
+
+    @property
+    def largest(self) -> Tensor:
+        """(N, P) the largest logit of each pixel."""
+        return self.partition[:, 0]
 
     @property
     def mask_area(self) -> Tensor:
@@ -46,19 +49,16 @@ def measure_overlaps(mask_logits: Tensor, targets: MaskTargets) -> MaskOverlaps:
     other = torch.where(targets.is_labeled, num_masks, num_masks + 1)
     rows = torch.where(targets.mask_ids >= 0, targets.mask_ids, other)
     dtype = full_precision(mask_logits.dtype)
-    partition = mask_logits.new_empty(rows.shape, dtype=dtype)
-    largest = torch.empty_like(partition)
+    partition = mask_logits.new_empty((len(rows), 2, rows.shape[1]), dtype=dtype)
     sums = partition.new_zeros(len(rows), num_masks + 2, mask_logits.shape[1])
     with torch.autocast(mask_logits.device.type, enabled=False):
         for chunk in pixel_chunks(mask_logits, other_channels=num_masks + 2):
-            values, total, largest[:, chunk] = exponentials(mask_logits[:, :, chunk])
-            partition[:, chunk] = largest[:, chunk] + total.log()
+            values, total = exponentials(mask_logits[:, :, chunk], partition[:, :, chunk])
             values /= total[:, None]
             sums.baddbmm_(one_hot(rows[:, chunk], num_masks + 2, dtype), values.transpose(1, 2))
     return MaskOverlaps(
         overlap=sums[:, :num_masks],
         crowd_area=sums[:, num_masks],
         void_area=sums[:, num_masks + 1],
-        log_partition=partition,
-        largest=largest,
+        partition=partition,
     )

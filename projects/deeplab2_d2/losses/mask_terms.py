@@ -9,7 +9,7 @@ from torch.autograd.function import once_differentiable
 from .mask_matching import MaskMatching
 from .mask_overlaps import MaskOverlaps
 from .mask_targets import MaskTargets
-from .pixel_chunks import add_at, pixel_chunks, softmax
+from .pixel_chunks import add_at, pixel_chunks, softmax, without_autocast
 from .slot_cross_entropy import loss_of_slots
 
 
@@ -23,12 +23,12 @@ class _MaskTerms(torch.autograd.Function):
         slots: Tensor,
         mask_ids: Tensor,
         overlap: Tensor,
-        log_partition: Tensor,
+        partition: Tensor,
     ) -> Tuple[Tensor, Tensor, Tensor]:
         has_mask = mask_ids >= 0
         pixel_slots = slots_of_pixels(slots, mask_ids)
-        ctx.save_for_backward(logits, slots, mask_ids, log_partition)
-        mask_id = loss_of_slots(logits, log_partition, pixel_slots, has_mask)
+        ctx.save_for_backward(logits, slots, mask_ids, partition)
+        mask_id = loss_of_slots(logits, partition, pixel_slots, has_mask)
         places = slots.clamp(min=0)
         own = overlap.gather(2, places[:, :, None])[:, :, 0]
         area = overlap.sum(1).gather(1, places)
@@ -36,6 +36,7 @@ class _MaskTerms(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @without_autocast
     def backward(ctx: Any, *gradients: Tensor) -> Tuple[Tensor, None, None, None, None]:
         logits, slots, mask_ids, partition = ctx.saved_tensors
         of_mask_id, of_overlap, of_area = gradients
@@ -50,7 +51,7 @@ class _MaskTerms(torch.autograd.Function):
         has_mask = (mask_ids >= 0).to(partition.dtype)
         result = torch.empty_like(logits)
         for chunk in pixel_chunks(logits):
-            part = softmax(logits[:, :, chunk], partition[:, chunk])
+            part = softmax(logits[:, :, chunk], partition[:, :, chunk])
             own = part.gather(1, pixel_slots[:, None, chunk])[:, 0]
             on_mask = has_mask[:, None, chunk]
             # The gradient of a softmax s: s * (g - sum of s * g), and s for the cross-entropy.
@@ -80,7 +81,7 @@ def mask_terms(
         All have gradients for the logits.
     """
     return _MaskTerms.apply(
-        mask_logits, matching.slots, targets.mask_ids, overlaps.overlap, overlaps.log_partition
+        mask_logits, matching.slots, targets.mask_ids, overlaps.overlap, overlaps.partition
     )
 
 

@@ -173,6 +173,7 @@ def _discriminate(
             sample_temperature=options.sample_temperature,
             temperature=options.temperature,
             top_k_percent=top_k,
+            form=options.form,
         )
         return options.instance_discrimination_weight * losses, {}
     losses, is_recognised = discriminate_instances(

@@ -7,7 +7,16 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .mask_targets import MaskTargets
-from .pixel_chunks import add_at, exponentials, full_precision, one_hot, pixel_chunks, softmax
+from .pixel_chunks import (
+    add_at,
+    cross_entropy,
+    exponentials,
+    full_precision,
+    one_hot,
+    pixel_chunks,
+    softmax,
+    without_autocast,
+)
 from .slot_cross_entropy import ABSENT_LOGIT
 
 # Least length of a mean feature, to divide by.
@@ -31,17 +40,17 @@ class _MeanContrast(torch.autograd.Function):
         means = _sum_by_mask(features, mask_ids, areas) / areas
         lengths = torch.linalg.vector_norm(means, dim=2, keepdim=True)
         directions = means / lengths.clamp(min=_LEAST_LENGTH)
-        partition = torch.empty_like(labels, dtype=means.dtype)
-        losses = torch.zeros_like(partition)
+        losses = torch.zeros_like(labels, dtype=means.dtype)
+        partition = losses.new_empty(len(losses), 2, losses.shape[1])
         is_right = torch.zeros_like(labels, dtype=torch.bool)
         for chunk in pixel_chunks(features, other_channels=exists.shape[1]):
             logits = _compare(features[:, :, chunk], directions, exists, temperature)
             own = logits.gather(1, labels[:, None, chunk].clamp(min=0))[:, 0]
-            _, total, largest = exponentials(logits)
-            partition[:, chunk] = largest + total.log()
+            part = partition[:, :, chunk]
+            exponentials(logits, part)
             has_label = labels[:, chunk] >= 0
-            losses[:, chunk] = torch.where(has_label, partition[:, chunk] - own, 0.0)
-            is_right[:, chunk] = has_label & (own >= largest)
+            losses[:, chunk] = torch.where(has_label, cross_entropy(part, own), 0.0)
+            is_right[:, chunk] = has_label & (own >= part[:, 0])
         ctx.save_for_backward(
             features, labels, mask_ids, areas, exists, lengths, directions, partition
         )
@@ -51,6 +60,7 @@ class _MeanContrast(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @without_autocast
     def backward(ctx: Any, *gradients: Tensor) -> Tuple[Tensor, None, None, None, None, None]:
         features, labels, mask_ids, areas, exists, lengths, directions, partition = (
             ctx.saved_tensors
@@ -62,7 +72,7 @@ class _MeanContrast(torch.autograd.Function):
         for chunk in pixel_chunks(features, other_channels=exists.shape[1]):
             part = features[:, :, chunk].to(directions.dtype)
             logits = _compare(part, directions, exists, ctx.temperature)
-            of_logits = softmax(logits, partition[:, chunk]).mul_(of_losses[:, None, chunk])
+            of_logits = softmax(logits, partition[:, :, chunk]).mul_(of_losses[:, None, chunk])
             add_at(of_logits, labels[:, chunk], -of_losses[:, chunk])
             result[:, :, chunk] = directions.transpose(1, 2) @ of_logits
             of_directions.baddbmm_(of_logits, part.transpose(1, 2))

@@ -1,9 +1,12 @@
 """Losses over all pixels, some at a time, so that what is made in between stays small."""
 
-from typing import Iterator, Tuple
+import functools
+from typing import Any, Callable, Iterator, Tuple, TypeVar, cast
 
 import torch
 from torch import Tensor
+
+Backward = TypeVar("Backward", bound=Callable[..., Any])
 
 FORMS = ("lean", "plain")
 
@@ -45,40 +48,59 @@ def add_at(maps: Tensor, channels: Tensor, values: Tensor) -> None:
     maps.scatter_add_(1, channels[:, None], values[:, None])
 
 
-def log_partition(logits: Tensor) -> Tuple[Tensor, Tensor]:
+def measure_partition(logits: Tensor) -> Tensor:
     """
-    ``logsumexp`` over the channels, and the largest logit.
+    ``logsumexp`` over the channels, in two parts, so that small losses are exact.
 
     Args:
         logits: (N, C, P) float, C at least 1.
 
     Returns:
-        Twice (N, P), in float32 (float64 for float64).
+        (N, 2, P): the largest logit, and what ``logsumexp`` exceeds it by. In float32 (float64 for
+        float64).
     """
-    shape, dtype = (logits.shape[0], logits.shape[2]), full_precision(logits.dtype)
-    partition = logits.new_empty(shape, dtype=dtype)
-    largest = torch.empty_like(partition)
+    num_images, _, num_pixels = logits.shape
+    partition = logits.new_empty((num_images, 2, num_pixels), dtype=full_precision(logits.dtype))
     for chunk in pixel_chunks(logits):
-        _, total, largest[:, chunk] = exponentials(logits[:, :, chunk])
-        partition[:, chunk] = largest[:, chunk] + total.log()
-    return partition, largest
+        exponentials(logits[:, :, chunk], partition[:, :, chunk])
+    return partition
 
 
-def exponentials(logits: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+def exponentials(logits: Tensor, partition: Tensor) -> Tuple[Tensor, Tensor]:
     """
-    ``exp(logits - largest)`` (N, C, P), its sum and the largest logits, (N, P), over the channels.
+    ``exp(logits - largest)`` (N, C, P) and its sum over the channels (N, P), of the partition's
+    dtype.
 
-    In float32 (float64 for float64).
+    Fills the partition, see :func:`measure_partition`.
     """
-    logits = logits.to(full_precision(logits.dtype))
+    logits = logits.to(partition.dtype)
     largest = logits.amax(1)
     values = (logits - largest[:, None]).exp_()
-    return values, values.sum(1), largest
+    total = values.sum(1)
+    partition[:, 0], partition[:, 1] = largest, total.log()
+    return values, total
 
 
 def softmax(logits: Tensor, partition: Tensor) -> Tensor:
-    """(N, C, P) softmax over the channels, whose ``logsumexp`` is known."""
-    return (logits.to(partition.dtype) - partition[:, None]).exp_()
+    """(N, C, P) softmax over the channels."""
+    values = logits.to(partition.dtype) - partition[:, :1]
+    return values.sub_(partition[:, 1:]).exp_()
+
+
+def cross_entropy(partition: Tensor, chosen: Tensor) -> Tensor:
+    """(N, P) cross-entropy where the logits (N, P) are those of the right channels."""
+    return (partition[:, 0] - chosen) + partition[:, 1]
+
+
+def without_autocast(backward: Backward) -> Backward:
+    """Decorator of a Function's backward, which autocast would give lower precision."""
+
+    @functools.wraps(backward)
+    def run(ctx: Any, *gradients: Tensor) -> Any:
+        with torch.autocast(gradients[0].device.type, enabled=False):
+            return backward(ctx, *gradients)
+
+    return cast(Backward, run)
 
 
 def full_precision(dtype: torch.dtype) -> torch.dtype:

@@ -6,7 +6,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .pixel_chunks import add_at, log_partition, pixel_chunks, softmax
+from .pixel_chunks import (
+    add_at,
+    cross_entropy,
+    measure_partition,
+    pixel_chunks,
+    softmax,
+    without_autocast,
+)
 
 # The logit of a slot that does not exist.
 ABSENT_LOGIT = -99999.0
@@ -17,12 +24,13 @@ class _SlotCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, slots: Tensor, has_mask: Tensor) -> Tensor:
-        partition, _ = log_partition(logits)
+        partition = measure_partition(logits)
         ctx.save_for_backward(logits, slots, partition)
         return loss_of_slots(logits, partition, slots, has_mask)
 
     @staticmethod
     @once_differentiable
+    @without_autocast
     def backward(ctx: Any, *gradients: Tensor) -> Tuple[Tensor, None, None]:
         logits, slots, partition = ctx.saved_tensors
         (gradient,) = gradients
@@ -30,17 +38,19 @@ class _SlotCrossEntropy(torch.autograd.Function):
         slots = slots.clamp(min=0)
         result = torch.empty_like(logits)
         for chunk in pixel_chunks(logits):
-            part = softmax(logits[:, :, chunk], partition[:, chunk]).mul_(gradient[:, None, chunk])
+            part = softmax(logits[:, :, chunk], partition[:, :, chunk]).mul_(
+                gradient[:, None, chunk]
+            )
             add_at(part, slots[:, chunk], chosen[:, chunk])
             result[:, :, chunk] = part
         return result, None, None
 
 
 def loss_of_slots(logits: Tensor, partition: Tensor, slots: Tensor, has_mask: Tensor) -> Tensor:
-    """(N, P) losses, of :func:`slot_cross_entropy`, from the logits' ``logsumexp``."""
+    """(N, P) losses, of :func:`slot_cross_entropy`, from the logits' partition."""
     chosen = logits.gather(1, slots.clamp(min=0)[:, None])[:, 0].to(partition.dtype)
     chosen = torch.where(slots >= 0, chosen, ABSENT_LOGIT)
-    return torch.where(has_mask, partition - chosen, 0.0)
+    return torch.where(has_mask, cross_entropy(partition, chosen), 0.0)
 
 
 def slot_cross_entropy(logits: Tensor, slots: Tensor, has_mask: Tensor) -> Tensor:
