@@ -45,6 +45,33 @@ def make_prediction(
     return PanopticDeepLabPrediction(logits.to(dtype), heatmap.to(dtype), offsets.to(dtype))
 
 
+def make_slots(
+    num_images: int,
+    num_slots: int,
+    num_classes: int,
+    size: Tuple[int, int],
+    *,
+    seed: int = 0,
+    is_rounded: bool = False,
+    dtype: torch.dtype = torch.float32,
+) -> Tuple[Tensor, Tensor]:
+    """
+    Mask logits (N, S, h, w) of patches with noise, and class logits (N, S, C + 1) of slots of which
+    some are sure; rounded, so that there are ties.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    height, width = size
+    patches = (num_images, num_slots, max(height // 6, 1), max(width // 6, 1))
+    coarse = 4 * torch.randn(patches, generator=generator)
+    masks = torch.randn(num_images, num_slots, height, width, generator=generator)
+    if num_images > 0:
+        masks += torch.nn.functional.interpolate(coarse, size=size)
+    class_logits = 3 * torch.randn(num_images, num_slots, num_classes + 1, generator=generator)
+    if is_rounded:
+        masks, class_logits = (2 * masks).round() / 2, class_logits.round()
+    return masks.to(dtype), class_logits.to(dtype)
+
+
 def differences(ours: Any, theirs: Any, tolerance: float = 2e-6) -> Dict[str, Any]:
     """
     Fields of two named tuples (nested) that differ: integers at all, floats beyond a tolerance.

@@ -2,11 +2,13 @@
 
 from typing import Sequence, Tuple
 
+import torch
 from torch import Tensor
 
 from . import reference
 from .checks import check_class_ids, check_label_divisor, check_shape, check_size
-from .results import SlotSegmentation
+from .extension import has_extension, register_fake
+from .results import SegmentTable, SlotSegmentation
 
 # Above a third (and a margin for rounding) at most two probabilities of a pixel fit into 1.
 SMALLEST_MASK_THRESHOLD = 0.334
@@ -86,6 +88,21 @@ def panoptic_from_slots(
         raise ValueError(
             f"panoptic_from_slots: rank_weights must be at least 0, got {tuple(rank_weights)}"
         )
+    if has_extension("panoptic_from_slots", mask_logits.device.type):
+        outputs = torch.ops.deeplab2_d2.panoptic_from_slots(mask_logits, class_logits, **options)
+        panoptic, semantic, slot, confidence, class_confidence, rank, *columns, segment_slot = (
+            outputs
+        )
+        return SlotSegmentation(
+            panoptic,
+            semantic,
+            slot,
+            confidence,
+            class_confidence,
+            rank,
+            SegmentTable(*columns),
+            segment_slot,
+        )
     return reference.panoptic_from_slots(mask_logits, class_logits, **options)  # type: ignore
 
 
@@ -128,3 +145,38 @@ def _check_slots(
         raise ValueError(
             f"{name}: label_divisor must be more than the {num_slots} slots, got {label_divisor}"
         )
+
+
+@register_fake("panoptic_from_slots")
+def _fake(
+    mask_logits: Tensor,
+    class_logits: Tensor,
+    *,
+    channel_to_class: Sequence[int],
+    thing_ids: Sequence[int],
+    size: Tuple[int, int],
+    scale: Tuple[float, float],
+    label_divisor: int,
+    is_mask_wise: bool,
+    class_thresholds: Tuple[float, float],
+    mask_threshold: float,
+    overlap_threshold: float,
+    rank_weights: Tuple[float, float],
+    area_limits: Tuple[int, int],
+) -> Tuple[Tensor, ...]:
+    num_images, num_slots = mask_logits.shape[:2]
+    num_rows = num_slots + max(channel_to_class) + 1
+
+    def integers(*shape: int) -> Tensor:
+        return mask_logits.new_empty(shape, dtype=torch.int32)
+
+    def floats(*shape: int) -> Tensor:
+        return mask_logits.new_empty(shape, dtype=torch.float32)
+
+    image = (num_images, size[0], size[1])
+    rows = (num_images, num_rows)
+    return (
+        *(integers(*image) for _ in range(3)), floats(*image), floats(num_images, num_slots),
+        integers(num_images, num_slots), integers(*rows), integers(*rows), integers(*rows),
+        integers(*rows, 4), floats(*rows), floats(*rows), integers(*rows),
+    )  # fmt: skip

@@ -32,6 +32,14 @@ TORCH_LIBRARY(deeplab2_d2, m) {
       "Tensor instance, Tensor panoptic_label, Tensor category, Tensor area, Tensor box, "
       "Tensor objectness, Tensor class_probability)");
   m.def(
+      "panoptic_from_slots(Tensor mask_logits, Tensor class_logits, *, int[] channel_to_class, "
+      "int[] thing_ids, SymInt[2] size, float[2] scale, int label_divisor, bool is_mask_wise, "
+      "float[2] class_thresholds, float mask_threshold, float overlap_threshold, "
+      "float[2] rank_weights, int[2] area_limits) -> (Tensor panoptic, Tensor semantic, "
+      "Tensor slot, Tensor mask_confidence, Tensor class_confidence, Tensor slot_rank, "
+      "Tensor panoptic_label, Tensor category, Tensor area, Tensor box, Tensor objectness, "
+      "Tensor class_probability, Tensor segment_slot)");
+  m.def(
       "upsampled_cross_entropy(Tensor logits, Tensor labels, Tensor? weights, *, float[2] scale, "
       "int ignore_label) -> Tensor");
   m.def(

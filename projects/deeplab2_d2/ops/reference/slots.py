@@ -115,16 +115,13 @@ def _mask_scores(mask_logits: Tensor, threshold: float) -> Tensor:
 
     Of the map itself, before it is upsampled.
     """
-    sums = []
-    for image in mask_logits.float():
-        values = image.flatten(1)[None, :, None]
-        every = torch.ones_like(values[:, :, :, :1], dtype=torch.bool)
-        _, largest, total = _softmax(values, every)
-        probability = exp_nonpositive(values - largest[:, None]) / total[:, None]
-        is_above = probability > threshold
-        units = torch.where(is_above, _to_units(probability), 0).sum(dim=(0, 2, 3))
-        sums.append(torch.stack((units, is_above.sum(dim=(0, 2, 3)))))
-    unit, count = torch.stack(sums).double().unbind(dim=1)
+    values = mask_logits.float().flatten(2)[:, :, :, None]
+    every = torch.ones_like(values[:, :, :1], dtype=torch.bool)
+    _, largest, total = _softmax(values, every)
+    probability = exp_nonpositive(values - largest[:, None]) / total[:, None]
+    is_above = probability > threshold
+    unit = torch.where(is_above, _to_units(probability), 0).sum(dim=(2, 3)).double()
+    count = is_above.sum(dim=(2, 3)).double()
     return unit / (count.clamp(min=1.0) * PROBABILITY_SCALE)
 
 
