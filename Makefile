@@ -18,6 +18,7 @@ help:
 	@echo "make test    run the tests"
 	@echo "make lint    check style and types; make format mends what can be mended"
 	@echo "make bench   time the operators and the network"
+	@echo "make check-wheel   build a wheel and run it in an environment of its own"
 	@echo "make gpu-test, gpu-sanitize, gpu-bench   what needs a GPU (scripts/check_gpu.sh), after make gpu-build"
 	@echo "make setup   only make the environment ($(VENV))"
 
@@ -48,6 +49,9 @@ format: setup
 
 bench: setup
 	$(BIN)/python tests/benchmarks/run.py $(ARGS)
+
+check-wheel: setup
+	VENV=$(VENV) scripts/check_wheel.sh
 
 gpu-build gpu-test gpu-sanitize gpu-bench: gpu-%: setup
 	PYTHON=$(BIN)/python scripts/check_gpu.sh $*

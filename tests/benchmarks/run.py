@@ -70,6 +70,8 @@ def main() -> None:
     args = parse_arguments()
     # Modules that tests and benchmarks share.
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    # It makes Detectron2 importable, which some benchmarks import first.
+    importlib.import_module("deeplab2_d2")
     torch.set_num_threads(args.threads)
     folder = Path(__file__).parent
     names = sorted(path.stem for path in folder.glob("bench_*.py"))

@@ -9,25 +9,55 @@
 #include <utility>
 #include <vector>
 
+#include "../dispatch.h"
 #include "assignment.h"
 
 namespace deeplab2_d2 {
 namespace {
 
 constexpr int kNone = -1;
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+// Columns are worked on in groups of so many, of which a processor does several at once.
+constexpr int kLanes = 8;
+
+int pad(int num_columns) { return (num_columns + kLanes - 1) / kLanes * kLanes; }
+
+// Shortens the ways to open columns by those through a row; the length of the shortest way to one.
+// is_reached: 0 for open columns, infinity for those that take no part.
+DEEPLAB2_D2_CLONES
+double shorten_ways(const double* costs, const double* column_price, const double* is_reached,
+                    double path_cost, double row_price, int64_t row, int num_columns,
+                    double* distance, int64_t* previous_row) {
+  double least[kLanes];
+  std::fill(least, least + kLanes, kInfinity);
+  for (int first = 0; first < num_columns; first += kLanes) {
+    for (int lane = 0; lane < kLanes; ++lane) {
+      const int i = first + lane;
+      const double way = path_cost + costs[i] - row_price - column_price[i] + is_reached[i];
+      const bool is_shorter = way < distance[i];
+      distance[i] = is_shorter ? way : distance[i];
+      previous_row[i] = is_shorter ? row : previous_row[i];
+      const double open_distance = distance[i] + is_reached[i];
+      least[lane] = open_distance < least[lane] ? open_distance : least[lane];
+    }
+  }
+  return *std::min_element(least, least + kLanes);
+}
 
 // Rows, at most as many as columns, that get a column one after the other.
 class Assignment {
  public:
-  // costs: num_rows x num_columns, row by row, kept by the caller.
+  // costs: num_rows x pad(num_columns), row by row, kept by the caller.
   Assignment(const double* costs, int num_rows, int num_columns)
       : costs_(costs),
         num_columns_(num_columns),
         row_price_(num_rows),
-        column_price_(num_columns),
-        distance_(num_columns),
-        previous_row_(num_columns),
+        column_price_(pad(num_columns)),
+        distance_(pad(num_columns)),
+        is_reached_(pad(num_columns)),
+        previous_row_(pad(num_columns)),
         open_(num_columns),
+        place_(num_columns),
         column_of_row_(num_rows, kNone),
         row_of_column_(num_columns, kNone) {
     for (int row = 0; row < num_rows; ++row) {
@@ -39,49 +69,56 @@ class Assignment {
 
  private:
   void add_row(int new_row) {
-    std::fill(distance_.begin(), distance_.end(), std::numeric_limits<double>::infinity());
+    std::fill(distance_.begin(), distance_.end(), kInfinity);
+    std::fill(is_reached_.begin(), is_reached_.begin() + num_columns_, 0.0);
+    std::fill(is_reached_.begin() + num_columns_, is_reached_.end(), kInfinity);
     for (int i = 0; i < num_columns_; ++i) {
-      open_[i] = num_columns_ - 1 - i;
+      open_[i] = place_[i] = num_columns_ - 1 - i;
     }
     int num_open = num_columns_, row = new_row, column = kNone;
     double path_cost = 0;
     while (row != kNone) {
-      const int place = reach_from(row, path_cost, num_open);
-      column = open_[place];
-      path_cost = distance_[column];
-      // Columns that have been reached gather behind the open ones.
-      std::swap(open_[place], open_[--num_open]);
+      path_cost = shorten_ways(costs_ + static_cast<int64_t>(row) * pad(num_columns_),
+                               column_price_.data(), is_reached_.data(), path_cost, row_price_[row],
+                               row, pad(num_columns_), distance_.data(), previous_row_.data());
+      column = find_open(path_cost);
+      reach(column, --num_open);
       row = row_of_column_[column];
     }
     update_prices(new_row, path_cost, num_open);
     // Along the path every row gives its column to the row before it.
     while (row != new_row) {
-      row = previous_row_[column];
+      row = static_cast<int>(previous_row_[column]);
       row_of_column_[column] = row;
       std::swap(column, column_of_row_[row]);
     }
   }
 
-  // Shortens the ways to the open columns by those through a row; the place of the nearest column.
-  int reach_from(int row, double path_cost, int num_open) {
-    const double* costs = costs_ + static_cast<int64_t>(row) * num_columns_;
-    const double price = row_price_[row];
-    double nearest = std::numeric_limits<double>::infinity();
-    int place = kNone;
-    for (int i = 0; i < num_open; ++i) {
-      const int column = open_[i];
-      const double way = path_cost + costs[column] - price - column_price_[column];
-      if (way < distance_[column]) {
-        distance_[column] = way;
-        previous_row_[column] = row;
-      }
-      const double distance = distance_[column];
-      if (distance < nearest || (distance == nearest && row_of_column_[column] == kNone)) {
-        nearest = distance;
-        place = i;
+  // Of the open columns at a distance the last in the list that is free, else the first.
+  int find_open(double distance) const {
+    int found = kNone, least_rank = 2 * num_columns_;
+    for (int column = 0; column < num_columns_; ++column) {
+      if (distance_[column] + is_reached_[column] == distance) {
+        const bool is_free = row_of_column_[column] == kNone;
+        const int rank =
+            is_free ? num_columns_ - 1 - place_[column] : num_columns_ + place_[column];
+        if (rank < least_rank) {
+          least_rank = rank;
+          found = column;
+        }
       }
     }
-    return place;
+    return found;
+  }
+
+  // Columns that have been reached gather behind the open ones.
+  void reach(int column, int last_place) {
+    const int place = place_[column], moved = open_[last_place];
+    open_[place] = moved;
+    place_[moved] = place;
+    open_[last_place] = column;
+    place_[column] = last_place;
+    is_reached_[column] = kInfinity;
   }
 
   void update_prices(int new_row, double path_cost, int num_open) {
@@ -99,9 +136,10 @@ class Assignment {
   const double* costs_;
   int num_columns_;
   std::vector<double> row_price_, column_price_;
-  std::vector<double> distance_;   // of the columns, from the new row
-  std::vector<int> previous_row_;  // on the way there
-  std::vector<int> open_;          // columns not reached yet, then the others
+  std::vector<double> distance_;       // of the columns, from the new row
+  std::vector<double> is_reached_;     // see shorten_ways
+  std::vector<int64_t> previous_row_;  // on the way to a column
+  std::vector<int> open_, place_;      // columns not reached yet, then the others; where each is
   std::vector<int> column_of_row_, row_of_column_;
 };
 
@@ -122,12 +160,13 @@ bool assign(const scalar_t* costs, int64_t num_columns, const std::vector<int>& 
   const bool is_transposed = columns.size() < rows.size();
   const int num_short = static_cast<int>(std::min(rows.size(), columns.size()));
   const int num_long = static_cast<int>(std::max(rows.size(), columns.size()));
-  std::vector<double> matrix(static_cast<size_t>(num_short) * num_long);
+  const size_t stride = pad(num_long);
+  std::vector<double> matrix(num_short * stride);
   bool is_finite = true;
   for (size_t r = 0; r < rows.size(); ++r) {
     for (size_t c = 0; c < columns.size(); ++c) {
       const double cost = costs[rows[r] * num_columns + columns[c]];
-      matrix[is_transposed ? c * num_long + r : r * num_long + c] = cost;
+      matrix[is_transposed ? c * stride + r : r * stride + c] = cost;
       is_finite &= std::abs(cost) <= kLargestCost;
     }
   }

@@ -42,9 +42,10 @@ __device__ __forceinline__ void raise_to(int32_t* largest, int32_t value) {
   }
 }
 
-__device__ void add_run(const Counts& counts, const ThingFlags& flags, int64_t image,
-                        int32_t class_id, int32_t instance, int32_t y, int32_t first, int32_t last,
-                        int32_t width, int32_t num_classes, int32_t num_centers) {
+__device__ __forceinline__ void add_run(const Counts& counts, const ThingFlags& flags,
+                                        int64_t image, int32_t class_id, int32_t instance,
+                                        int32_t y, int32_t first, int32_t last, int32_t width,
+                                        int32_t num_classes, int32_t num_centers) {
   const int32_t row = segment_row(flags, class_id, instance, num_classes, num_centers);
   if (row < 0) {
     return;
