@@ -66,9 +66,9 @@ def test_global_attention_with_positions_of_the_crop() -> None:
     prefix = "stage4.add_absolute_positional_encoding."
     assert pixels[prefix + "embeddings"] == (1, 1024, 5, 7)
     assert rows[prefix + "height_axis_embeddings"] == (1, 1024, 5, 1)
-    assert "stage4.block1.attention.global.qkv_kernel" not in pixels
-    assert "stage4.block2.attention.global.qkv_kernel" in pixels
-    assert "stage5.block1.attention.global.qkv_kernel" in pixels
+    assert "stage4.block1.attention.global_.qkv_kernel" not in pixels
+    assert "stage4.block2.attention.global_.qkv_kernel" in pixels
+    assert "stage5.block1.attention.global_.qkv_kernel" in pixels
     double = _shapes(_build(**options, ATTENTION__GLOBAL_LAYERS=2))
     assert "stage5.block1.attention.global2.qkv_kernel" in double
 

@@ -1,7 +1,7 @@
 """What every backbone of the table promises to Detectron2 and to the heads."""
 
 import warnings
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Tuple
 
 import pytest
 import torch
@@ -9,15 +9,30 @@ from detectron2.modeling import Backbone
 from torch import Tensor
 
 from deeplab2_d2.backbones import BACKBONE_NAMES, MOBILE_NETWORKS, build_backbone_by_name
-from deeplab2_d2.layers import Norm
+from deeplab2_d2.layers import (
+    AttentionSpec,
+    Norm,
+    SimplifiedSqueezeAndExcite,
+    SqueezeAndExcite,
+)
 
 # Rows that differ by name alone (the config sets the width) are one network.
 _ALIASES = ("swidernet", "axial_resnet_s", "axial_deeplab_s")
+# What configs make of rows: a name for the tests, the row, and its options.
+_GLOBAL = {"global_beyond_stride": 16, "position_encoding": "2D", "image_size": (33, 49)}
+_VARIANTS: Dict[str, Tuple[str, Dict[str, Any]]] = {
+    "swidernet_sac": ("swidernet", {"sac_beyond_stride": 32}),
+    "swidernet_se": ("swidernet", {"use_squeeze_and_excite": True}),
+    "resnet50_sac": ("resnet50", {"sac_beyond_stride": 8, "activation": "gelu"}),
+    "resnet50_global": ("resnet50", _GLOBAL),
+    "axial_resnet_s_local": ("axial_resnet_s", {"attention": AttentionSpec(span=5)}),
+    "mobilenet_v3_large_reduced": ("mobilenet_v3_large", {"reduces_last_block": True}),
+}
 # Its memory path does not get narrower.
 _LARGE = ("max_deeplab_l", "max_deeplab_wide_resnet41")
 NAMES = [
     pytest.param(name, marks=pytest.mark.slow) if name in _LARGE else name
-    for name in BACKBONE_NAMES
+    for name in (*BACKBONE_NAMES, *_VARIANTS)
     if name not in _ALIASES
 ]
 
@@ -25,7 +40,7 @@ NAMES = [
 _QUICK = ("resnet50", "mobilenet_v3_small", "max_deeplab_s")
 COMPILED = [
     name if name in _QUICK else pytest.param(name, marks=pytest.mark.slow)
-    for name in BACKBONE_NAMES
+    for name in (*BACKBONE_NAMES, *_VARIANTS)
     if name not in _ALIASES
 ]
 
@@ -38,12 +53,14 @@ _WIDTHS.update({name: 1.0 for name in _TINY})
 
 
 def _narrow(name: str, **options: Any) -> Any:
+    """The network of a row or a variant, narrow and of few blocks, with random statistics."""
     torch.manual_seed(0)
-    if name not in MOBILE_NETWORKS:
-        options.setdefault("stem_width_multiplier", 1.0 if name in _TINY else 0.125)
-        options.setdefault("layer_multiplier", 0.34)
+    row, own_options = _VARIANTS.get(name, (name, {}))
+    if row not in MOBILE_NETWORKS:
+        options["stem_width_multiplier"] = 1.0 if row in _TINY else 0.125
+        options["layer_multiplier"] = 0.34
     backbone = build_backbone_by_name(
-        name, norm=Norm("BN"), width_multiplier=_WIDTHS[name], **options
+        row, norm=Norm("BN"), width_multiplier=_WIDTHS[row], **own_options, **options
     )
     _randomise(backbone)
     return backbone.eval()
@@ -95,14 +112,31 @@ def test_strides_follow_the_output_stride(name: str) -> None:
     assert strides == {8: [4, 8, 8, 8], 16: [4, 8, 16, 16], 32: [4, 8, 16, 32]}
 
 
-# Attention sees other pixels at another stride, so only convolutions are consistent. Squeeze and
-# excite averages over other pixels, too, which MobileNetV3 always does.
-_CONVOLUTIONAL = [name for name in BACKBONE_NAMES if name.startswith(("resnet", "wide"))]
+# Attention sees other pixels at another stride, and switchable convolutions are only where the
+# stride is 1, so the other networks alone are consistent. Squeeze and excite averages over other
+# pixels, too, so that it is told the means here.
+_CONVOLUTIONAL = [
+    name
+    for name in (*BACKBONE_NAMES, "mobilenet_v3_large_reduced", "swidernet_se")
+    if name.startswith(("resnet", "wide", "mobile")) or name == "swidernet_se"
+]
+
+
+def _gate_by_constant_means(layer: torch.nn.Module, features: Tensor) -> Tensor:
+    means = torch.linspace(-1.0, 1.0, features.shape[1]).view(1, -1, 1, 1)
+    if isinstance(layer, SqueezeAndExcite):
+        means = layer.activation(layer.se_reduce(means))
+    last = layer.se_expand if isinstance(layer, SqueezeAndExcite) else layer.se_conv
+    return layer.gate(last(means)) * features
 
 
 @pytest.mark.parametrize("name", _CONVOLUTIONAL)
 @torch.inference_mode()
-def test_dense_network_subsampled_equals_the_strided_one(name: str) -> None:
+def test_dense_network_subsampled_equals_the_strided_one(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for layer in (SqueezeAndExcite, SimplifiedSqueezeAndExcite):
+        monkeypatch.setattr(layer, "forward", _gate_by_constant_means)
     images = torch.randn(1, 3, 65, 97)
     strided = _narrow(name, output_stride=32)
     expected = strided(images)["res5"]
@@ -118,26 +152,15 @@ def test_dense_network_subsampled_equals_the_strided_one(name: str) -> None:
 @torch.inference_mode()
 def test_state_dict_round_trip_and_batch_of_two_equals_two_of_one(name: str) -> None:
     first, images = _narrow(name, output_stride=32), torch.randn(2, 3, 33, 49)
-    second = build_backbone_by_name(
-        name,
-        norm=Norm("BN"),
-        width_multiplier=_WIDTHS[name],
-        output_stride=32,
-        **_structure(name),
-    ).eval()
+    second = _narrow(name, output_stride=32)
+    for tensor in second.state_dict().values():
+        tensor.zero_()
     second.load_state_dict(first.state_dict())
     both = first(images)
     for index in range(2):
         one = second(images[index : index + 1])
         for key, feature in one.items():
             torch.testing.assert_close(both[key][index], feature[0], atol=1e-4, rtol=1e-4)
-
-
-def _structure(name: str) -> Dict[str, float]:
-    if name in MOBILE_NETWORKS:
-        return {}
-    stem = 1.0 if name in _TINY else 0.125
-    return {"stem_width_multiplier": stem, "layer_multiplier": 0.34}
 
 
 @pytest.mark.parametrize("name", NAMES)

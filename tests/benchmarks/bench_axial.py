@@ -5,8 +5,7 @@ from dataclasses import replace
 from typing import Any, Dict, Iterator
 
 import torch
-from measuring import measure
-from torch.profiler import ProfilerActivity, profile
+from measuring import allocated_peak, measure
 
 from deeplab2_d2.layers import AttentionSpec, AxialAttention, Norm
 
@@ -50,21 +49,3 @@ def rows(args: argparse.Namespace) -> Iterator[Dict[str, Any]]:
             "peer_seconds": found["direct"].seconds,
         }
         yield {"name": f"{name}, direct", "measurement": found["direct"]}
-
-
-def allocated_peak(call: Any) -> int:
-    """
-    Most bytes of tensors that a call has at once.
-
-    The process's own high-water mark also holds what malloc keeps of freed small blocks.
-    """
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
-        call()
-    events = [
-        event for event in recorded.profiler.kineto_results.events() if event.name() == "[memory]"
-    ]
-    current = peak = 0
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        current += event.nbytes()
-        peak = max(peak, current)
-    return peak

@@ -44,7 +44,8 @@ def make_segments(height: int, width: int, num_things: int, num_stuff: int) -> A
     """Stuff in vertical bands with ellipses of things before them; all segments are visible."""
     rng = np.random.default_rng(0)
     band = np.arange(width) * num_stuff // width
-    segment_map = np.broadcast_to(band + 1, (height, width)).astype(np.int32)
+    # As images are read: row by row.
+    segment_map = np.broadcast_to(band + 1, (height, width)).astype(np.int32, order="C")
     y, x = np.mgrid[:height, :width]
     for thing in range(num_things):
         center_y, center_x = rng.integers(height), rng.integers(width)

@@ -85,6 +85,12 @@ def test_batch_norm_of_attention_becomes_channels_term_by_term():
     assert converted(key, gamma).tolist() == list(range(24))
 
 
+def test_words_that_python_reserves_get_an_underscore():
+    key = "encoder/_stage4/_block1/_attention/_global/_batch_norm_qkv/gamma"
+    name = "backbone.stage4.block1.attention.global_.batch_norm_qkv.weight"
+    assert parameter_for_key(key).name == name
+
+
 def test_shapes_are_found_without_values():
     key = "encoder/_blocks/1/_conv2_bn_act/_depthwise_conv/depthwise_kernel"
     assert parameter_for_key(key).shape((5, 5, 288, 1)) == (288, 1, 5, 5)

@@ -49,8 +49,9 @@ def finish(process):
 
 
 def losses(folder):
-    """Iteration to its losses; of an iteration that ran twice, the later."""
-    rows = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
+    """Iteration to its losses; of an iteration that ran twice, the later. A part of a line waits."""
+    text = (folder / "metrics.json").read_text()
+    rows = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
     names = ("total_loss", "loss_semantic", "loss_center", "loss_offset", "lr")
     return {r["iteration"]: [r[name] for name in names] for r in rows if "total_loss" in r}
 
@@ -67,7 +68,8 @@ def test_losses_weights_and_average_of_a_killed_and_resumed_run_are_those_of_an_
 
     process = start(killed, datasets)
     deadline = time.monotonic() + 200
-    while not (killed / "model_0000007.pth").exists():
+    # The losses of a step are written after its checkpoint.
+    while not (killed / "model_0000007.pth").exists() or 7 not in losses(killed):
         assert process.poll() is None, process.communicate()[0].decode()[-3000:]
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -1,13 +1,12 @@
 """Axial attention: its lean form, any length, the local span."""
 
 from dataclasses import replace
-from itertools import accumulate
 from typing import Any, Dict, Optional, Tuple
 
 import pytest
 import torch
+from measuring import allocated_peak
 from torch import Tensor
-from torch.profiler import ProfilerActivity, profile
 
 from deeplab2_d2.layers import (
     MAX_SPAN,
@@ -204,12 +203,6 @@ def test_lean_form_needs_at_most_a_third_of_the_memory() -> None:
         spec = AttentionSpec(form=form)
         layer = AxialAttention(512, key_depth=256, value_depth=512, spec=spec, norm=Norm("BN"))
         features = torch.randn(1, 512, 129, 65, requires_grad=True)
-        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
-            layer.train()(features).mean().backward()
-        sizes = [
-            (event.start_ns(), event.nbytes())
-            for event in recorded.profiler.kineto_results.events()
-            if event.name() == "[memory]"
-        ]
-        peaks[form] = max(accumulate(size for _, size in sorted(sizes)))
+        layer.train()
+        peaks[form] = allocated_peak(lambda: layer(features).mean().backward())
     assert peaks["lean"] <= peaks["direct"] / 3, peaks

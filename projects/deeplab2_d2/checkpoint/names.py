@@ -5,10 +5,11 @@ A key is the path of a variable in DeepLab2's object graph, for example
 ``encoder/_stage2/_block1/_conv1_bn_act/_batch_norm/gamma``. Three tables say what it is called
 here: the first words (which module of the model), the last word (which tensor of a layer), and in
 between every word stays what it is, without its leading underscore:
-``backbone.stage2.block1.conv1_bn_act.batch_norm.weight``.
+``backbone.stage2.block1.conv1_bn_act.batch_norm.weight``. Keywords of Python get one behind.
 """
 
 from dataclasses import dataclass
+from keyword import iskeyword
 from typing import Callable, Dict, Optional, Tuple
 
 import numpy as np
@@ -101,6 +102,11 @@ class Parameter:
         return self.to_layout(np.broadcast_to(np.zeros((), np.float32), shape)).shape
 
 
+def _attribute(word: str) -> str:
+    word = word[1:] if word.startswith("_") else word
+    return word + "_" if iskeyword(word) else word
+
+
 def parameter_for_key(key: str) -> Optional[Parameter]:
     """
     Our parameter for one of DeepLab2's variables; None for one that no model of ours has.
@@ -116,6 +122,6 @@ def parameter_for_key(key: str) -> Optional[Parameter]:
             if last not in _TENSORS:
                 return None
             tensor, to_layout = _TENSORS[last]
-            path = [word[1:] if word.startswith("_") else word for word in words]
+            path = [_attribute(word) for word in words]
             return Parameter(module + ".".join(path + [tensor]), to_layout)
     return None

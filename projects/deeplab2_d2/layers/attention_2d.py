@@ -78,7 +78,8 @@ class GlobalAttention2d(nn.Module):
 
     @staticmethod
     def _name(index: int) -> str:
-        return f"global{index + 1}" if index else "global"
+        # DeepLab2's names, but torch.export cannot take a keyword of Python.
+        return f"global{index + 1}" if index else "global_"
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, in_channels, h, w) to (N, out_channels, ceil(h / stride), ceil(w / stride))."""
