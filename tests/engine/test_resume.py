@@ -49,7 +49,7 @@ def finish(process):
 
 
 def losses(folder):
-    """Iteration to its losses; of an iteration that ran twice, the later. A part of a line waits."""
+    """Iteration to its losses; of an iteration that ran twice, the later. Half a line waits."""
     text = (folder / "metrics.json").read_text()
     rows = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
     names = ("total_loss", "loss_semantic", "loss_center", "loss_offset", "lr")

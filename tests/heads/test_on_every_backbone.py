@@ -1,0 +1,79 @@
+"""Every arrangement of Panoptic-DeepLab's heads, and DeepLab v3 and v3+, fit every backbone."""
+
+from typing import Any, Dict, List
+
+import pytest
+import torch
+from detectron2.config import CfgNode, get_cfg
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import build_backbone, build_sem_seg_head
+
+from deeplab2_d2.backbones import BACKBONE_NAMES
+from deeplab2_d2.config import add_deeplab2_config
+from deeplab2_d2.heads import PanopticDeepLabHead
+
+_HEIGHT, _WIDTH = 65, 97
+_SEMANTIC, _INSTANCE = "MODEL.DEEPLAB2.SEMANTIC_DECODER.", "MODEL.DEEPLAB2.INSTANCE_DECODER."
+# What the released configs and the papers' ablations vary.
+_ARRANGEMENTS: Dict[str, List[Any]] = {
+    "panoptic": [],
+    "semantic only": ["MODEL.DEEPLAB2.INSTANCE_ENABLED", False],
+    "standard convolutions": [
+        *(_SEMANTIC + "CONV_TYPE", "standard_conv", _INSTANCE + "CONV_TYPE", "standard_conv"),
+        *("MODEL.DEEPLAB2.SEMANTIC_HEAD.CONV_TYPE", "standard_conv"),
+    ],
+    "1x1 ASPP, as over attention": [
+        *(_SEMANTIC + "ASPP_ONLY_1X1", True, _INSTANCE + "ASPP_ONLY_1X1", True),
+    ],
+    "global pooling": [_SEMANTIC + "ASPP_POOLING", "global", _INSTANCE + "ASPP_POOLING", "global"],
+}
+
+
+def _config(backbone: str, output_stride: int, options: List[Any]) -> CfgNode:
+    cfg = get_cfg()
+    add_deeplab2_config(cfg)
+    cfg.MODEL.BACKBONE.NAME = "build_deeplab2_backbone"
+    cfg.MODEL.DEEPLAB2.BACKBONE.NAME = backbone
+    cfg.MODEL.DEEPLAB2.BACKBONE.OUTPUT_STRIDE = output_stride
+    cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 19
+    cfg.MODEL.DEEPLAB2.NORM.NAME = "BN"
+    cfg.INPUT.CROP.SIZE = [_HEIGHT, _WIDTH]
+    cfg.merge_from_list(options)
+    return cfg
+
+
+def _stride_4() -> Any:
+    return (_HEIGHT - 1) // 4 + 1, (_WIDTH - 1) // 4 + 1
+
+
+# Shapes alone are computed: what could go wrong is which features a head reads, and their channels.
+@pytest.mark.parametrize("arrangement", _ARRANGEMENTS)
+@pytest.mark.parametrize("backbone_name", BACKBONE_NAMES)
+def test_panoptic_deeplab_predicts_at_stride_4(backbone_name: str, arrangement: str) -> None:
+    output_stride = 32 if arrangement == "standard convolutions" else 16
+    cfg = _config(backbone_name, output_stride, _ARRANGEMENTS[arrangement])
+    with torch.device("meta"), torch.no_grad():
+        backbone = build_backbone(cfg, ShapeSpec(channels=3)).eval()
+        head = PanopticDeepLabHead(cfg, backbone.output_shape()).eval()
+        prediction = head(backbone(torch.zeros(1, 3, _HEIGHT, _WIDTH)))
+    assert prediction.semantic_logits.shape == (1, 19, *_stride_4())
+    if arrangement == "semantic only":
+        assert prediction.center_heatmap is None
+    else:
+        assert prediction.center_heatmap.shape == (1, 1, *_stride_4())
+        assert prediction.center_offsets.shape == (1, 2, *_stride_4())
+
+
+@pytest.mark.parametrize("head_name", ["DeepLab2DeepLabV3Head", "DeepLab2DeepLabV3PlusHead"])
+@pytest.mark.parametrize("backbone_name", BACKBONE_NAMES)
+def test_deeplab_v3_and_v3_plus_predict_at_their_stride(backbone_name: str, head_name: str) -> None:
+    low_level = [] if head_name == "DeepLab2DeepLabV3Head" else ["res2"]
+    options = [_SEMANTIC + "LOW_LEVEL_FEATURES", low_level]
+    options += [_SEMANTIC + "LOW_LEVEL_CHANNELS", [48] * len(low_level)]
+    cfg = _config(backbone_name, 16, ["MODEL.SEM_SEG_HEAD.NAME", head_name, *options])
+    with torch.device("meta"), torch.no_grad():
+        backbone = build_backbone(cfg, ShapeSpec(channels=3)).eval()
+        head = build_sem_seg_head(cfg, backbone.output_shape()).eval()
+        logits = head.predict(backbone(torch.zeros(1, 3, _HEIGHT, _WIDTH)))
+    stride = 4 if low_level else 16
+    assert logits.shape == (1, 19, (_HEIGHT - 1) // stride + 1, (_WIDTH - 1) // stride + 1)
