@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..data.reading import read_image
-from ..layers import MemoryAttention, record_memory_attention
+from ..layers import DualPathTransformerLayer, MemoryAttention, record_memory_attention
 from ..meta_arch import DeepLab2MaXDeepLab
 from ..meta_arch.image_batch import ImageBatch, Size
 from ..ops import SlotSegmentation, resample_aligned
@@ -79,9 +79,17 @@ class SlotImages:
         model: in evaluation mode.
         colors: (C, 3) RGB by contiguous class id.
         masks: slots whose attention is drawn; () for those of the largest segments.
+
+    Raises:
+        ConfigError: if the network has no dual-path layer.
     """
 
     def __init__(self, model: DeepLab2MaXDeepLab, colors: np.ndarray, masks: Sequence[int] = ()):
+        if not any(isinstance(part, DualPathTransformerLayer) for part in model.modules()):
+            raise ConfigError(
+                "the backbone must have dual-path transformer layers, whose attention is drawn; "
+                f"got {type(model.backbone).__name__} with none"
+            )
         self._model = model
         self._colors = colors
         self._masks = masks
@@ -98,7 +106,7 @@ class SlotImages:
             is_pictured: return what is drawn of it, too.
 
         Raises:
-            ConfigError: if a chosen slot, or any dual-path layer, is not in the network.
+            ConfigError: if the network has not a slot that was chosen.
         """
         images = self._model.batch([sample["image"]])
         recording: ContextManager[Mapping[str, MemoryAttention]] = contextlib.nullcontext({})
@@ -116,12 +124,7 @@ class SlotImages:
         self._count(prediction, Frames(images), size, segments)
         if not is_pictured:
             return None
-        if not attention:
-            raise ConfigError(
-                "the backbone must have dual-path transformer layers to draw their attention (see "
-                "MODEL.DEEPLAB2.BACKBONE.MEMORY.BEYOND_STRIDE), got one with none"
-            )
-        chosen = self._choose(segments, int(prediction.mask_logits.shape[1]))
+        chosen = self._choose(segments)
         image = draw_image(read_image(sample["file_name"], "RGB"))
         small = fit(size, _SMALL_SIDE)
         return ImageSlots(
@@ -142,18 +145,18 @@ class SlotImages:
     ) -> None:
         if self.statistics is None or self._mask_size is None:
             num_slots, num_channels = prediction.class_logits.shape[1:]
+            for slot in self._masks:
+                if not 0 <= slot < num_slots:
+                    raise ConfigError(f"--masks must be slots below {num_slots}, got {slot}")
             self.statistics = SlotStatistics(int(num_slots), int(num_channels) - 1)
             self._mask_size = fit(size, _MASK_SIDE)
         masks = prediction.mask_logits[0].float().softmax(dim=0)
         self.statistics.add(segments, frames.resample(masks, self._mask_size))
 
-    def _choose(self, segments: Sequence[SlotSegment], num_slots: int) -> List[SlotSegment]:
+    def _choose(self, segments: Sequence[SlotSegment]) -> List[SlotSegment]:
         if not self._masks:
             return list(segments[:NUM_MASKS])
         found = {segment.slot: segment for segment in segments}
-        for slot in self._masks:
-            if not 0 <= slot < num_slots:
-                raise ConfigError(f"--masks must be slots from 0 to {num_slots - 1}, got {slot}")
         return [found.get(slot, SlotSegment(slot, -1, 0)) for slot in self._masks]
 
     def _draw_maps(

@@ -1,6 +1,6 @@
 """The joint distribution of slots and classes as a labelled matrix."""
 
-from typing import Any, Sequence
+from typing import Any, Dict, Sequence
 
 import numpy as np
 
@@ -57,9 +57,10 @@ def draw_joint_distribution(
         norm=LogNorm(1, max(int(matrix.max()), 2)),
         aspect="auto",
     )
-    size = 8 if has_numbers else 6
-    axes.set_xticks(range(len(order)), [class_names[c] for c in order], rotation=90, fontsize=size)
-    axes.set_yticks(range(len(slots)), [f"slot {slot}" for slot in slots], fontsize=size)
+    # Names of classes may hold a dollar sign, which is no formula.
+    style: Dict[str, Any] = {"fontsize": 8 if has_numbers else 6, "parse_math": False}
+    axes.set_xticks(range(len(order)), [class_names[c] for c in order], rotation=90, **style)
+    axes.set_yticks(range(len(slots)), [f"slot {slot}" for slot in slots], **style)
     _draw_cell_borders(axes, matrix.shape)
     if has_numbers:
         _write_numbers(axes, image, matrix)

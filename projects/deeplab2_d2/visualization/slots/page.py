@@ -6,7 +6,7 @@ from typing import Sequence, Tuple
 from urllib.parse import quote
 
 _STYLE = """
-:root { color-scheme: light dark; --line: #8884; --soft: #666; --card: #8881; }
+:root { color-scheme: light dark; --line: #8884; --soft: #666; }
 @media (prefers-color-scheme: dark) { :root { --soft: #aaa; } }
 body { font: 1rem/1.55 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto;
   padding: 0 1rem; }
@@ -20,7 +20,7 @@ dd { margin: 0; overflow-wrap: anywhere; }
 .row { display: flex; flex-wrap: wrap; gap: 1rem; }
 .row figure { flex: 1 1 15rem; max-width: 30rem; }
 figure { margin: 1rem 0; }
-figure.sheet a { display: block; overflow-x: auto; background: white; border: 1px solid var(--line);
+figure.sheet a { display: inline-block; background: white; border: 1px solid var(--line);
   border-radius: .4rem; padding: .5rem; }
 img { max-width: 100%; height: auto; vertical-align: middle; }
 .row img { width: 100%; border-radius: .3rem; }

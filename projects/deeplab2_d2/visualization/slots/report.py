@@ -1,7 +1,7 @@
 """From what was found in the images to pictures and the parts of the page."""
 
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, List, Mapping, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from .statistics import SlotSegment, SlotStatistics
 Save = Callable[[str, Any], None]
 
 # Of the sheet of average masks.
-MOST_SLOTS, NUM_COLUMNS = 48, 8
+MOST_SLOTS, NUM_COLUMNS = 48, 6
 _CLASSES_OF_A_SLOT = 2
 _CAPTION_LENGTH = 24
 
@@ -160,7 +160,7 @@ class SlotReport:
             )
             cells.append(LabeledPicture(draw_heatmap(mask, maximum=None), caption))
         rows = [cells[k : k + NUM_COLUMNS] for k in range(0, len(cells), NUM_COLUMNS)]
-        self._save("average_masks.png", draw_picture_table(rows, cell_width=1.35))
+        self._save("average_masks.png", draw_picture_table(rows))
         alt = f"Average masks of the {len(slots)} most used slots, with their commonest classes."
         caption = (
             "Slot, how often it fired, the largest mean probability (white in its picture), and "
@@ -170,43 +170,46 @@ class SlotReport:
         return section("Average mask of each slot", paragraph(_AVERAGE), sheet)
 
     def _draw_mean_attention(self, prefix: str, image: ImageSlots) -> Picture:
-        columns = {
+        name = f"{prefix}_attention.png"
+        rows = {
             layer.title: (layer.weights.mean(axis=0), layer.pixel_share.mean(axis=0))
             for layer in image.layers
         }
-        name = f"{prefix}_attention.png"
-        self._save(name, self._attention_table(image, columns))
+        self._save(name, self._attention_table(image, rows))
         slots = ", ".join(f"{c.slot} ({self._class_name(c.class_id)})" for c in image.chosen)
-        return Picture(name, f"Attention of the slots {slots} in each layer, mean of the heads.")
+        alt = f"{image.name}: attention of the slots {slots} in each layer, mean of the heads."
+        return Picture(name, alt)
 
     def _draw_heads(self, prefix: str, image: ImageSlots, index: int) -> Picture:
-        layer = image.layers[index]
-        columns = {
+        name, layer = f"{prefix}_heads{index + 1}.png", image.layers[index]
+        rows = {
             f"head {head + 1}": (weights, share)
             for head, (weights, share) in enumerate(zip(layer.weights, layer.pixel_share))
         }
-        name = f"{prefix}_heads{index + 1}.png"
-        self._save(name, self._attention_table(image, columns))
+        self._save(name, self._attention_table(image, rows))
         title = layer.title.replace("\n", ", ")
-        return Picture(name, f"Attention of each head in {title}.", title)
+        return Picture(name, f"{image.name}: attention of each head in {title}.", title)
 
     def _attention_table(
-        self, image: ImageSlots, columns: Dict[str, Tuple[np.ndarray, np.ndarray]]
+        self, image: ImageSlots, rows: Mapping[str, Tuple[np.ndarray, np.ndarray]]
     ) -> Any:
-        """A row for each chosen slot: its mask, then (K, H, W) weights with (K,) shares."""
-        rows = []
-        for k, segment in enumerate(image.chosen):
-            mask = image.slot_map == segment.slot
-            row = [LabeledPicture(draw_mask(image.small_image, mask))]
-            for weights, share in columns.values():
-                picture = draw_attention(image.small_image, weights[k], mask)
-                row.append(LabeledPicture(picture, f"{share[k]:.0%} on pixels"))
-            rows.append(row)
-        row_titles = [
+        """A column for each chosen slot: its mask, then (K, H, W) weights with (K,) shares."""
+        masks = [image.slot_map == segment.slot for segment in image.chosen]
+        cells = [[LabeledPicture(draw_mask(image.small_image, mask)) for mask in masks]]
+        for weights, shares in rows.values():
+            cells.append(
+                [
+                    LabeledPicture(
+                        draw_attention(image.small_image, *maps), f"{share:.0%} on pixels"
+                    )
+                    for *maps, share in zip(weights, masks, shares)
+                ]
+            )
+        titles = [
             f"slot {c.slot}\n{shorten(self._class_name(c.class_id), _CAPTION_LENGTH)}"
             for c in image.chosen
         ]
-        return draw_picture_table(rows, column_titles=["mask", *columns], row_titles=row_titles)
+        return draw_picture_table(cells, column_titles=titles, row_titles=["mask", *rows])
 
     def _class_name(self, class_id: int) -> str:
         return self._names[class_id] if class_id >= 0 else "not in the map"
