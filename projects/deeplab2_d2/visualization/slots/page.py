@@ -17,8 +17,7 @@ p { max-width: 46rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; }
 dt { color: var(--soft); }
 dd { margin: 0; overflow-wrap: anywhere; }
-.row { display: flex; flex-wrap: wrap; gap: 1rem; }
-.row figure { flex: 1 1 15rem; max-width: 30rem; }
+.row { display: grid; grid-template-columns: repeat(auto-fit, minmax(13rem, 1fr)); gap: 0 1rem; }
 figure { margin: 1rem 0; }
 figure.sheet a { display: inline-block; background: white; border: 1px solid var(--line);
   border-radius: .4rem; padding: .5rem; }

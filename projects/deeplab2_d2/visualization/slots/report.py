@@ -113,7 +113,7 @@ class SlotReport:
             statistics: of all images.
             about: names and values that tell what was drawn.
         """
-        parts = [facts(about)]
+        parts = [facts(about), paragraph(_HOW_TO_READ)]
         if statistics.firing_slots():
             parts += [self._joint_section(statistics), self._average_section(statistics)]
         else:
@@ -155,7 +155,7 @@ class SlotReport:
         for slot in slots:
             mask = statistics.average_mask(slot)
             caption = (
-                f"slot {slot}, {statistics.totals[slot]} times, to {mask.max():.2f}\n"
+                f"slot {slot}, {statistics.totals[slot]} images\nlargest {mask.max():.2f}\n"
                 + shorten(self._classes(statistics, slot, _CLASSES_OF_A_SLOT), _CAPTION_LENGTH)
             )
             cells.append(LabeledPicture(draw_heatmap(mask, maximum=None), caption))
@@ -163,7 +163,7 @@ class SlotReport:
         self._save("average_masks.png", draw_picture_table(rows))
         alt = f"Average masks of the {len(slots)} most used slots, with their commonest classes."
         caption = (
-            "Slot, how often it fired, the largest mean probability (white in its picture), and "
+            "Slot, in how many images it fired, its largest mean probability (white), and "
             "its commonest classes."
         )
         sheet = figures([Picture("average_masks.png", alt, caption)])
@@ -229,6 +229,7 @@ class SlotReport:
         )
 
 
+_HOW_TO_READ = "Every picture is a link to its file, where it has its full size."
 _NOTHING_FIRED = (
     "No slot was confident enough to have a pixel in any image, so there is nothing to count. An "
     "untrained network looks like that. Lower thresholds, "
@@ -258,6 +259,6 @@ _ATTENTION = (
     "Attention maps show where a slot reads from the pixels (memory to pixel, M2P), in every "
     "dual-path transformer layer from the first to the last, for the slots of some masks "
     "(Fig. A.6). Each map is scaled to its own largest weight, white; the cyan line is the mask "
-    "that the slot predicts in the end. The rest of the attention is on other slots (M2M, in the "
-    "same softmax)."
+    "that the slot predicts in the end. How much of the attention is on pixels at all stands "
+    "below; the rest is on other slots (M2M, in the same softmax)."
 )
