@@ -95,7 +95,7 @@ def draw_slots(cfg: CfgNode, options: argparse.Namespace) -> str:
 
 def _parse(arguments: Optional[Sequence[str]]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="slots", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
 
     def numbers(text: str) -> List[int]:
