@@ -3,6 +3,7 @@
 from .activation import ACTIVATIONS, Activation, hard_sigmoid
 from .aspp import ASPP, ASPPPool
 from .attention_2d import AxialAttention2d, GlobalAttention2d
+from .attention_recording import MemoryAttention, record_memory_attention
 from .attention_spec import AttentionSpec
 from .axial_attention import AxialAttention
 from .block import BLOCK_KINDS, BlockSpec, GeneralBlock

@@ -1,0 +1,210 @@
+"""What the mask slots of a MaX-DeepLab do in images: counted, and as pictures."""
+
+import contextlib
+import os
+from typing import Any, ContextManager, Dict, List, Mapping, Optional, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..data.reading import read_image
+from ..layers import DualPathTransformerLayer, MemoryAttention, record_memory_attention
+from ..meta_arch import DeepLab2MaXDeepLab
+from ..meta_arch.image_batch import ImageBatch, Size
+from ..ops import SlotSegmentation, resample_aligned
+from ..postprocessing import to_panoptic_seg
+from ..postprocessing.geometry import FrameGeometry
+from ..structures import MaXDeepLabPrediction
+from ..visualization import (
+    draw_image,
+    draw_panoptic_overlay,
+    draw_semantic,
+    make_class_colors,
+    overlay,
+)
+from ..visualization.slots import (
+    ImageSlots,
+    LayerAttention,
+    SlotSegment,
+    SlotStatistics,
+    feature_colors,
+    slot_segments,
+)
+from ..visualization.slots.sizes import fit, pick, resize
+from .setup import ConfigError
+
+# Segments whose attention is drawn where none are chosen.
+NUM_MASKS = 4
+# Longer sides, in pixels: of average masks, of pictures of attention, of an image's pictures.
+_MASK_SIDE, _SMALL_SIDE, _LARGE_SIDE = 65, 240, 1024
+
+
+class Frames:
+    """
+    The maps of one image, cut to the image and brought to any size.
+
+    Args:
+        images: a batch of one.
+    """
+
+    def __init__(self, images: ImageBatch):
+        self._input_size = (int(images.tensor.shape[-2]), int(images.tensor.shape[-1]))
+        self._image_size = images.image_sizes[0]
+
+    def resample(self, maps: Tensor, size: Size) -> Tensor:
+        """Maps (..., h, w) that cover the padded input to (..., H, W) that cover the image."""
+        map_size = (int(maps.shape[-2]), int(maps.shape[-1]))
+        geometry = FrameGeometry(map_size, self._input_size, self._image_size, size)
+        return resample_aligned(maps, size, geometry.output_to_map)
+
+    def crop(self, maps: Tensor) -> Tensor:
+        """The part of maps (..., h, w) that the image covers."""
+        sizes = zip(self._image_size, self._input_size, maps.shape[-2:])
+        height, width = (
+            -(-(image - 1) * (low - 1) // max(padded - 1, 1)) + 1 for image, padded, low in sizes
+        )
+        return maps[..., :height, :width]
+
+    def stride(self, maps: Tensor) -> int:
+        """Pixels of the input per pixel of maps (..., h, w)."""
+        return (self._input_size[0] - 1) // max(int(maps.shape[-2]) - 1, 1)
+
+
+class SlotImages:
+    """
+    Runs a model on images and says what its slots did.
+
+    Args:
+        model: in evaluation mode.
+        colors: (C, 3) RGB by contiguous class id.
+        masks: slots whose attention is drawn; () for those of the largest segments.
+
+    Raises:
+        ConfigError: if the network has no dual-path layer.
+    """
+
+    def __init__(self, model: DeepLab2MaXDeepLab, colors: np.ndarray, masks: Sequence[int] = ()):
+        if not any(isinstance(part, DualPathTransformerLayer) for part in model.modules()):
+            raise ConfigError(
+                "the backbone must have dual-path transformer layers, whose attention is drawn; "
+                f"got {type(model.backbone).__name__} with none"
+            )
+        self._model = model
+        self._colors = colors
+        self._masks = masks
+        self._mask_size: Optional[Size] = None
+        self.statistics: Optional[SlotStatistics] = None
+
+    @torch.no_grad()
+    def look(self, sample: Dict[str, Any], is_pictured: bool) -> Optional[ImageSlots]:
+        """
+        Add an image to the statistics.
+
+        Args:
+            sample: of a test loader.
+            is_pictured: return what is drawn of it, too.
+
+        Raises:
+            ConfigError: if the network has not a slot that was chosen.
+        """
+        images = self._model.batch([sample["image"]])
+        recording: ContextManager[Mapping[str, MemoryAttention]] = contextlib.nullcontext({})
+        if is_pictured:
+            recording = record_memory_attention(self._model.backbone)
+        with recording as attention:
+            prediction = self._model.predict(images.tensor)
+        size = (int(sample["height"]), int(sample["width"]))
+        result = self._model.inference.segment(prediction, images, 0, size)
+        slot_map = result.slot_map[0].cpu().numpy()
+        # Void is -1 before and after the division.
+        class_map = result.panoptic_map[0].cpu().numpy() // self._model.inference.label_divisor
+        slot_map = np.where(class_map >= 0, slot_map, -1)
+        segments = slot_segments(slot_map, class_map)
+        self._count(prediction, Frames(images), size, segments)
+        if not is_pictured:
+            return None
+        chosen = self._choose(segments)
+        image = draw_image(read_image(sample["file_name"], "RGB"))
+        small = fit(size, _SMALL_SIDE)
+        return ImageSlots(
+            name=os.path.basename(sample["file_name"]),
+            pictures=self._draw_maps(image, result, slot_map, prediction, Frames(images)),
+            small_image=resize(image, small),
+            slot_map=pick(slot_map, small),
+            chosen=chosen,
+            layers=_layer_attention(attention, Frames(images), chosen, small),
+        )
+
+    def _count(
+        self,
+        prediction: MaXDeepLabPrediction,
+        frames: Frames,
+        size: Size,
+        segments: Sequence[SlotSegment],
+    ) -> None:
+        if self.statistics is None or self._mask_size is None:
+            num_slots, num_channels = prediction.class_logits.shape[1:]
+            for slot in self._masks:
+                if not 0 <= slot < num_slots:
+                    raise ConfigError(f"--masks must be slots below {num_slots}, got {slot}")
+            self.statistics = SlotStatistics(int(num_slots), int(num_channels) - 1)
+            self._mask_size = fit(size, _MASK_SIDE)
+        masks = prediction.mask_logits[0].float().softmax(dim=0)
+        self.statistics.add(segments, frames.resample(masks, self._mask_size))
+
+    def _choose(self, segments: Sequence[SlotSegment]) -> List[SlotSegment]:
+        if not self._masks:
+            return list(segments[:NUM_MASKS])
+        found = {segment.slot: segment for segment in segments}
+        return [found.get(slot, SlotSegment(slot, -1, 0)) for slot in self._masks]
+
+    def _draw_maps(
+        self,
+        image: np.ndarray,
+        result: SlotSegmentation,
+        slot_map: np.ndarray,
+        prediction: MaXDeepLabPrediction,
+        frames: Frames,
+    ) -> Dict[str, np.ndarray]:
+        size = fit((image.shape[0], image.shape[1]), _LARGE_SIDE)
+        image = resize(image, size)
+        divisor = self._model.inference.label_divisor
+        panoptic_map, segments_info = to_panoptic_seg(result, 0, label_divisor=divisor)
+        panoptic = (pick(panoptic_map.cpu().numpy(), size), segments_info)
+        slots = draw_semantic(
+            pick(slot_map, size), make_class_colors(prediction.mask_logits.shape[1])
+        )
+        colors = feature_colors(frames.crop(prediction.pixel_features[0]))
+        return {
+            "image": image,
+            "panoptic map": draw_panoptic_overlay(image, panoptic, self._colors),
+            "slots": overlay(image, slots, opacity=0.75),
+            "pixel features": resize(np.rint(255.0 * colors).astype(np.uint8), size),
+        }
+
+
+def _layer_attention(
+    recorded: Mapping[str, MemoryAttention],
+    frames: Frames,
+    chosen: Sequence[SlotSegment],
+    size: Size,
+) -> List[LayerAttention]:
+    slots = [segment.slot for segment in chosen]
+    layers = []
+    for name, attention in recorded.items():
+        # (heads, K, h, w), and their sums: with a sigmoid, weights do not sum to one.
+        pixels = attention.to_pixels[0, :, slots].float()
+        on_pixels = pixels.sum(dim=(2, 3))
+        total = on_pixels
+        if attention.to_memory is not None:
+            total = on_pixels + attention.to_memory[0, :, slots].float().sum(dim=2)
+        title = f"{name.replace('_transformer', '').replace('.', ' ')}\n"
+        layers.append(
+            LayerAttention(
+                title + f"stride {frames.stride(pixels)}",
+                frames.resample(pixels, size).cpu().numpy(),
+                (on_pixels / total).cpu().numpy(),
+            )
+        )
+    return layers

@@ -1,0 +1,211 @@
+"""What is said of a network's slots is what the network computes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from deeplab2_d2.engine import ConfigError, load_config
+from deeplab2_d2.engine.loaders import build_test_loader
+from deeplab2_d2.engine.slot_images import NUM_MASKS, Frames, SlotImages
+from deeplab2_d2.engine.testing import load_test_model
+from deeplab2_d2.layers import record_memory_attention
+from deeplab2_d2.meta_arch.image_batch import ImageBatch
+from deeplab2_d2.visualization.slots.__main__ import main
+from deeplab2_d2.visualization.slots.sizes import resize
+
+CONFIG = str(
+    Path(__file__).resolve().parents[2]
+    / "configs/Shapes-PanopticSegmentation"
+    / "max_deeplab_tiny_os16_poly_bs8_crop_129_161.yaml"
+)
+PANOPTIC = CONFIG.replace("max_deeplab", "panoptic_deeplab")
+NODE = "MODEL.DEEPLAB2.POSTPROCESSING"
+# A narrow network; every slot of an untrained one is confident enough.
+OPTIONS = [
+    *("MODEL.DEEPLAB2.BACKBONE.WIDTH_MULTIPLIER", "1.0", "DATALOADER.NUM_WORKERS", "0"),
+    *(f"{NODE}.CLASS_CONFIDENCE_THRESHOLD", "0.0", f"{NODE}.PIXEL_CONFIDENCE_THRESHOLD", "0.0"),
+]
+COLORS = np.arange(21, dtype=np.uint8).reshape(7, 3) * 10
+
+
+def model_and_samples(*options):
+    cfg = load_config(CONFIG, [*OPTIONS, *map(str, options)])
+    return load_test_model(cfg), [s for (s,) in build_test_loader(cfg, "shapes_panoptic_val")]
+
+
+def cut(sample, height, width):
+    """The upper left part of a sample's image: the network pads it."""
+    return {
+        **sample,
+        "image": sample["image"][:, :height, :width],
+        "height": height,
+        "width": width,
+    }
+
+
+@pytest.mark.slow
+def test_things_are_counted_as_the_model_returns_them(dataset):
+    model, samples = model_and_samples()
+    slots = SlotImages(model, COLORS)
+    expected = np.zeros((32, 7), int)
+    for sample in samples:
+        assert slots.look(sample, is_pictured=False) is None
+        with torch.no_grad():
+            _, segments = model([sample])[0]["panoptic_seg"]
+        for segment in segments:
+            if segment["isthing"]:
+                # Pixel-wise, a thing's number is its slot + 1.
+                expected[segment["instance_id"] - 1, segment["category_id"]] += 1
+    things = list(model.inference.thing_ids)
+    assert expected.sum() > 2
+    assert slots.statistics.firings[:, things].tolist() == expected[:, things].tolist()
+
+
+@pytest.mark.slow
+def test_average_masks_are_softmax_probabilities_within_the_image(dataset):
+    model, samples = model_and_samples()
+    # 128 x 160 is padded to 129 x 161; 100 x 150 to 113 x 161, whose masks are 29 x 41.
+    parts = [samples[0], cut(samples[1], 100, 150)]
+    slots = SlotImages(model, COLORS)
+    sums, counts = np.zeros((32, 52, 65)), np.zeros(32)
+    for sample in parts:
+        slots.look(sample, is_pictured=False)
+        with torch.no_grad():
+            images = model.batch([sample["image"]])
+            probabilities = model.predict(images.tensor).mask_logits.softmax(dim=1)
+        height, width = sample["image"].shape[-2:]
+        padded = images.tensor.shape[-2:]
+        # From -1 at the first pixel to 1 at the last of the padded input.
+        y = torch.linspace(-1, 2 * (height - 1) / (padded[0] - 1) - 1, 52)
+        x = torch.linspace(-1, 2 * (width - 1) / (padded[1] - 1) - 1, 65)
+        grid = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1)[None]
+        masks = F.grid_sample(probabilities, grid, align_corners=True)[0].numpy()
+        result = model.inference.segment(
+            model.predict(images.tensor), images, 0, (sample["height"], sample["width"])
+        )
+        kept = result.slot_map[result.panoptic_map >= 0].unique().numpy()
+        sums[kept] += masks[kept]
+        counts[kept] += 1
+    assert slots.statistics.totals.tolist() == counts.tolist()
+    for slot in slots.statistics.firing_slots():
+        # Float32 coordinates of the sampling, of maps that vary by far less than 1 a pixel.
+        np.testing.assert_allclose(
+            slots.statistics.average_mask(slot), sums[slot] / counts[slot], atol=1e-5
+        )
+
+
+@pytest.mark.slow
+def test_attention_is_that_of_the_largest_segments(dataset):
+    model, samples = model_and_samples()
+    found = SlotImages(model, COLORS).look(samples[0], is_pictured=True)
+    images = model.batch([samples[0]["image"]])
+    with record_memory_attention(model) as recorded, torch.no_grad():
+        model.predict(images.tensor)
+    areas = [segment.area for segment in found.chosen]
+    assert len(areas) == NUM_MASKS and areas == sorted(areas, reverse=True)
+    largest = np.bincount(found.slot_map[found.slot_map >= 0]).argmax()
+    assert found.chosen[0].slot == largest
+    assert [layer.title for layer in found.layers] == [
+        "stage5 block1\nstride 16",
+        "stage5_extra block1\nstride 16",
+    ]
+    chosen = [segment.slot for segment in found.chosen]
+    for layer, attention in zip(found.layers, recorded.values()):
+        # The image of 128 x 160 is the upper left part of the input, 129 x 161.
+        pixels = attention.to_pixels[0][:, chosen]
+        whole = F.interpolate(pixels, (129, 161), mode="bilinear", align_corners=True)
+        expected = whole[..., :128, :160]
+        np.testing.assert_allclose(layer.weights, expected.numpy(), atol=1e-6)
+        np.testing.assert_allclose(layer.pixel_share, pixels.sum((2, 3)).numpy(), rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_chosen_slots_need_no_segment(dataset):
+    model, samples = model_and_samples(f"{NODE}.CLASS_CONFIDENCE_THRESHOLD", 1.0)
+    slots = SlotImages(model, COLORS, masks=[5, 3])
+    found = slots.look(samples[0], is_pictured=True)
+    assert [tuple(segment) for segment in found.chosen] == [(5, -1, 0), (3, -1, 0)]
+    assert not slots.statistics.firing_slots() and (found.slot_map == -1).all()
+    with pytest.raises(ConfigError, match="--masks must be slots below 32, got 32"):
+        SlotImages(model, COLORS, masks=[32]).look(samples[0], is_pictured=False)
+
+
+@pytest.mark.slow
+def test_three_pixel_features_are_shown_as_they_are(dataset):
+    model, samples = model_and_samples("MODEL.DEEPLAB2.MAX_DEEPLAB.PIXEL_CHANNELS", 3)
+    found = SlotImages(model, COLORS).look(samples[0], is_pictured=True)
+    with torch.no_grad():
+        features = model.predict(model.batch([samples[0]["image"]]).tensor).pixel_features[0]
+    assert torch.allclose(features.norm(dim=0), torch.ones(()))
+    colors = ((features + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
+    expected = resize(colors, found.pictures["image"].shape[:2])
+    # A value between two integers may be rounded either way.
+    assert np.abs(found.pictures["pixel features"].astype(int) - expected).max() <= 1
+
+
+def test_a_network_without_dual_path_layers_is_refused():
+    network = nn.Module()
+    network.backbone = nn.Conv2d(3, 3, 1)
+    with pytest.raises(
+        ConfigError, match="must have dual-path transformer .* got Conv2d with none"
+    ):
+        SlotImages(network, COLORS)
+
+
+def test_maps_are_cut_to_the_image():
+    # The image is 100 x 150 of an input of 113 x 161, of which a map at stride 4 has 29 x 41.
+    frames = Frames(ImageBatch(torch.zeros(1, 3, 113, 161), [(100, 150)]))
+    rows = torch.arange(29.0)[:, None].expand(29, 41) * 4
+    assert frames.stride(rows) == 4
+    # Map row r is row 4 r of the image.
+    torch.testing.assert_close(frames.resample(rows, (100, 150))[:, 7], torch.arange(100.0))
+    # The last row of the image, 99, lies between map rows 24 and 25; the last column, 149, between
+    # 37 and 38.
+    assert frames.crop(rows).shape == (26, 39)
+    whole = Frames(ImageBatch(torch.zeros(1, 3, 113, 161), [(113, 161)]))
+    assert whole.crop(rows).shape == (29, 41)
+
+
+def messages(capsys, *arguments):
+    """What the command prints when it fails."""
+    assert main(list(map(str, arguments))) == 1
+    return capsys.readouterr().err
+
+
+def test_another_meta_architecture_is_refused(capsys):
+    message = messages(capsys, "--config-file", PANOPTIC)
+    assert "MODEL.META_ARCHITECTURE must be 'DeepLab2MaXDeepLab'" in message
+    assert "got 'DeepLab2PanopticDeepLab'" in message
+
+
+def test_a_config_without_dataset_needs_one(capsys):
+    message = messages(capsys, "--config-file", CONFIG, "DATASETS.TEST", "()")
+    assert "DATASETS.TEST must name a dataset without --dataset, got ()" in message
+    message = messages(capsys, "--config-file", CONFIG, "--dataset", "no_such_set")
+    assert message == "slots: dataset no_such_set is not registered\n"
+
+
+@pytest.mark.parametrize(
+    "options, expected",
+    [
+        (["--images", "000001,nine"], "--images must name images of the first 2"),
+        (["MODEL.WEIGHTS", "no_such_file.pth"], "no_such_file.pth"),
+        (
+            ["MODEL.DEEPLAB2.BACKBONE.NAME", "resnet50"],
+            "need a backbone with the feature 'feature_panoptic'",
+        ),
+    ],
+)
+def test_what_is_not_there_is_named(dataset, capsys, options, expected):
+    assert expected in messages(capsys, "--config-file", CONFIG, *options)
+
+
+@pytest.mark.parametrize("option", [["--num-images", "0"], ["--masks", "one"]])
+def test_numbers_must_be_numbers(option, capsys):
+    with pytest.raises(SystemExit):
+        main(["--config-file", CONFIG, *option])
+    assert f"argument {option[0]}" in capsys.readouterr().err
