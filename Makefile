@@ -10,7 +10,7 @@ ARGS ?=
 PYTHON_CODE := $(wildcard projects tests datasets demo scripts train_net.py setup.py)
 CPP_CODE = $(shell find projects -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 
-.PHONY: help setup demo demo-max test lint format bench
+.PHONY: help setup demo demo-max test lint format bench check-wheel check-asan gpu-build gpu-test gpu-sanitize gpu-bench
 
 help:
 	@echo "make demo    generate a dataset, train on it, evaluate and draw (minutes, on a CPU)"
@@ -19,6 +19,7 @@ help:
 	@echo "make lint    check style and types; make format mends what can be mended"
 	@echo "make bench   time the operators and the network"
 	@echo "make check-wheel   build a wheel and run it in an environment of its own"
+	@echo "make check-asan    run the operators' tests under AddressSanitizer"
 	@echo "make gpu-test, gpu-sanitize, gpu-bench   what needs a GPU (scripts/check_gpu.sh), after make gpu-build"
 	@echo "make setup   only make the environment ($(VENV))"
 
@@ -52,6 +53,9 @@ bench: setup
 
 check-wheel: setup
 	VENV=$(VENV) scripts/check_wheel.sh
+
+check-asan: setup
+	VENV=$(VENV) scripts/check_asan.sh $(ARGS)
 
 gpu-build gpu-test gpu-sanitize gpu-bench: gpu-%: setup
 	PYTHON=$(BIN)/python scripts/check_gpu.sh $*
