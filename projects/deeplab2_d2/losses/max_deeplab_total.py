@@ -1,7 +1,7 @@
 """All losses of MaX-DeepLab, with their weights."""
 
 from dataclasses import dataclass
-from typing import Dict, Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -24,13 +24,14 @@ Terms = Dict[str, Tensor]
 @dataclass(frozen=True)
 class MaXDeepLabLossOptions:
     """
-    The defaults are those of MaX-DeepLab (arXiv:2012.00759), Sec. 4. A weight of 0 leaves a term
-    out, uncomputed: so are the rows of the paper's Table 6.
+    The defaults are those of MaX-DeepLab (arXiv:2012.00759), Sec. 4, and for what the paper does not
+    say or does otherwise those of DeepLab2. A weight of 0 leaves a term out, uncomputed: so are the
+    rows of the paper's Table 6.
 
     Attributes:
         pq_style_weight: of the PQ-style loss.
         alpha: part of matched slots in it, against unmatched ones.
-        similarity: of the matching, see :func:`match_masks`.
+        similarity, unmatched_weight: of the matching, see :func:`match_masks`.
         surplus_masks: see :func:`limit_masks`.
         mask_id_weight: of the mask-ID cross-entropy.
         instance_discrimination_weight: of that loss.
@@ -47,6 +48,7 @@ class MaXDeepLabLossOptions:
     pq_style_weight: float = 3.0
     alpha: float = 0.75
     similarity: str = "product"
+    unmatched_weight: str = "void_ratio"
     surplus_masks: str = "unmatched"
     mask_id_weight: float = 0.3
     mask_id_top_k: float = 1.0
@@ -131,16 +133,17 @@ def _mask_losses(
     solver: Optional[AssignmentSolver],
 ) -> Tuple[Terms, Terms]:
     overlaps = None
+    rules: Dict[str, Any] = {
+        "similarity": options.similarity,
+        "unmatched_weight": options.unmatched_weight,
+        "solver": solver,
+    }
     if options.form == "lean":
         overlaps = measure_overlaps(mask_logits, targets)
-        matching = match_overlaps(
-            targets, overlaps, class_logits, similarity=options.similarity, solver=solver
-        )
+        matching = match_overlaps(targets, overlaps, class_logits, **rules)
     else:
         probabilities = to_full_precision(mask_logits.detach()).softmax(1)
-        matching = match_masks(
-            targets, probabilities, class_logits, similarity=options.similarity, solver=solver
-        )
+        matching = match_masks(targets, probabilities, class_logits, **rules)
     terms = mask_losses(
         mask_logits,
         class_logits,

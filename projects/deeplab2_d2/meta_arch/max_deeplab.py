@@ -95,6 +95,7 @@ def _criterion_from_config(cfg: CfgNode) -> MaXDeepLabCriterion:
             pq_style_weight=loss.PQ_STYLE_WEIGHT,
             alpha=loss.PQ_STYLE_ALPHA,
             similarity=loss.PQ_STYLE_SIMILARITY,
+            unmatched_weight=loss.UNMATCHED_WEIGHT,
             surplus_masks=loss.SURPLUS_MASKS,
             mask_id_weight=loss.MASK_ID_WEIGHT,
             mask_id_top_k=loss.MASK_ID_TOP_K,
