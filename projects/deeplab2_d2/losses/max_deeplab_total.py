@@ -24,9 +24,9 @@ Terms = Dict[str, Tensor]
 @dataclass(frozen=True)
 class MaXDeepLabLossOptions:
     """
-    The defaults are those of MaX-DeepLab (arXiv:2012.00759), Sec. 4, and for what the paper does not
-    say or does otherwise those of DeepLab2. A weight of 0 leaves a term out, uncomputed: so are the
-    rows of the paper's Table 6.
+    The defaults are those of MaX-DeepLab (arXiv:2012.00759), Sec. 4, and where the paper is silent
+    or differs, as in ``unmatched_weight``, those of DeepLab2. A weight of 0 leaves a term out,
+    uncomputed: so are the rows of the paper's Table 6.
 
     Attributes:
         pq_style_weight: of the PQ-style loss.
