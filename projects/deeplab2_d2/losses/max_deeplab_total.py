@@ -1,7 +1,7 @@
 """All losses of MaX-DeepLab, with their weights."""
 
 from dataclasses import dataclass
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -77,6 +77,7 @@ def max_deeplab_losses(
     semantic_weights: Optional[Tensor] = None,
     ignore_label: int = 255,
     solver: Optional[AssignmentSolver] = None,
+    sources: Optional[Sequence[str]] = None,
 ) -> Tuple[Terms, Terms]:
     """
     The weighted losses of a batch, in float32 under autocast too, and metrics beside them.
@@ -93,6 +94,7 @@ def max_deeplab_losses(
         semantic_weights: (N, H', W') float; None: 1.
         ignore_label: semantic label without a loss.
         solver: of the matching, see :func:`hungarian_matching`.
+        sources: names of the images, for errors.
 
     Returns:
         (N,) each, as far as they have a weight: ``loss_pq_class``, ``loss_pq_mask``,
@@ -103,7 +105,9 @@ def max_deeplab_losses(
         ValueError: if a cost of the matching is not finite (see :func:`hungarian_matching`) or an
             image has too many masks and ``options.surplus_masks`` is "error".
     """
-    targets = limit_masks(targets, class_logits.shape[1], surplus=options.surplus_masks)
+    targets = limit_masks(
+        targets, class_logits.shape[1], surplus=options.surplus_masks, sources=sources
+    )
     losses: Terms = {}
     metrics: Terms = {}
     with torch.autocast(mask_logits.device.type, enabled=False):

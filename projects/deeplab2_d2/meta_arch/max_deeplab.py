@@ -65,7 +65,9 @@ class DeepLab2MaXDeepLab(PanopticSegmenter):
         images: ImageBatch,
     ) -> Dict[str, Tensor]:
         losses, self.training_metrics = self.criterion(
-            prediction, self._targets(batched_inputs, images)
+            prediction,
+            self._targets(batched_inputs, images),
+            [str(sample.get("file_name", "no file_name")) for sample in batched_inputs],
         )
         return losses
 
