@@ -5,7 +5,8 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_backbone, build_sem_seg_head
 from torch import nn
 
-from deeplab2_d2.heads import PanopticDeepLabHead
+from deeplab2_d2.heads import MaXDeepLabHead, PanopticDeepLabHead
+from deeplab2_d2.meta_arch.class_map import class_map_from_config
 
 
 class Network(nn.Module):
@@ -17,6 +18,9 @@ class Network(nn.Module):
         shape = self.backbone.output_shape()
         if cfg.MODEL.META_ARCHITECTURE == "SemanticSegmentor":
             self.sem_seg_head = build_sem_seg_head(cfg, shape)
+        elif cfg.MODEL.META_ARCHITECTURE == "DeepLab2MaXDeepLab":
+            num_classes = class_map_from_config(cfg).num_classes
+            self.head = MaXDeepLabHead(cfg, shape, num_classes=num_classes)
         else:
             self.head = PanopticDeepLabHead(cfg, shape)
 

@@ -7,7 +7,9 @@ from bundle_writer import write_checkpoint
 from torch import nn
 
 from deeplab2_d2.checkpoint.checkpointer import DeepLab2Checkpointer
+from deeplab2_d2.checkpoint.names import NEW_BACKBONE_WORDS
 from deeplab2_d2.checkpoint.sorted_table import CheckpointFormatError
+from deeplab2_d2.solver.parameter_groups import FULL_RATE_WORDS
 
 
 class TinyModel(nn.Module):
@@ -58,6 +60,27 @@ def test_imagenet_weights_initialise_the_backbone_alone(tmp_path):
     DeepLab2Checkpointer(model).load(str(tmp_path))
     assert model.backbone["stem"]["batch_norm"].weight.tolist() == [2.0] * 4
     assert torch.equal(model.head["semantic_head"]["final_conv"].weight, before)
+
+
+@pytest.mark.parametrize("name", ["block1_transformer", "stage5_extra", "memory_feature"])
+def test_imagenet_weights_need_not_have_what_is_new_to_the_task(tmp_path, name):
+    write_checkpoint(tmp_path, BACKBONE)
+    model = TinyModel()
+    model.backbone[name] = nn.Conv2d(4, 4, 1)
+    DeepLab2Checkpointer(model).load(str(tmp_path))
+    assert model.backbone["stem"]["batch_norm"].weight.tolist() == [2.0] * 4
+
+
+def test_imagenet_weights_of_another_backbone_are_refused(tmp_path):
+    write_checkpoint(tmp_path, BACKBONE)
+    model = TinyModel()
+    model.backbone["stage5"] = nn.Conv2d(4, 4, 1)
+    with pytest.raises(ValueError, match="backbone.stage5.weight"):
+        DeepLab2Checkpointer(model).load(str(tmp_path))
+
+
+def test_what_is_new_to_the_task_learns_at_the_full_rate():
+    assert NEW_BACKBONE_WORDS == FULL_RATE_WORDS
 
 
 def test_weights_that_do_not_fit_are_refused_with_a_table(tmp_path):

@@ -5,12 +5,17 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from detectron2.config import CfgNode
+from detectron2.modeling import build_backbone
 
+from deeplab2_d2.backbones import build_backbone_by_name
 from deeplab2_d2.checkpoint import compare_deeplab2_shapes, config_from_options
 from deeplab2_d2.checkpoint.convert import build_meta_model, load_config
+from deeplab2_d2.checkpoint.names import NEW_BACKBONE_WORDS
 from deeplab2_d2.checkpoint.zoo import get_config
 from deeplab2_d2.checkpoint.zoo_table import zoo_rows
+from deeplab2_d2.layers import Norm
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 PARITY = Path(__file__).parents[2] / ".." / "shared" / "parity"
@@ -62,6 +67,31 @@ def test_the_leaf_of_motchallenge_step_says_what_was_configured():
     assert leaf["MODEL.WEIGHTS"] == f"deeplab2://{initial}"
     different = {key for key in leaf if leaf[key] != configured[key]}
     assert different <= {"VERSION", "MODEL.WEIGHTS", "TEST.DEEPLAB2.PAD_TO"}
+
+
+# Networks of MaX-DeepLab, by how their names begin: the backbone that was pretrained on ImageNet.
+PRETRAINED = {
+    "max_deeplab_S_os16_poly_100k": ("max_deeplab_s_backbone", "max_deeplab_s_backbone"),
+    "max_deeplab_L_os16_poly_100k": ("max_deeplab_l_backbone", "max_deeplab_l_backbone"),
+    "max_deeplab_WR_41_os16_poly_100k": ("wide_resnet41", "wide_resnet41"),
+    "max_deeplab_WR_41_L2_os16": ("wide_resnet41", "wide_resnet41"),
+    "max_deeplab_WR_41_transformer_16_8_4_os16": ("wide_resnet41", "wide_resnet41"),
+    "max_deeplab_WR_41_axial_os16_poly_100k": ("axial_swidernet_1_1_1", "axial_swidernet"),
+}
+
+
+@pytest.mark.parametrize("prefix", PRETRAINED)
+def test_the_named_imagenet_weights_have_all_that_is_not_new_of_a_backbone(prefix):
+    weights, name = PRETRAINED[prefix]
+    cfg = load_config(str(next(path for path in LEAVES if path.name.startswith(prefix))))
+    assert cfg.MODEL.WEIGHTS == f"deeplab2://{weights}_imagenet1k_strong_training_strategy"
+    with torch.device("meta"):
+        pretrained = build_backbone_by_name(name, norm=Norm.from_config(cfg), output_stride=16)
+        backbone = build_backbone(cfg)
+    expected = {k: v.shape for k, v in pretrained.state_dict().items()}
+    found = {k: v.shape for k, v in backbone.state_dict().items()}
+    is_new = {k for k in found if any(word in k for word in NEW_BACKBONE_WORDS)}
+    assert is_new and {k: v for k, v in found.items() if k not in is_new} == expected
 
 
 @pytest.mark.skipif(not PARITY.is_dir(), reason=f"no reference data at {PARITY}")

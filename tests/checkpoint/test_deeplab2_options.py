@@ -150,6 +150,20 @@ def test_every_option_is_mapped_or_named():
     ]
 
 
+def test_a_model_with_mask_slots_has_no_centers():
+    model = {key: value for key, value in MODEL.items() if key != "panoptic_deeplab"}
+    heads = {"pixel_space_head": HEAD, "auxiliary_semantic_head": HEAD}
+    options = {
+        "model_options": {**model, "max_deeplab": heads},
+        "evaluator_options": {"nms_kernel": 41, "thing_area_limit": 256},
+    }
+    imported = import_options(options)
+    name = "evaluator_options.nms_kernel"
+    assert imported.unsupported == {name: "mask slots have no centers"}
+    node = imported.to_config().MODEL.DEEPLAB2.POSTPROCESSING
+    assert (node.NMS_KERNEL, node.THING_AREA_LIMIT) == (13, 256)
+
+
 @pytest.mark.parametrize(
     "options, culprit",
     [

@@ -30,7 +30,7 @@ needs_manifest = pytest.mark.skipif(
 DATA = Path(__file__).parents[1] / "parity" / "data"
 CHECKPOINT = DATA / "checkpoint" / "mobilenet_v3_small_narrow"
 # The meta-architectures that have a network here.
-NETWORKS = ("panoptic_deeplab", "deeplab_v3", "deeplab_v3_plus")
+NETWORKS = ("panoptic_deeplab", "deeplab_v3", "deeplab_v3_plus", "max_deeplab")
 CASE = "panoptic_mobilenet_v3_small_narrow"
 
 

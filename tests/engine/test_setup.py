@@ -56,6 +56,7 @@ def test_a_value_of_the_wrong_type_names_the_key():
         ("MODEL.DEEPLAB2.LOSS.MASK_ID_TOP_K", "1.5", "in \\(0, 1\\]"),
         ("MODEL.DEEPLAB2.LOSS.INSTANCE_DISCRIMINATION_TEMPERATURE", "0.0", "positive"),
         ("MODEL.DEEPLAB2.LOSS.PQ_STYLE_SIMILARITY", "iou", "one of 'product', 'sum'"),
+        ("MODEL.DEEPLAB2.LOSS.UNMATCHED_WEIGHT", "zero", "one of 'void_ratio', 'one'"),
         ("MODEL.DEEPLAB2.POSTPROCESSING.MASK_MODE", "slotwise", "one of 'pixelwise'"),
         ("MODEL.DEEPLAB2.POSTPROCESSING.PIXEL_CONFIDENCE_THRESHOLD", "40.0", "in \\[0, 1\\]"),
         ("MODEL.DEEPLAB2.POSTPROCESSING.THING_AREA_LIMIT", "-1", "at least 0"),

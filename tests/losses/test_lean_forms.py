@@ -24,6 +24,7 @@ from deeplab2_d2.losses import (
 OPTIONS = [
     MaXDeepLabLossOptions(),
     MaXDeepLabLossOptions(similarity="sum", temperature=0.1),
+    MaXDeepLabLossOptions(unmatched_weight="one"),
     MaXDeepLabLossOptions(
         mask_id_top_k=0.5, instance_discrimination_top_k=0.4, semantic_top_k=0.3, alpha=0.6
     ),

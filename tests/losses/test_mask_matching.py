@@ -49,6 +49,15 @@ def test_unmatched_slot_off_the_void_has_the_least_weight():
     assert matching.class_weights[0, 2].item() == pytest.approx(1e-5)
 
 
+def test_the_papers_unmatched_slot_weighs_as_much_as_a_perfect_match():
+    masks = torch.tensor([[[1.0, 1, 0, 0, 0], [0, 0, 1, 1, 0], [0, 0, 0, 0, 0]]])
+    logits = _class_logits([0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4])
+    matching = match_masks(_targets(), masks, logits, unmatched_weight="one")
+    # Two pixels, and 1e-5 for empty masks, make a dice of a little less than 1.
+    torch.testing.assert_close(matching.class_weights, torch.ones(1, 3), rtol=2e-5, atol=0.0)
+    assert matching.class_weights[0, 2].item() == 1.0
+
+
 def test_masks_without_a_slot_lose_to_those_of_larger_similarity():
     masks = torch.tensor([[[0.0, 0.0, 1.0, 1.0, 0.0]]])
     matching = match_masks(_targets(), masks, _class_logits([0.1, 0.8, 0.1]))
@@ -76,10 +85,12 @@ def test_sum_and_product_may_prefer_different_matches():
     assert match_masks(_targets(), masks, logits, similarity="sum").slots.tolist() == [[1, 0]]
 
 
-def test_unknown_similarity_and_costs_that_are_not_finite_are_refused():
+def test_unknown_rules_and_costs_that_are_not_finite_are_refused():
     masks = torch.full((1, 2, 5), 0.5)
     logits = torch.zeros(1, 2, 3)
     with pytest.raises(ValueError, match="similarity must be one of"):
         match_masks(_targets(), masks, logits, similarity="difference")
+    with pytest.raises(ValueError, match="unmatched_weight must be one of .*'zero'"):
+        match_masks(_targets(), masks, logits, unmatched_weight="zero")
     with pytest.raises(ValueError, match="matching costs must be finite"):
         match_masks(_targets(), masks * float("nan"), logits)

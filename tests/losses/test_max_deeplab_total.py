@@ -125,6 +125,19 @@ def test_images_without_things_have_no_discrimination_loss(form, num_things):
 
 
 @pytest.mark.parametrize("form", ["lean", "plain"])
+@pytest.mark.parametrize("num_samples", [0, 9])
+def test_a_batch_without_images_has_no_losses_and_empty_gradients(form, num_samples):
+    semantic = torch.zeros(0, 4, 9, dtype=torch.long)
+    targets = make_targets(semantic, semantic, torch.zeros(0, 3, dtype=torch.long))
+    losses, metrics, gradients = compute(
+        targets, MaXDeepLabLossOptions(form=form, num_samples=num_samples)
+    )
+    assert all(loss.shape == (0,) for loss in losses.values()) and len(losses) == 5
+    assert all(value == 0.0 for value in metrics.values())
+    assert all(gradient.numel() == 0 for gradient in gradients)
+
+
+@pytest.mark.parametrize("form", ["lean", "plain"])
 def test_a_dataset_without_stuff_and_a_batch_without_things_have_no_masks(form):
     semantic = torch.tensor([[[2, 3, VOID]]])
     targets = build_mask_targets(
@@ -224,8 +237,8 @@ def test_surplus_masks_may_be_refused_with_the_image():
     first = make_targets(torch.zeros(1, 1, 6).long(), torch.full((1, 1, 6), -1), -torch.ones(1, 9))
     assert limit_masks(first, 3, surplus="error") is first
     options = MaXDeepLabLossOptions(surplus_masks="error")
-    with pytest.raises(ValueError, match="image 1 of the batch"):
-        compute(targets, options, num_slots=3)
+    with pytest.raises(ValueError, match=r"image 1 of the batch \(b.png\) has 4 masks"):
+        compute(targets, options, num_slots=3, sources=["a.png", "b.png"])
     with pytest.raises(ValueError, match="surplus must be one of"):
         limit_masks(targets, 3, surplus="smallest")
 

@@ -102,6 +102,27 @@ def test_images_without_things_or_without_any_label_have_finite_losses(num_thing
     assert all(torch.isfinite(loss) for loss in losses.values())
 
 
+def test_a_batch_without_images_is_refused():
+    for network in (model(), model().train()):
+        with pytest.raises(ValueError, match="images must hold at least one image, got none"):
+            network([])
+
+
+def test_an_image_with_more_masks_than_slots_is_named_or_loses_its_smallest():
+    options = ["MODEL.DEEPLAB2.BACKBONE.MEMORY.NUM_SLOTS", "3", "MODEL.DEEPLAB2.LOSS.SURPLUS_MASKS"]
+    few, many = training_sample(num_things=2), training_sample(num_things=3)
+    many["file_name"] = "crowded.png"
+    # Two things and a stuff class fit into three slots, three things do not.
+    message = r"image 1 of the batch \(crowded.png\) has 4 masks, more than the 3 slots.*SURPLUS"
+    with pytest.raises(ValueError, match=message):
+        model(*options, "error").train()([few, many])
+    for surplus in ("largest", "unmatched"):
+        losses = model(*options, surplus).train()([few, many])
+        assert all(torch.isfinite(loss) for loss in losses.values())
+        # DeepLab2's, of pixels whose mask has no slot, is huge.
+        assert (losses["loss_mask_id"] > 100) == (surplus == "unmatched")
+
+
 def test_training_and_evaluation_give_the_class_channels_the_same_classes():
     # Of Cityscapes' 19 classes the things are the last eight: the first channels are theirs.
     network = model(
@@ -201,6 +222,13 @@ def test_views_of_which_the_slots_are_shuffled_average_to_the_first_view():
     found = match_slots(masks, classes, masks[:, order], classes[:, order])
     # Slots 3 and 5 are found again; the others have nothing to be told apart by.
     assert order[found[0, 3]] == 3 and order[found[0, 5]] == 5
+
+
+def test_models_with_other_numbers_of_slots_cannot_be_averaged():
+    networks = [model(), model("MODEL.DEEPLAB2.BACKBONE.MEMORY.NUM_SLOTS", "16")]
+    images = networks[0].batch([image(33, 49)]).tensor
+    with pytest.raises(ValueError, match="same number of mask slots .*NUM_SLOTS.*got 32 and 16"):
+        average_mask_views(networks, images)
 
 
 def test_a_flipped_view_mirrors_the_average():

@@ -12,6 +12,7 @@ from .archive import ARCHIVE_ENDINGS
 from .atomic import atomic_path
 from .deeplab2_checkpoint import find_prefix
 from .load import LoadReport, compare_shapes
+from .names import NEW_BACKBONE_WORDS
 from .sorted_table import CheckpointFormatError
 from .weights_file import AUTHOR, check_whole, read_weights
 
@@ -153,12 +154,17 @@ def _is_whole(path: str) -> bool:
     return True
 
 
+def _is_pretrained(name: str) -> bool:
+    is_new = any(word in name for word in NEW_BACKBONE_WORDS)
+    return name.startswith("backbone.") and not is_new
+
+
 def _is_backbone_only(report: LoadReport) -> bool:
-    """Whether these are ImageNet weights: the whole backbone, and at most a classifier."""
+    """Whether these are ImageNet weights: all that is pretrained, and at most a classifier."""
     return (
         bool(report.used)
         and not report.mismatched
         and all(name.startswith("backbone.") for name in report.used)
-        and not any(name.startswith("backbone.") for name in report.missing)
+        and not any(_is_pretrained(name) for name in report.missing)
         and not any(name.startswith(("head.", "sem_seg_head.")) for name in report.unused)
     )

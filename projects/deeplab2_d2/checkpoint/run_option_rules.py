@@ -23,12 +23,15 @@ _MASK_LOSSES = (
 )
 
 
+def _has_mask_slots(builder: ConfigBuilder) -> bool:
+    return builder.values.get("MODEL.META_ARCHITECTURE") == "DeepLab2MaXDeepLab"
+
+
 def read_losses(builder: ConfigBuilder, losses: Options) -> None:
     """Weights and top-k parts. A loss that is not set is not computed: its weight is 0."""
     if not losses.is_set:
         return
-    is_mask_model = builder.values.get("MODEL.META_ARCHITECTURE") == "DeepLab2MaXDeepLab"
-    known = _MASK_LOSSES if is_mask_model else _LOSSES
+    known = _MASK_LOSSES if _has_mask_slots(builder) else _LOSSES
     for field, kind, prefix in known:
         loss = losses.message(field)
         node = f"MODEL.DEEPLAB2.LOSS.{prefix}"
@@ -227,6 +230,11 @@ def read_eval_dataset(builder: ConfigBuilder, dataset: Options) -> None:
         builder.refuse(dataset, field, "no loss is computed in evaluation")
 
 
+_CENTERS = (
+    ("center_score_threshold", "CENTER_THRESHOLD"),
+    ("nms_kernel", "NMS_KERNEL"),
+    ("keep_k_centers", "TOP_K_CENTERS"),
+)
 _MASKWISE = (
     ("transformer_class_confidence_threshold_thing", "THING_THRESHOLD"),
     ("transformer_class_confidence_threshold_stuff", "STUFF_THRESHOLD"),
@@ -241,9 +249,6 @@ def read_evaluator(builder: ConfigBuilder, evaluator: Options) -> None:
     node = "MODEL.DEEPLAB2.POSTPROCESSING"
     for field, key in (
         ("eval_interval", "TEST.EVAL_PERIOD"),
-        ("center_score_threshold", f"{node}.CENTER_THRESHOLD"),
-        ("nms_kernel", f"{node}.NMS_KERNEL"),
-        ("keep_k_centers", f"{node}.TOP_K_CENTERS"),
         ("stuff_area_limit", f"{node}.STUFF_AREA_LIMIT"),
         ("thing_area_limit", f"{node}.THING_AREA_LIMIT"),
         ("transformer_class_confidence_threshold", f"{node}.CLASS_CONFIDENCE_THRESHOLD"),
@@ -252,6 +257,11 @@ def read_evaluator(builder: ConfigBuilder, evaluator: Options) -> None:
     ):
         if evaluator.is_set:
             builder.copy(evaluator, field, key)
+    for field, key in _CENTERS:
+        if _has_mask_slots(builder):
+            builder.refuse(evaluator, field, "mask slots have no centers")
+        elif evaluator.is_set:
+            builder.copy(evaluator, field, f"{node}.{key}")
     maskwise = evaluator.message("maskwise_postprocessing")
     for field, key in _MASKWISE:
         builder.copy(maskwise, field, f"{node}.MASKWISE_{key}")

@@ -34,6 +34,9 @@ def _add_loss(node: CfgNode) -> None:
     node.PQ_STYLE_ALPHA = 0.75
     # Similarity of masks in the matching: "product" of class probability and dice, or their "sum".
     node.PQ_STYLE_SIMILARITY = "product"
+    # Weight of a slot without a mask in it: the "void_ratio", the part of the slot that lies on
+    # void pixels, as DeepLab2 has it; "one" in the paper.
+    node.UNMATCHED_WEIGHT = "void_ratio"
     # What becomes of an image with more masks than slots: those of least similarity stay
     # "unmatched" as in DeepLab2, the "largest" are kept and the others void, or an "error".
     node.SURPLUS_MASKS = "unmatched"
@@ -107,6 +110,7 @@ def _check_loss(node: CfgNode, prefix: str) -> None:
     alpha = node.PQ_STYLE_ALPHA
     require(0.0 <= alpha <= 1.0, prefix + "PQ_STYLE_ALPHA", "in [0, 1]", alpha)
     require_one_of(prefix + "PQ_STYLE_SIMILARITY", node.PQ_STYLE_SIMILARITY, ("product", "sum"))
+    require_one_of(prefix + "UNMATCHED_WEIGHT", node.UNMATCHED_WEIGHT, ("void_ratio", "one"))
     require_one_of(prefix + "SURPLUS_MASKS", node.SURPLUS_MASKS, ("unmatched", "largest", "error"))
     temperature = node.INSTANCE_DISCRIMINATION_TEMPERATURE
     require(

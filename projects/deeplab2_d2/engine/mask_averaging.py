@@ -41,7 +41,7 @@ def average_mask_views(
         Means as log-probabilities, of the first view's size, and its pixel features.
 
     Raises:
-        ValueError: if there is no model or no scale.
+        ValueError: if there is no model or no scale, or the numbers of slots differ.
     """
     if not models or not scales:
         raise ValueError("average_mask_views: models and scales must not be empty")
@@ -54,6 +54,7 @@ def average_mask_views(
             with scaled_pooling(model, scale):
                 prediction = model.predict(view)
             first = prediction if first is None else first
+            _check_slots(first, prediction)
             size = (int(first.mask_logits.shape[-2]), int(first.mask_logits.shape[-1]))
             parts = _probabilities(prediction, size, is_flipped)
             if reference is None or totals is None:
@@ -71,6 +72,15 @@ def average_mask_views(
         pixel_features=first.pixel_features,
         semantic_logits=means[2] if len(means) > 2 else None,
     )
+
+
+def _check_slots(first: MaXDeepLabPrediction, other: MaXDeepLabPrediction) -> None:
+    expected, found = first.mask_logits.shape[1], other.mask_logits.shape[1]
+    if found != expected:
+        raise ValueError(
+            "models that are averaged must have the same number of mask slots (config key "
+            f"MODEL.DEEPLAB2.BACKBONE.MEMORY.NUM_SLOTS), got {expected} and {found}"
+        )
 
 
 def match_slots(

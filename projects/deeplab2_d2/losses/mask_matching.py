@@ -12,6 +12,7 @@ from .mask_overlaps import MaskOverlaps
 from .mask_targets import MaskTargets
 
 SIMILARITIES = ("product", "sum")
+UNMATCHED_WEIGHTS = ("void_ratio", "one")
 
 # Least weight of a term: with 0 the mean over non-zero elements would change its divisor.
 _LEAST_WEIGHT = 1e-5
@@ -49,14 +50,14 @@ def match_masks(
     class_logits: Tensor,
     *,
     similarity: str = "product",
+    unmatched_weight: str = "void_ratio",
     solver: Optional[AssignmentSolver] = None,
 ) -> MaskMatching:
     """
     Match masks and slots so that their total similarity is largest, in float32.
 
-    Reference: MaX-DeepLab (arXiv:2012.00759), Eq. 6 and 7, with what DeepLab2 does otherwise: a
-    slot without a match is weighed by the part of its mask that lies on void pixels (1 in the
-    paper's Eq. 11), and no weight is below 1e-5.
+    Reference: MaX-DeepLab (arXiv:2012.00759), Eq. 6, 7 and 11. As in DeepLab2 no weight is below
+    1e-5.
 
     Args:
         targets: G masks.
@@ -64,10 +65,12 @@ def match_masks(
         class_logits: (N, K, C + 1) float, void last.
         similarity: "product" of class probability and dice; or "sum", the ablation of the paper's
             Table 6, which also leaves the weights of matched pairs at 1.
+        unmatched_weight: of the class terms of slots without a match: "void_ratio" is the part of
+            the slot's mask that lies on void pixels, as in DeepLab2; "one" as in the paper.
         solver: see :func:`hungarian_matching`.
 
     Raises:
-        ValueError: if ``similarity`` is unknown or a cost is not finite.
+        ValueError: if ``similarity`` or ``unmatched_weight`` is unknown or a cost is not finite.
     """
     with torch.autocast(mask_probabilities.device.type, enabled=False):
         probabilities = mask_probabilities.float()
@@ -75,8 +78,8 @@ def match_masks(
         overlap = targets.one_hot_masks() @ labeled.transpose(1, 2)
         dice = similarity_from_areas(overlap, targets.areas, labeled.sum(2))
         on_void = (probabilities * ~targets.is_labeled[:, None]).sum(2)
-        void_ratio = _void_ratio(on_void, probabilities.sum(2))
-        return _match(targets, dice, void_ratio, class_logits.float(), similarity, solver)
+        unmatched = _weigh_unmatched(unmatched_weight, on_void, probabilities.sum(2))
+        return _match(targets, dice, unmatched, class_logits.float(), similarity, solver)
 
 
 @torch.no_grad()
@@ -86,6 +89,7 @@ def match_overlaps(
     class_logits: Tensor,
     *,
     similarity: str = "product",
+    unmatched_weight: str = "void_ratio",
     solver: Optional[AssignmentSolver] = None,
 ) -> MaskMatching:
     """:func:`match_masks` of masks that have been measured by :func:`measure_overlaps`."""
@@ -93,14 +97,14 @@ def match_overlaps(
         labeled_area = overlaps.mask_area.float() + overlaps.crowd_area.float()
         void_area = overlaps.void_area.float()
         dice = similarity_from_areas(overlaps.overlap.float(), targets.areas, labeled_area)
-        void_ratio = _void_ratio(void_area, labeled_area + void_area)
-        return _match(targets, dice, void_ratio, class_logits.float(), similarity, solver)
+        unmatched = _weigh_unmatched(unmatched_weight, void_area, labeled_area + void_area)
+        return _match(targets, dice, unmatched, class_logits.float(), similarity, solver)
 
 
 def _match(
     targets: MaskTargets,
     dice: Tensor,
-    void_ratio: Tensor,
+    unmatched: Tensor,
     class_logits: Tensor,
     similarity: str,
     solver: Optional[AssignmentSolver],
@@ -125,7 +129,7 @@ def _match(
     slot_dice = dice.new_zeros(len(slots), num_slots + 1)
     weights = matched_dice if is_product else has_slot.float()
     slot_dice.scatter_(1, torch.where(has_slot, slots, num_slots), weights)
-    class_weights = torch.where(is_positive, slot_dice[:, :num_slots], void_ratio)
+    class_weights = torch.where(is_positive, slot_dice[:, :num_slots], unmatched)
     mask_weights = class_confidence if is_product else has_slot.float()
     return MaskMatching(
         slots=torch.where(has_slot, slots, -1),
@@ -137,9 +141,11 @@ def _match(
     )
 
 
-def _void_ratio(void_area: Tensor, area: Tensor) -> Tensor:
-    """(N, K) part of each predicted mask that lies on void pixels."""
-    return void_area / (area + 1e-5)
+def _weigh_unmatched(name: str, void_area: Tensor, area: Tensor) -> Tensor:
+    """(N, K) weights of slots without a match, from the areas of their masks."""
+    if name not in UNMATCHED_WEIGHTS:
+        raise ValueError(f"unmatched_weight must be one of {UNMATCHED_WEIGHTS}, got {name!r}")
+    return torch.ones_like(area) if name == "one" else void_area / (area + 1e-5)
 
 
 def _label_slots(classes: Tensor, slots: Tensor, shape: torch.Size) -> Tuple[Tensor, Tensor]:

@@ -1,7 +1,7 @@
 """All losses of MaX-DeepLab, with their weights."""
 
 from dataclasses import dataclass
-from typing import Dict, Optional, Tuple
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -24,13 +24,14 @@ Terms = Dict[str, Tensor]
 @dataclass(frozen=True)
 class MaXDeepLabLossOptions:
     """
-    The defaults are those of MaX-DeepLab (arXiv:2012.00759), Sec. 4. A weight of 0 leaves a term
-    out, uncomputed: so are the rows of the paper's Table 6.
+    The defaults are those of MaX-DeepLab (arXiv:2012.00759), Sec. 4, and where the paper is silent
+    or differs, as in ``unmatched_weight``, those of DeepLab2. A weight of 0 leaves a term out,
+    uncomputed: so are the rows of the paper's Table 6.
 
     Attributes:
         pq_style_weight: of the PQ-style loss.
         alpha: part of matched slots in it, against unmatched ones.
-        similarity: of the matching, see :func:`match_masks`.
+        similarity, unmatched_weight: of the matching, see :func:`match_masks`.
         surplus_masks: see :func:`limit_masks`.
         mask_id_weight: of the mask-ID cross-entropy.
         instance_discrimination_weight: of that loss.
@@ -47,6 +48,7 @@ class MaXDeepLabLossOptions:
     pq_style_weight: float = 3.0
     alpha: float = 0.75
     similarity: str = "product"
+    unmatched_weight: str = "void_ratio"
     surplus_masks: str = "unmatched"
     mask_id_weight: float = 0.3
     mask_id_top_k: float = 1.0
@@ -75,6 +77,7 @@ def max_deeplab_losses(
     semantic_weights: Optional[Tensor] = None,
     ignore_label: int = 255,
     solver: Optional[AssignmentSolver] = None,
+    sources: Optional[Sequence[str]] = None,
 ) -> Tuple[Terms, Terms]:
     """
     The weighted losses of a batch, in float32 under autocast too, and metrics beside them.
@@ -91,6 +94,7 @@ def max_deeplab_losses(
         semantic_weights: (N, H', W') float; None: 1.
         ignore_label: semantic label without a loss.
         solver: of the matching, see :func:`hungarian_matching`.
+        sources: names of the images, for errors.
 
     Returns:
         (N,) each, as far as they have a weight: ``loss_pq_class``, ``loss_pq_mask``,
@@ -101,7 +105,9 @@ def max_deeplab_losses(
         ValueError: if a cost of the matching is not finite (see :func:`hungarian_matching`) or an
             image has too many masks and ``options.surplus_masks`` is "error".
     """
-    targets = limit_masks(targets, class_logits.shape[1], surplus=options.surplus_masks)
+    targets = limit_masks(
+        targets, class_logits.shape[1], surplus=options.surplus_masks, sources=sources
+    )
     losses: Terms = {}
     metrics: Terms = {}
     with torch.autocast(mask_logits.device.type, enabled=False):
@@ -131,16 +137,17 @@ def _mask_losses(
     solver: Optional[AssignmentSolver],
 ) -> Tuple[Terms, Terms]:
     overlaps = None
+    rules: Dict[str, Any] = {
+        "similarity": options.similarity,
+        "unmatched_weight": options.unmatched_weight,
+        "solver": solver,
+    }
     if options.form == "lean":
         overlaps = measure_overlaps(mask_logits, targets)
-        matching = match_overlaps(
-            targets, overlaps, class_logits, similarity=options.similarity, solver=solver
-        )
+        matching = match_overlaps(targets, overlaps, class_logits, **rules)
     else:
         probabilities = to_full_precision(mask_logits.detach()).softmax(1)
-        matching = match_masks(
-            targets, probabilities, class_logits, similarity=options.similarity, solver=solver
-        )
+        matching = match_masks(targets, probabilities, class_logits, **rules)
     terms = mask_losses(
         mask_logits,
         class_logits,

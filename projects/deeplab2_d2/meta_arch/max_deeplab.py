@@ -65,7 +65,9 @@ class DeepLab2MaXDeepLab(PanopticSegmenter):
         images: ImageBatch,
     ) -> Dict[str, Tensor]:
         losses, self.training_metrics = self.criterion(
-            prediction, self._targets(batched_inputs, images)
+            prediction,
+            self._targets(batched_inputs, images),
+            [str(sample.get("file_name", "no file_name")) for sample in batched_inputs],
         )
         return losses
 
@@ -95,6 +97,7 @@ def _criterion_from_config(cfg: CfgNode) -> MaXDeepLabCriterion:
             pq_style_weight=loss.PQ_STYLE_WEIGHT,
             alpha=loss.PQ_STYLE_ALPHA,
             similarity=loss.PQ_STYLE_SIMILARITY,
+            unmatched_weight=loss.UNMATCHED_WEIGHT,
             surplus_masks=loss.SURPLUS_MASKS,
             mask_id_weight=loss.MASK_ID_WEIGHT,
             mask_id_top_k=loss.MASK_ID_TOP_K,

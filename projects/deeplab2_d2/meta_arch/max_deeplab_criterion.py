@@ -1,7 +1,7 @@
 """The losses of MaX-DeepLab, at the resolution of its masks."""
 
 from dataclasses import dataclass
-from typing import Dict, Mapping, Tuple
+from typing import Dict, Mapping, Optional, Sequence, Tuple
 
 from torch import Tensor
 
@@ -39,7 +39,10 @@ class MaXDeepLabCriterion:
     use_ops: bool = True
 
     def __call__(
-        self, prediction: MaXDeepLabPrediction, targets: Mapping[str, Tensor]
+        self,
+        prediction: MaXDeepLabPrediction,
+        targets: Mapping[str, Tensor],
+        sources: Optional[Sequence[str]] = None,
     ) -> Tuple[Dict[str, Tensor], Dict[str, Tensor]]:
         """
         Args:
@@ -47,6 +50,7 @@ class MaXDeepLabCriterion:
             targets: ``sem_seg``, ``sem_seg_weights`` and ``thing_masks``, (N, H, W), and
                 ``thing_classes``, (N, T), of :class:`MaXDeepLabDatasetMapper`. The masks' size
                 is a stride of (H, W).
+            sources: names of the images, for errors.
 
         Returns:
             ``loss_pq_class``, ``loss_pq_mask``, ``loss_mask_id``,
@@ -77,5 +81,6 @@ class MaXDeepLabCriterion:
             semantic_weights=targets["sem_seg_weights"],
             ignore_label=self.ignore_label,
             solver=linear_assignment if self.use_ops else None,
+            sources=sources,
         )
         return {name: loss.mean() for name, loss in losses.items()}, metrics
