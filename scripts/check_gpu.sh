@@ -36,7 +36,7 @@ sanitize() {
   for tool in memcheck racecheck initcheck; do
     echo "check_gpu: $tool"
     "$sanitizer" --tool "$tool" --error-exitcode 9 \
-      "$PYTHON" -m pytest -m gpu -p no:cacheprovider tests/ops/test_cuda_kernels.py
+      "$PYTHON" -m pytest -m gpu -p no:cacheprovider tests/ops/test_cuda_kernels.py tests/ops/test_slots_cuda.py
   done
 }
 

@@ -24,7 +24,7 @@ NAMESPACE = "deeplab2_d2_emulated"
 FLAGS = ["-O1", "-g0", "-std=c++17", "-fPIC", "-ffp-contract=off", "-fvisibility=hidden", "-w"]
 
 # Of a launch `name<type><<<grid, threads, shared, stream>>>(`, the name with its type, the rest.
-_LAUNCH = re.compile(r"(\w+(?:<[\w:, ]+>)?)<<<(.*?)>>>\(", re.DOTALL)
+_LAUNCH = re.compile(r"(\w+(?:<[\w:, ]+>)?)\s*<<<(.*?)>>>\(", re.DOTALL)
 _DYNAMIC_SHARED = re.compile(r"extern __shared__ (.+?) (\w+)\[\];")
 
 

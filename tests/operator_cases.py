@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 import torch
-from operator_inputs import make_prediction
+from operator_inputs import make_prediction, make_slots
 from torch import Tensor
 
 from deeplab2_d2 import ops
@@ -84,6 +84,25 @@ def _postprocess(logits: Tensor, heatmap: Tensor, offsets: Tensor) -> Sequence[T
     return [*fields, *segments]
 
 
+def _slots(seed: int) -> List[Tensor]:
+    # Scaled, so that a few slots are sure and their masks overlap.
+    masks, class_logits = make_slots(2, 21, 4, (33, 41), seed=seed)
+    return [3 * masks, 2 * class_logits]
+
+
+def _panoptic_from_slots(is_mask_wise: bool) -> Callable[..., Sequence[Tensor]]:
+    def run(mask_logits: Tensor, class_logits: Tensor) -> Sequence[Tensor]:
+        *fields, segments, segment_slot = ops.panoptic_from_slots(
+            mask_logits, class_logits, channel_to_class=(0, 1, 2, 3), thing_ids=(1, 3),
+            size=(129, 161), scale=(0.25, 0.25), label_divisor=1000, is_mask_wise=is_mask_wise,
+            class_thresholds=(0.5, 0.4), mask_threshold=0.4, overlap_threshold=0.5,
+            rank_weights=(1.0, 0.5), area_limits=(10, 30),
+        )  # fmt: skip
+        return [*fields, *segments, segment_slot]
+
+    return run
+
+
 def _loss(seed: int) -> List[Tensor]:
     generator = _generator(seed)
     labels = torch.randint(4, (2, 65, 97), generator=generator)
@@ -131,6 +150,8 @@ CASES: Dict[str, OperatorCase] = {
     "group_pixels": OperatorCase(["group_pixels"], _grouping, _group_pixels),
     "merge_panoptic": OperatorCase(["merge_panoptic"], _merging, _merge_panoptic),
     "fused_path": OperatorCase(["find_centers", "panoptic_from_logits"], _maps, _postprocess),
+    "slots_pixel_wise": OperatorCase(["panoptic_from_slots"], _slots, _panoptic_from_slots(False)),
+    "slots_mask_wise": OperatorCase(["panoptic_from_slots"], _slots, _panoptic_from_slots(True)),
     "cross_entropy": OperatorCase(["upsampled_cross_entropy"], _loss, _cross_entropy),
     "cross_entropy_gradient": OperatorCase(
         ["upsampled_cross_entropy_backward"], _loss, _cross_entropy_gradient

@@ -1,17 +1,19 @@
 """
-Post-processing on a GPU, from stride 4: captured in a CUDA graph, against Detectron2's function.
+Post-processing on a GPU, from stride 4: captured in a CUDA graph, against Detectron2's function;
+MaX-DeepLab's against plain PyTorch.
 
 How the cost grows with the size of the image, the instances and the batch. Detectron2's function
 gets what it takes: logits, heatmap and offsets that PyTorch has upsampled, which is timed with it.
 """
 
-from typing import Any, Callable, Dict, Iterator, Tuple
+from typing import Any, Callable, Dict, Iterator, Tuple, TypeVar
 
 import torch
 import torch.nn.functional as F
 from bench_postprocessing import OPTIONS, THINGS
+from bench_slots import make_inputs, name_of, post_process
 from measuring import Measurement, measure
-from operator_inputs import make_prediction
+from operator_inputs import differences, make_prediction
 from torch import Tensor
 
 from deeplab2_d2.postprocessing import postprocess_panoptic
@@ -19,6 +21,7 @@ from deeplab2_d2.structures import PanopticDeepLabPrediction
 
 Size = Tuple[int, int]
 FULL: Size = (1025, 2049)
+Output = TypeVar("Output")
 
 
 def rows(args: Any) -> Iterator[Dict[str, Any]]:
@@ -27,8 +30,14 @@ def rows(args: Any) -> Iterator[Dict[str, Any]]:
     for with_scores in (False, True):
         yield _row(args, FULL, with_scores=with_scores)
     yield _row(args, FULL, dtype=torch.float16)
+    for mode in ("pixelwise", "maskwise"):
+        for dtype in (torch.float32, torch.bfloat16):
+            yield _slots_row(args, (641, 641), mode, dtype=dtype)
     if args.quick:
         return
+    for mode in ("pixelwise", "maskwise"):
+        yield _slots_row(args, (641, 641), mode, output_size=(480, 640))
+        yield _slots_row(args, (1025, 1025), mode)
     for size in ((513, 513), (1025, 1025), (2049, 2049), (2049, 4097), (4097, 4097)):
         yield _row(args, size)
     for num_instances in (1, 100, 400):
@@ -78,6 +87,11 @@ def capture(
             prediction, with_probability=with_scores, **sizes, **options
         ).panoptic_map
 
+    return captured(run)
+
+
+def captured(run: Callable[[], Output]) -> Tuple[Callable[[], None], Output]:
+    """A function that runs all of `run` on the GPU, and the output that it fills."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -85,8 +99,35 @@ def capture(
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        panoptic = run()
-    return graph.replay, panoptic
+        output = run()
+    return graph.replay, output
+
+
+def _slots_row(
+    args: Any,
+    size: Size,
+    mode: str,
+    *,
+    output_size: Size = (0, 0),
+    dtype: torch.dtype = torch.float32,
+) -> Dict[str, Any]:
+    output_size = output_size if any(output_size) else size
+    inputs = make_inputs(size, "cuda", dtype)
+
+    def reference() -> Any:
+        return post_process(inputs, size, mode, output_size=output_size, use_ops=False)
+
+    replay, ours = captured(lambda: post_process(inputs, size, mode, output_size=output_size))
+    replay()
+    different = differences(ours, reference())
+    if different:
+        raise RuntimeError(f"the kernels differ from the reference: {different}")
+    return {
+        "name": f"captured {name_of(size, mode, output_size)}, {dtype}",
+        "measurement": _measure(replay, args.repeats),
+        "peer": "plain PyTorch",
+        "peer_seconds": measure(reference, repeats=1, device="cuda").seconds,
+    }
 
 
 def detectron2(prediction: PanopticDeepLabPrediction, size: Size) -> Tensor:

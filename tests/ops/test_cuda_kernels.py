@@ -2,36 +2,14 @@
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from kernel_schedules import FLOATS, assert_equal, few, schedules, to_device
 from operator_inputs import differences, make_prediction
 
 from deeplab2_d2 import ops
 from deeplab2_d2.ops import reference
 from deeplab2_d2.postprocessing import postprocess_panoptic
-
-# The fixture only says where the kernels run.
-few = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-FLOATS = [torch.float32, torch.float16, torch.bfloat16]
-
-
-def to_device(device, *tensors):
-    # A GPU's copies are other tensors; in emulation they must be, too.
-    return [tensor.clone().to(device) for tensor in tensors]
-
-
-def assert_equal(ours, theirs):
-    for left, right in zip(ours, theirs):
-        assert left.dtype == right.dtype and torch.equal(left.cpu(), right)
-
-
-def schedules(device, monkeypatch):
-    """Runs of which each must give the same: twice on a GPU, two orders of threads in emulation."""
-    for is_reversed in ("0", "1"):
-        monkeypatch.setenv("CUDA_ON_CPU_REVERSED", is_reversed)
-        yield is_reversed
 
 
 @few

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from operator_cases import CASES
-from operator_inputs import make_prediction
+from operator_inputs import make_prediction, make_slots
 
 from deeplab2_d2 import ops
 from deeplab2_d2.postprocessing import postprocess_panoptic
@@ -133,6 +133,30 @@ def test_fused_path_needs_its_outputs_and_16_mebibytes(with_probability, dtype):
     assert needed <= outputs + 16 * MEBIBYTE
 
 
+def slot_options(size, scale, is_mask_wise):
+    return {
+        "channel_to_class": tuple(range(20)), "thing_ids": tuple(range(8)), "size": size,
+        "scale": scale, "label_divisor": 2000, "is_mask_wise": is_mask_wise,
+        "class_thresholds": (0.3, 0.3), "mask_threshold": 0.4, "overlap_threshold": 0.5,
+        "rank_weights": (1.0, 1.0), "area_limits": (0, 0),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("is_mask_wise", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_slots_need_their_outputs_and_16_mebibytes(is_mask_wise, dtype):
+    inputs = on_gpu(make_slots(1, 128, 20, (257, 513), dtype=dtype))
+    options = slot_options((1025, 2049), (0.25, 0.25), is_mask_wise)
+    ops.panoptic_from_slots(*inputs, **options)
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    *fields, segments, segment_slot = ops.panoptic_from_slots(*inputs, **options)
+    needed = torch.cuda.max_memory_allocated() - before
+    outputs = sum(tensor.nbytes for tensor in (*fields, *segments, segment_slot))
+    assert needed <= outputs + 16 * MEBIBYTE
+
+
 def test_loss_needs_a_fifth_of_the_memory_of_pytorch():
     logits = torch.randn(1, 19, 257, 513, device="cuda", requires_grad=True)
     labels = torch.randint(19, (1, 1025, 2049), device="cuda")
@@ -175,6 +199,40 @@ def test_grouping_of_a_batch_of_more_than_2_to_the_31_pixels():
     # Rows up to the middle one, which is as far from both, go to the first.
     assert bool((nearest[:, : 2**14 + 1] == 1).all())
     assert bool((nearest[:, 2**14 + 1 :] == 2).all())
+
+
+@pytest.mark.parametrize("is_mask_wise", [False, True])
+def test_slots_of_more_than_2_to_the_31_logits(is_mask_wise):
+    need_memory(10)
+    side = 1450
+    masks = torch.zeros(1, 1024, side, side, dtype=torch.float16, device="cuda")
+    assert masks.numel() > 2**31
+    # The last slot has the lower right quarter, the first the rest.
+    masks[:, 0] = 40.0
+    masks[:, 1023, side // 2 :, side // 2 :] = 60.0
+    class_logits = torch.zeros(1, 1024, 21, device="cuda")
+    class_logits[:, :, 3] = 20.0
+    options = slot_options((2 * side, 2 * side), (0.5, 0.5), is_mask_wise)
+    panoptic = ops.panoptic_from_slots(masks, class_logits, **options).panoptic_map[0]
+    assert bool((panoptic[side + 1 :, side + 1 :] == panoptic[-1, -1]).all())
+    assert bool((panoptic[: side - 1] == panoptic[0, 0]).all())
+    assert panoptic[0, 0] != panoptic[-1, -1] and panoptic[0, 0] // 2000 == 3
+
+
+@pytest.mark.parametrize("is_mask_wise", [False, True])
+def test_slots_of_a_batch_of_more_than_2_to_the_31_pixels(is_mask_wise):
+    need_memory(60)
+    num_images, side = 3, 2**15
+    masks = torch.zeros(num_images, 2, 2, 2, device="cuda")
+    masks[:, 0, :, 0] = masks[:, 1, :, 1] = 1e5
+    class_logits = torch.zeros(num_images, 2, 21, device="cuda")
+    class_logits[:, 0, 3] = class_logits[:, 1, 4] = 20.0
+    # Column 2**14 lies in the middle of the map's two columns: its logits are equal.
+    options = slot_options((side, side), (0.0, 2.0**-15), is_mask_wise)
+    panoptic = ops.panoptic_from_slots(masks, class_logits, **options).panoptic_map
+    left, right = panoptic[..., : 2**14], panoptic[..., 2**14 + 1 :]
+    assert bool((left == left[0, 0, 0]).all()) and bool((right == right[0, 0, 0]).all())
+    assert left[0, 0, 0] // 2000 == 3 and right[0, 0, 0] // 2000 == 4
 
 
 def test_label_out_of_range_stops_the_program():

@@ -132,6 +132,15 @@ def test_masks_are_ordered_by_powers_of_class_and_mean_mask_confidence(use_ops):
 
 
 @pytest.mark.parametrize("use_ops", [False, True])
+def test_a_class_that_is_impossible_is_last_in_the_order(use_ops):
+    # Of slot 0, void is e^200 times as probable as the best class: in float32 that is 0.
+    class_logits = torch.tensor([[[0.0, -9.0, 200.0], [3.0, -9.0, 9.0], [0.0, -9.0, 4.0]]])
+    result = run(use_ops, torch.zeros(1, 3, 2, 2), class_logits, is_mask_wise=True)
+    assert result.class_confidence[0, 0] == 0.0
+    assert result.slot_rank.tolist() == [[2, 1, 0]]
+
+
+@pytest.mark.parametrize("use_ops", [False, True])
 def test_slots_of_one_stuff_class_join_and_count_together_for_the_limit(use_ops):
     # Stuff (class 1) in slots 0 and 1, two pixels and one; a thing of two pixels in slot 2.
     masks = torch.full((1, 3, 1, 5), -9.0)
@@ -246,7 +255,11 @@ def test_strides_of_the_inputs_and_threads_change_nothing(is_mask_wise):
         ({"label_divisor": 2}, "label_divisor must be more than the 2 slots, got 2"),
         ({"size": (0, 4)}, "size must be"),
         ({"is_mask_wise": True, "mask_threshold": 0.3}, "mask_threshold .* 0.334 .* got 0.3"),
-        ({"rank_weights": (-1.0, 0.0)}, r"rank_weights must be at least 0, got \(-1"),
+        ({"rank_weights": (-1.0, 0.0)}, r"rank_weights must be finite and at least 0, got \(-1"),
+        ({"rank_weights": (0.0, math.inf)}, r"rank_weights must be finite .* got \(0.0, inf"),
+        ({"scale": (-1.0, 1.0)}, r"scale must be at least 0 and .* got \(-1.0, 1.0\)"),
+        ({"scale": (1.0, math.nan)}, "scale must be at least 0"),
+        ({"scale": (1.0, 2.0**30)}, r"positions less than 2\*\*31, got .* a size of \(4, 4\)"),
     ],
 )
 def test_wrong_arguments_are_named(change, message):
@@ -270,7 +283,12 @@ def test_wrong_arguments_are_named(change, message):
         ({"size": (2**16, 2**16)}, "size must be"),
         ({"scale": (-1.0, 1.0)}, "scale must be two numbers of at least 0"),
         ({"is_mask_wise": True, "mask_threshold": 0.3}, "mask_threshold .* got 0.3"),
-        ({"rank_weights": (float("nan"), 0.0)}, "rank_weights must be two numbers of at least 0"),
+        ({"scale": (1.0, 2.0**30)}, r"positions less than 2\*\*31, got .* a size of \[4, 4\]"),
+        (
+            {"rank_weights": (math.nan, 0.0)},
+            "rank_weights must be two finite numbers of at least 0",
+        ),
+        ({"rank_weights": (0.0, math.inf)}, "rank_weights must be two finite numbers"),
     ],
 )
 def test_the_kernel_checks_its_arguments_itself(change, message):

@@ -1,5 +1,6 @@
 """Operator: from mask slots to panoptic labels in one go."""
 
+import math
 from typing import Sequence, Tuple
 
 import torch
@@ -52,14 +53,14 @@ def panoptic_from_slots(
         channel_to_class: contiguous class id of each of the first C channels, all different.
         thing_ids: classes whose slots are segments of their own; the slots of another class join.
         size: ``(H, W)`` of the output.
-        scale: ``(scale_y, scale_x)``, map pixels per output pixel, exact in float32.
+        scale: ``(scale_y, scale_x)``, map pixels per output pixel, exact in float32, at least 0.
         label_divisor: panoptic label = class * label_divisor + number; more than S.
         is_mask_wise: paste masks; False assigns pixel-wise.
         class_thresholds: for things and for stuff.
         mask_threshold: pixels at or below it are not the slot's. Mask-wise it is at least 0.334,
             so that no more than two masks overlap anywhere.
         overlap_threshold: mask-wise only.
-        rank_weights: ``(w_class, w_mask)``, at least 0; mask-wise only.
+        rank_weights: ``(w_class, w_mask)``, finite, at least 0; mask-wise only.
         area_limits: smaller things, and smaller stuff segments, become void; pixels of the output.
 
     Raises:
@@ -84,9 +85,15 @@ def panoptic_from_slots(
             "panoptic_from_slots: mask_threshold must be at least "
             f"{SMALLEST_MASK_THRESHOLD} to paste masks, got {mask_threshold}"
         )
-    if min(rank_weights) < 0:
+    if not all(0 <= weight < math.inf for weight in rank_weights):
         raise ValueError(
-            f"panoptic_from_slots: rank_weights must be at least 0, got {tuple(rank_weights)}"
+            "panoptic_from_slots: rank_weights must be finite and at least 0, got "
+            f"{tuple(rank_weights)}"
+        )
+    if not all(0 <= factor * side < 2**31 for factor, side in zip(scale, size)):
+        raise ValueError(
+            "panoptic_from_slots: scale must be at least 0 and positions less than 2**31, got "
+            f"{tuple(scale)} for a size of {tuple(size)}"
         )
     if has_extension("panoptic_from_slots", mask_logits.device.type):
         outputs = torch.ops.deeplab2_d2.panoptic_from_slots(mask_logits, class_logits, **options)

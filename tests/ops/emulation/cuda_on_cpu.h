@@ -281,6 +281,12 @@ inline float __fmul_rn(float a, float b) { return a * b; }
 inline float __fadd_rn(float a, float b) { return a + b; }
 inline float __fsub_rn(float a, float b) { return a - b; }
 inline float __fdiv_rn(float a, float b) { return a / b; }
+// Right where a double holds the sum.
+inline float __fadd_ru(float a, float b) {
+  const double sum = static_cast<double>(a) + static_cast<double>(b);
+  const float nearest = static_cast<float>(sum);
+  return nearest < sum ? nextafterf(nearest, INFINITY) : nearest;
+}
 
 template <typename T>
 T __ldg(const T* address) {

@@ -14,12 +14,11 @@
 
 namespace deeplab2_d2 {
 
-// exp(x) for x <= 0, within 2.5e-7 relative; Cody-Waite reduction and a Taylor polynomial.
-DEEPLAB2_D2_EVERYWHERE inline __attribute__((always_inline)) float exp_nonpositive(float x) {
-  x = x > -87.0f ? x : -87.0f;
-  const int32_t n = static_cast<int32_t>(x * 1.44269504f - 0.5f);
-  const float r =
-      (x - static_cast<float>(n) * 0.693359375f) - static_cast<float>(n) * -2.12194440e-4f;
+// exp(x) without the power of 2 that x is `whole` natural logarithms of 2 from: Cody-Waite
+// reduction and a Taylor polynomial.
+DEEPLAB2_D2_EVERYWHERE inline __attribute__((always_inline)) float exp_reduced(float x,
+                                                                               float whole) {
+  const float r = (x - whole * 0.693359375f) - whole * -2.12194440e-4f;
   float p = 1.0f / 720.0f;
   p = p * r + 1.0f / 120.0f;
   p = p * r + 1.0f / 24.0f;
@@ -27,10 +26,17 @@ DEEPLAB2_D2_EVERYWHERE inline __attribute__((always_inline)) float exp_nonpositi
   p = p * r + 0.5f;
   p = p * r + 1.0f;
   p = p * r + 1.0f;
+  return p;
+}
+
+// exp(x) for x <= 0, within 2.5e-7 relative.
+DEEPLAB2_D2_EVERYWHERE inline __attribute__((always_inline)) float exp_nonpositive(float x) {
+  x = x > -87.0f ? x : -87.0f;
+  const int32_t n = static_cast<int32_t>(x * 1.44269504f - 0.5f);
   const int32_t bits = (n + 127) << 23;
   float power;
   std::memcpy(&power, &bits, sizeof(power));
-  return p * power;
+  return exp_reduced(x, static_cast<float>(n)) * power;
 }
 
 inline double exp_nonpositive(double x) { return std::exp(x); }

@@ -125,17 +125,21 @@ def _mask_scores(mask_logits: Tensor, threshold: float) -> Tensor:
     return unit / (count.clamp(min=1.0) * PROBABILITY_SCALE)
 
 
+def _log_probability(probability: Tensor) -> Tensor:
+    """-inf for 0."""
+    logarithm = log_positive(torch.where(probability > 0, probability, 1.0))
+    return torch.where(probability > 0, logarithm, float("-inf"))
+
+
 def _rank_slots(
     slots: _Slots, mask_logits: Tensor, threshold: float, weights: Tuple[float, float]
 ) -> Tensor:
     """(N, S): 0 for the slot of the best score; ties go to the smaller slot."""
     scores = torch.zeros_like(slots.confidence, dtype=torch.float64)
     if weights[0] > 0:
-        scores = scores + log_positive(slots.confidence.double()) * weights[0]
+        scores = scores + _log_probability(slots.confidence.double()) * weights[0]
     if weights[1] > 0:
-        mask = _mask_scores(mask_logits, threshold)
-        factor = log_positive(torch.where(mask > 0, mask, 1.0)) * weights[1]
-        scores = scores + torch.where(mask > 0, factor, float("-inf"))
+        scores = scores + _log_probability(_mask_scores(mask_logits, threshold)) * weights[1]
     order = torch.argsort(scores, dim=1, descending=True, stable=True)
     return torch.argsort(order, dim=1)
 

@@ -29,19 +29,6 @@ struct Counts {
   int32_t* box;          // (N, K + C, 4): minima, then maxima (inclusive)
 };
 
-// Most calls change nothing: a plain look spares the atomic, whose order does not reach the result.
-__device__ __forceinline__ void lower_to(int32_t* smallest, int32_t value) {
-  if (value < *static_cast<volatile int32_t*>(smallest)) {
-    atomicMin(smallest, value);
-  }
-}
-
-__device__ __forceinline__ void raise_to(int32_t* largest, int32_t value) {
-  if (value > *static_cast<volatile int32_t*>(largest)) {
-    atomicMax(largest, value);
-  }
-}
-
 __device__ __forceinline__ void add_run(const Counts& counts, const ThingFlags& flags,
                                         int64_t image, int32_t class_id, int32_t instance,
                                         int32_t y, int32_t first, int32_t last, int32_t width,

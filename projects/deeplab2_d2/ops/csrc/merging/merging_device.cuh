@@ -1,4 +1,4 @@
-// The row of the segment table of a pixel, in a CUDA kernel.
+// The row of the segment table of a pixel, and its rectangle, in a CUDA kernel.
 #pragma once
 
 #include "merging_device.h"
@@ -20,6 +20,19 @@ __device__ __forceinline__ int32_t segment_row(const ThingFlags& flags, int32_t 
     return num_centers + class_id;
   }
   return instance > 0 && instance <= num_centers ? instance - 1 : -1;
+}
+
+// Most calls change nothing: a plain look spares the atomic, whose order does not reach the result.
+__device__ __forceinline__ void lower_to(int32_t* smallest, int32_t value) {
+  if (value < *static_cast<volatile int32_t*>(smallest)) {
+    atomicMin(smallest, value);
+  }
+}
+
+__device__ __forceinline__ void raise_to(int32_t* largest, int32_t value) {
+  if (value > *static_cast<volatile int32_t*>(largest)) {
+    atomicMax(largest, value);
+  }
 }
 
 }  // namespace deeplab2_d2

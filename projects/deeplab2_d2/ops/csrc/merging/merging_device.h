@@ -28,6 +28,25 @@ inline ThingFlags thing_flags(const char* name, at::IntArrayRef thing_ids, int64
   return flags;
 }
 
+// The class of each channel; passed to kernels by value.
+struct ChannelClasses {
+  static constexpr int64_t kMaxChannels = 1024;
+
+  int16_t class_id[kMaxChannels];
+};
+
+// channel_to_class: less than ThingFlags::kMaxClasses.
+inline ChannelClasses channel_classes(const char* name, at::IntArrayRef channel_to_class) {
+  TORCH_CHECK(static_cast<int64_t>(channel_to_class.size()) <= ChannelClasses::kMaxChannels, name,
+              ": on a GPU at most ", ChannelClasses::kMaxChannels, " channels, got ",
+              channel_to_class.size());
+  ChannelClasses classes{};
+  for (size_t c = 0; c < channel_to_class.size(); ++c) {
+    classes.class_id[c] = static_cast<int16_t>(channel_to_class[c]);
+  }
+  return classes;
+}
+
 // Labels, and the columns of the segment table but the probability.
 //
 // semantic, instance: (N, H, W) int32, contiguous; values out of range are void.

@@ -28,13 +28,6 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int32_t kPixelsPerThread = 8;
 
-// The class of each channel, by value.
-struct ChannelClasses {
-  static constexpr int64_t kMaxChannels = 1024;
-
-  int16_t class_id[kMaxChannels];
-};
-
 // What all kernels need to know.
 struct Frame {
   int32_t num_channels, map_height, map_width, height, width;
@@ -144,17 +137,6 @@ __global__ void probability_kernel(Frame frame, ChannelClasses classes, ThingFla
   }
 }
 
-ChannelClasses channel_classes(at::IntArrayRef channel_to_class) {
-  TORCH_CHECK(static_cast<int64_t>(channel_to_class.size()) <= ChannelClasses::kMaxChannels,
-              "panoptic_from_logits: on a GPU at most ", ChannelClasses::kMaxChannels,
-              " channels, got ", channel_to_class.size());
-  ChannelClasses classes{};
-  for (size_t c = 0; c < channel_to_class.size(); ++c) {
-    classes.class_id[c] = static_cast<int16_t>(channel_to_class[c]);
-  }
-  return classes;
-}
-
 PanopticResult panoptic_from_logits_cuda(
     const at::Tensor& semantic_logits, const at::Tensor& center_offsets, const at::Tensor& centers,
     const at::Tensor& center_scores, const at::Tensor& num_centers,
@@ -166,7 +148,7 @@ PanopticResult panoptic_from_logits_cuda(
   const int64_t num_classes = check_channel_classes(channel_to_class);
   check_label_divisor("panoptic_from_logits", label_divisor, num_classes);
   const ThingFlags flags = thing_flags("panoptic_from_logits", thing_ids, num_classes);
-  const ChannelClasses classes = channel_classes(channel_to_class);
+  const ChannelClasses classes = channel_classes("panoptic_from_logits", channel_to_class);
   const int64_t num_images = semantic_logits.size(0), num_rows = centers.size(1);
   constexpr int64_t kTooMany = int64_t(1) << 31;
   TORCH_CHECK(num_images < 65536, "panoptic_from_logits: at most 65535 images, got ", num_images);

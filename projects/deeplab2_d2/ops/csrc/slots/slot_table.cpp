@@ -8,6 +8,8 @@
 namespace deeplab2_d2 {
 namespace {
 
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
 template <typename number_t>
 void add_all(std::vector<number_t>& sums, const std::vector<number_t>& terms) {
   for (size_t i = 0; i < sums.size(); ++i) {
@@ -93,13 +95,13 @@ std::vector<int32_t> rank_slots(const SlotRules& rules, const SlotClasses& class
   std::vector<double> logs(rules.num_slots, 0.0);
   for (int64_t s = 0; s < rules.num_slots; ++s) {
     if (rules.class_weight > 0.0) {
-      logs[s] += log_positive(static_cast<double>(classes.confidence[s])) * rules.class_weight;
+      const double confidence = classes.confidence[s];
+      logs[s] += confidence > 0.0 ? log_positive(confidence) * rules.class_weight : -kInfinity;
     }
     if (rules.mask_weight > 0.0) {
       const double number = static_cast<double>(std::max<int64_t>(scores.count[s], 1));
       const double mean = static_cast<double>(scores.unit[s]) / (number * kProbabilityScale);
-      logs[s] += mean > 0.0 ? log_positive(mean) * rules.mask_weight
-                            : -std::numeric_limits<double>::infinity();
+      logs[s] += mean > 0.0 ? log_positive(mean) * rules.mask_weight : -kInfinity;
     }
   }
   std::vector<int32_t> rank(rules.num_slots, 0);

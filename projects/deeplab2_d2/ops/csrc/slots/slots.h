@@ -10,13 +10,17 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <c10/util/Exception.h>
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <tuple>
 #include <vector>
 
+#include "../exponential.h"
 #include "../merging/segments.h"
 
 namespace deeplab2_d2 {
@@ -32,8 +36,9 @@ constexpr double kSmallestMaskThreshold = 0.334;
 constexpr int32_t kNoSlot = 0xFFFF;
 
 // A probability as the integer that is summed.
-inline int32_t probability_units(float probability) {
-  return static_cast<int32_t>(std::min(probability, 1.0f) * kProbabilityScale + 0.5f);
+DEEPLAB2_D2_EVERYWHERE inline int32_t probability_units(float probability) {
+  const float limited = probability < 1.0f ? probability : 1.0f;
+  return static_cast<int32_t>(limited * kProbabilityScale + 0.5f);
 }
 
 // Arguments that are no tensors.
@@ -87,14 +92,20 @@ inline int64_t check_slots(const at::Tensor& mask_logits, const at::Tensor& clas
   TORCH_CHECK(
       size.size() == 2 && size[0] > 0 && size[1] > 0 && size[0] < (int64_t(1) << 31) / size[1],
       name, ": size must be (height, width) of 1 to 2**31 - 1 pixels, got ", size);
-  TORCH_CHECK(options.scale.size() == 2 && options.scale[0] >= 0 && options.scale[1] >= 0, name,
-              ": scale must be two numbers of at least 0, got ", options.scale);
+  constexpr double kTooFar = int64_t(1) << 31;
+  TORCH_CHECK(options.scale.size() == 2 && options.scale[0] >= 0 && options.scale[1] >= 0 &&
+                  options.scale[0] * size[0] < kTooFar && options.scale[1] * size[1] < kTooFar,
+              name, ": scale must be two numbers of at least 0, positions less than 2**31, got ",
+              options.scale, " for a size of ", size);
   TORCH_CHECK(options.class_thresholds.size() == 2 && options.area_limits.size() == 2, name,
               ": class_thresholds and area_limits must be pairs, got ", options.class_thresholds,
               " and ", options.area_limits);
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
   TORCH_CHECK(options.rank_weights.size() == 2 && options.rank_weights[0] >= 0 &&
-                  options.rank_weights[1] >= 0,
-              name, ": rank_weights must be two numbers of at least 0, got ", options.rank_weights);
+                  options.rank_weights[1] >= 0 && options.rank_weights[0] < kInfinity &&
+                  options.rank_weights[1] < kInfinity,
+              name, ": rank_weights must be two finite numbers of at least 0, got ",
+              options.rank_weights);
   TORCH_CHECK(!options.is_mask_wise || options.mask_threshold >= kSmallestMaskThreshold, name,
               ": mask_threshold must be at least ", kSmallestMaskThreshold, " to paste masks, got ",
               options.mask_threshold);
@@ -103,7 +114,24 @@ inline int64_t check_slots(const at::Tensor& mask_logits, const at::Tensor& clas
 
 // Empty outputs, in the order of SlotsResult.
 struct SlotOutputs {
-  SlotOutputs(const at::Tensor& mask_logits, const SlotOptions& options, int64_t num_classes);
+  SlotOutputs(const at::Tensor& mask_logits, const SlotOptions& options, int64_t num_classes) {
+    const int64_t num_images = mask_logits.size(0), num_slots = mask_logits.size(1);
+    const auto integers = mask_logits.options().dtype(at::kInt);
+    const auto floats = mask_logits.options().dtype(at::kFloat);
+    panoptic = at::empty({num_images, options.size[0], options.size[1]}, integers);
+    semantic = at::empty_like(panoptic);
+    slot = at::empty_like(panoptic);
+    confidence = at::empty(panoptic.sizes(), floats);
+    class_confidence = at::empty({num_images, num_slots}, floats);
+    rank = at::empty({num_images, num_slots}, integers);
+    label = at::empty({num_images, num_slots + num_classes}, integers);
+    category = at::empty_like(label);
+    area = at::empty_like(label);
+    box = at::empty({num_images, num_slots + num_classes, 4}, integers);
+    objectness = at::empty(label.sizes(), floats);
+    probability = at::empty(label.sizes(), floats);
+    segment_slot = at::empty_like(label);
+  }
 
   SlotsResult result() const {
     return {panoptic, semantic, slot, confidence, class_confidence, rank,        label,

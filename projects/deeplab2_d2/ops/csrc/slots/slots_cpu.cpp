@@ -1,6 +1,4 @@
 #include <ATen/Parallel.h>
-#include <ATen/ops/empty.h>
-#include <ATen/ops/empty_like.h>
 #include <torch/library.h>
 
 #include <numeric>
@@ -10,26 +8,6 @@
 #include "slot_table.h"
 
 namespace deeplab2_d2 {
-
-SlotOutputs::SlotOutputs(const at::Tensor& mask_logits, const SlotOptions& options,
-                         int64_t num_classes) {
-  const int64_t num_images = mask_logits.size(0), num_slots = mask_logits.size(1);
-  const auto integers = mask_logits.options().dtype(at::kInt);
-  const auto floats = mask_logits.options().dtype(at::kFloat);
-  panoptic = at::empty({num_images, options.size[0], options.size[1]}, integers);
-  semantic = at::empty_like(panoptic);
-  slot = at::empty_like(panoptic);
-  confidence = at::empty(panoptic.sizes(), floats);
-  class_confidence = at::empty({num_images, num_slots}, floats);
-  rank = at::empty({num_images, num_slots}, integers);
-  label = at::empty({num_images, num_slots + num_classes}, integers);
-  category = at::empty_like(label);
-  area = at::empty_like(label);
-  box = at::empty({num_images, num_slots + num_classes, 4}, integers);
-  objectness = at::empty(label.sizes(), floats);
-  probability = at::empty(label.sizes(), floats);
-  segment_slot = at::empty_like(label);
-}
 
 namespace {
 
