@@ -129,6 +129,16 @@ def _label_overlap(first: Tensor, second: Tensor) -> Sequence[Tensor]:
     return ops.label_overlap(first, second, max_pairs=200)
 
 
+def _costs(seed: int) -> List[Tensor]:
+    generator = _generator(seed)
+    costs = torch.randn(3, 9, 13, generator=generator)
+    return [costs, torch.rand(3, 9, generator=generator) < 0.8]
+
+
+def _assign(costs: Tensor, has_row: Tensor) -> Sequence[Tensor]:
+    return [ops.linear_assignment(costs, has_row=has_row)]
+
+
 def _segments(seed: int) -> List[Tensor]:
     generator = _generator(seed)
     segment_map = torch.randint(5, (40, 60), generator=generator).int()
@@ -157,5 +167,6 @@ CASES: Dict[str, OperatorCase] = {
         ["upsampled_cross_entropy_backward"], _loss, _cross_entropy_gradient
     ),
     "label_overlap": OperatorCase(["label_overlap"], _label_pairs, _label_overlap),
+    "linear_assignment": OperatorCase(["linear_assignment"], _costs, _assign),
     "panoptic_targets": OperatorCase(["panoptic_targets"], _segments, _targets, has_cuda=False),
 }

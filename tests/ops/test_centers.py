@@ -1,5 +1,7 @@
 """Centers are found as DeepLab2 finds them, by the reference and by the kernel."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -112,13 +114,23 @@ def test_kernel_equals_the_reference(height, width, up, nms_kernel, top_k, level
         (torch.zeros(1, 1, 4, 4), {}, r"heatmap must be \(N, h, w\), got \(1, 1, 4, 4\)"),
         (torch.zeros(1, 4, 4), {"nms_kernel": 0}, "nms_kernel must be at least 1, got 0"),
         (torch.zeros(1, 4, 4), {"size": (0, 4)}, r"size must be .*, got \(0, 4\)"),
+        (torch.zeros(1, 4, 4), {"scale": (math.nan, 1.0)}, "scale must be at least 0"),
+        (torch.zeros(1, 4, 4), {"scale": (1e30, 1.0)}, r"positions less than 2\*\*31"),
     ],
 )
 def test_wrong_arguments_are_named(heatmap, options, message):
-    size = options.pop("size", (4, 4))
+    size, scale = options.pop("size", (4, 4)), options.pop("scale", (1.0, 1.0))
     options = {"threshold": 0.1, "nms_kernel": 3, "top_k": 4, **options}
     with pytest.raises(ValueError, match=message):
-        ops.find_centers(heatmap, size, (1.0, 1.0), **options)
+        ops.find_centers(heatmap, size, scale, **options)
+
+
+@needs_extension
+def test_kernel_refuses_positions_beyond_its_integers():
+    with pytest.raises(RuntimeError, match="find_centers: scale must be two numbers"):
+        torch.ops.deeplab2_d2.find_centers(
+            torch.zeros(1, 4, 4), [4, 4], [1e30, 1.0], threshold=0.1, nms_kernel=3, top_k=4
+        )
 
 
 @needs_extension

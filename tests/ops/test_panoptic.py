@@ -121,6 +121,8 @@ def test_number_of_threads_changes_nothing(num_threads):
         ({"thing_ids": (9,)}, r"thing_ids must be in \[0, 3\), got 9"),
         ({"label_divisor": 1}, "label_divisor must be at least 2"),
         ({"size": (0, 4)}, "size must be"),
+        ({"scale": (-1.0, 1.0)}, r"scale must be at least 0 and .* got \(-1.0, 1.0\)"),
+        ({"scale": (1.0, 1e30)}, r"positions less than 2\*\*31, got .* a size of \(4, 4\)"),
     ],
 )
 def test_wrong_arguments_are_named(change, message):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from . import reference
-from .checks import check_shape, check_size
+from .checks import check_scale, check_shape, check_size
 from .extension import has_extension, register_fake
 
 
@@ -46,6 +46,7 @@ def find_centers(
     """
     check_shape("find_centers: heatmap", heatmap, ("N", "h", "w"), "(N, h, w)")
     check_size("find_centers: size", size)
+    check_scale("find_centers: scale", scale, size)
     if nms_kernel < 1:
         raise ValueError(f"find_centers: nms_kernel must be at least 1, got {nms_kernel}")
     if has_extension("find_centers", heatmap.device.type):

@@ -31,6 +31,15 @@ def check_size(name: str, size: Tuple[int, int]) -> None:
         raise ValueError(f"{name} must be (height, width) of 1 to 2**31 - 1 pixels, got {size}")
 
 
+def check_scale(name: str, scale: Tuple[float, float], size: Tuple[int, int]) -> None:
+    """Raise ValueError unless source positions of ``size`` are at least 0 and less than 2**31."""
+    if len(scale) != 2 or not all(0 <= s * side < 2**31 for s, side in zip(scale, size)):
+        raise ValueError(
+            f"{name} must be at least 0 and positions less than 2**31, got {tuple(scale)} for a "
+            f"size of {tuple(size)}"
+        )
+
+
 def check_class_ids(name: str, class_ids: Sequence[int], num_classes: int) -> None:
     """Raise ValueError unless every id is in ``[0, num_classes)``."""
     wrong = [c for c in class_ids if not 0 <= c < num_classes]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from . import reference
-from .checks import check_class_ids, check_label_divisor, check_shape, check_size
+from .checks import check_class_ids, check_label_divisor, check_scale, check_shape, check_size
 from .extension import has_extension, register_fake
 from .merging import fake_segment_columns
 from .results import PanopticSegmentation, SegmentTable
@@ -45,7 +45,7 @@ def panoptic_from_logits(
             channel whose pixels are void.
         thing_ids: classes that have instances.
         size: ``(H, W)`` of the output.
-        scale: ``(scale_y, scale_x)``, map pixels per output pixel, exact in float32.
+        scale: ``(scale_y, scale_x)``, map pixels per output pixel, exact in float32, at least 0.
         offset_scale: output pixels per map pixel, exact in float32: offsets are multiplied by it
             before they are upsampled.
         label_divisor, stuff_area_limit: as in `merge_panoptic`.
@@ -71,6 +71,7 @@ def panoptic_from_logits(
     check_shape(f"{name}: center_scores", center_scores, per_center, str(per_center))
     check_shape(f"{name}: num_centers", num_centers, (num_images,), f"({num_images},)")
     check_size(f"{name}: size", size)
+    check_scale(f"{name}: scale", scale, size)
     check_class_ids(f"{name}: thing_ids", thing_ids, num_classes)
     check_label_divisor(f"{name}: label_divisor", label_divisor, num_classes)
     if has_extension("panoptic_from_logits", semantic_logits.device.type):

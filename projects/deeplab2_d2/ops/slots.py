@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from . import reference
-from .checks import check_class_ids, check_label_divisor, check_shape, check_size
+from .checks import check_class_ids, check_label_divisor, check_scale, check_shape, check_size
 from .extension import has_extension, register_fake
 from .results import SegmentTable, SlotSegmentation
 
@@ -90,11 +90,7 @@ def panoptic_from_slots(
             "panoptic_from_slots: rank_weights must be finite and at least 0, got "
             f"{tuple(rank_weights)}"
         )
-    if not all(0 <= factor * side < 2**31 for factor, side in zip(scale, size)):
-        raise ValueError(
-            "panoptic_from_slots: scale must be at least 0 and positions less than 2**31, got "
-            f"{tuple(scale)} for a size of {tuple(size)}"
-        )
+    check_scale("panoptic_from_slots: scale", scale, size)
     if has_extension("panoptic_from_slots", mask_logits.device.type):
         outputs = torch.ops.deeplab2_d2.panoptic_from_slots(mask_logits, class_logits, **options)
         panoptic, semantic, slot, confidence, class_confidence, rank, *columns, segment_slot = (

@@ -8,6 +8,7 @@
 
 #include <tuple>
 
+#include "../checks.h"
 #include "../grouping/grouping.h"
 #include "../merging/segments.h"
 
@@ -66,12 +67,9 @@ inline void check_panoptic_from_logits(const at::Tensor& semantic_logits,
                   centers.device() == semantic_logits.device() &&
                   center_scores.device() == semantic_logits.device(),
               name, ": all tensors must be on ", semantic_logits.device());
-  TORCH_CHECK(
-      size.size() == 2 && size[0] > 0 && size[1] > 0 && size[0] < (int64_t(1) << 31) / size[1],
-      name, ": size must be (height, width) of 1 to 2**31 - 1 pixels, got ", size);
-  TORCH_CHECK(scale.size() == 2 && scale[0] >= 0 && scale[1] >= 0 && offset_scale.size() == 2, name,
-              ": scale must be two numbers of at least 0, and offset_scale two numbers, got ",
-              scale, " and ", offset_scale);
+  check_frame(name, size, scale);
+  TORCH_CHECK(offset_scale.size() == 2, name, ": offset_scale must be two numbers, got ",
+              offset_scale);
 }
 
 }  // namespace deeplab2_d2

@@ -20,6 +20,7 @@
 #include <tuple>
 #include <vector>
 
+#include "../checks.h"
 #include "../exponential.h"
 #include "../merging/segments.h"
 
@@ -88,15 +89,7 @@ inline int64_t check_slots(const at::Tensor& mask_logits, const at::Tensor& clas
   check_label_divisor(name, options.label_divisor, num_classes);
   TORCH_CHECK(options.label_divisor > num_slots, name, ": label_divisor must be more than the ",
               num_slots, " slots, got ", options.label_divisor);
-  const at::IntArrayRef size = options.size;
-  TORCH_CHECK(
-      size.size() == 2 && size[0] > 0 && size[1] > 0 && size[0] < (int64_t(1) << 31) / size[1],
-      name, ": size must be (height, width) of 1 to 2**31 - 1 pixels, got ", size);
-  constexpr double kTooFar = int64_t(1) << 31;
-  TORCH_CHECK(options.scale.size() == 2 && options.scale[0] >= 0 && options.scale[1] >= 0 &&
-                  options.scale[0] * size[0] < kTooFar && options.scale[1] * size[1] < kTooFar,
-              name, ": scale must be two numbers of at least 0, positions less than 2**31, got ",
-              options.scale, " for a size of ", size);
+  check_frame(name, options.size, options.scale);
   TORCH_CHECK(options.class_thresholds.size() == 2 && options.area_limits.size() == 2, name,
               ": class_thresholds and area_limits must be pairs, got ", options.class_thresholds,
               " and ", options.area_limits);
