@@ -179,6 +179,8 @@ def _check_memory(node: CfgNode, prefix: str) -> None:
     require_one_of(prefix + "BEYOND_STRIDE", node.BEYOND_STRIDE, (None,) + _STRIDES)
     activations = (None, "softmax", "sigmoid")
     require_one_of(prefix + "ATTENTION_ACTIVATION", node.ATTENTION_ACTIVATION, activations)
+    for name in ("SELF_ATTENTION", "PIXEL_FEEDBACK"):
+        require_one_of(prefix + name, node[name], (None, True, False))
     expansion = node.EXPANSION
     require(expansion is None or expansion > 0, prefix + "EXPANSION", "positive", expansion)
     for name in ("NUM_SLOTS", "CHANNELS", "FEATURE_CHANNELS", "NUM_HEADS"):
