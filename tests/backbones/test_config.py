@@ -169,6 +169,7 @@ def test_fewer_slots_are_the_first_of_the_memory() -> None:
         ({"ACTIVATION": "prelu"}, "BACKBONE.ACTIVATION must be one of"),
         ({"MEMORY__NUM_SLOTS": 0}, "MEMORY.NUM_SLOTS must be None or a whole number of at least 1"),
         ({"MEMORY__SELF_ATTENTION": 3}, "SELF_ATTENTION must be one of None, True, False, got 3"),
+        ({"MEMORY__NUM_SLOTS": 2000}, "MEMORY.NUM_SLOTS must be at most 1024, got 2000"),
         ({"MEMORY__BEYOND_STRIDE": 5}, "MEMORY.BEYOND_STRIDE must be one of None, 2"),
         ({"MEMORY__FEED_FORWARD_CHANNELS": -1}, "FEED_FORWARD_CHANNELS must be None or a whole"),
         ({"DECODER__EXTRA_BLOCKS": 0}, "DECODER.EXTRA_BLOCKS must be None or a whole number"),

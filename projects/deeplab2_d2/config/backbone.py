@@ -84,7 +84,7 @@ def _attention() -> CfgNode:
 def _memory() -> CfgNode:
     """MaX-DeepLab's memory path; None: the row's."""
     node = CfgNode()
-    # Mask slots that are used (the paper's N).
+    # Mask slots that are used (the paper's N), at most 1024.
     node.NUM_SLOTS = None
     # Channels of the memory.
     node.CHANNELS = None
@@ -186,6 +186,8 @@ def _check_memory(node: CfgNode, prefix: str) -> None:
     for name in ("NUM_SLOTS", "CHANNELS", "FEATURE_CHANNELS", "NUM_HEADS"):
         _require_count(prefix + name, node[name], 1)
     _require_count(prefix + "FEED_FORWARD_CHANNELS", node.FEED_FORWARD_CHANNELS, 0)
+    # What post-processing takes.
+    require((node.NUM_SLOTS or 1) <= 1024, prefix + "NUM_SLOTS", "at most 1024", node.NUM_SLOTS)
 
 
 def _require_count(key: str, value: Any, least: int) -> None:
