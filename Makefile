@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 PYTHON_CODE := $(wildcard projects tests datasets demo scripts train_net.py setup.py)
-CPP_CODE = $(shell find projects -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
+CPP_CODE = $(shell find projects tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 
 .PHONY: help setup demo demo-max test lint format bench check-wheel check-asan gpu-build gpu-test gpu-sanitize gpu-bench
 

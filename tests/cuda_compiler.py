@@ -41,6 +41,11 @@ def why_not() -> Optional[str]:
     return None
 
 
+def num_jobs() -> int:
+    """Compilers that run at a time: $MAX_JOBS, as for the build, or one a processor."""
+    return int(os.environ.get("MAX_JOBS") or os.cpu_count() or 1)
+
+
 def sources() -> List[Path]:
     return sorted(SOURCES.rglob("*.cu"))
 
@@ -87,7 +92,7 @@ class Compiler:
         return None
 
     def compile_all(self) -> Dict[Path, Optional[str]]:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(num_jobs()) as pool:
             return dict(zip(sources(), pool.map(self.compile, sources())))
 
 

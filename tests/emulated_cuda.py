@@ -10,10 +10,12 @@ import hashlib
 import os
 import re
 import subprocess
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Dict, Iterable, List
 
+import cuda_compiler
 import torch
 from torch.utils.cpp_extension import include_paths, library_paths
 
@@ -60,7 +62,7 @@ def _run(commands: Iterable[List[str]]) -> None:
         if result.returncode != 0:
             raise RuntimeError(f"{' '.join(command)}\n{result.stderr[-4000:]}")
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cuda_compiler.num_jobs()) as pool:
         list(pool.map(run, commands))
 
 
@@ -72,6 +74,15 @@ def build() -> Path:
     library = folder / "emulated.so"
     if library.exists():
         return library
+    folder.mkdir(parents=True, exist_ok=True)
+    # Another process may be building the same.
+    with tempfile.TemporaryDirectory(dir=folder) as own:
+        _compile(inputs, Path(own), Path(own) / library.name)
+        (Path(own) / library.name).rename(library)
+    return library
+
+
+def _compile(inputs: Dict[Path, str], folder: Path, library: Path) -> None:
     for path, text in inputs.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text)
@@ -83,11 +94,8 @@ def build() -> Path:
         [compiler, *FLAGS, *includes, "-c", str(folder / path), "-o", str(target)]
         for path, target in zip(sources, objects)
     )
-    partial = library.with_suffix(f".{os.getpid()}")
     libraries = [f"-L{path}" for path in library_paths("cpu")]
     _run(
-        [[compiler, "-shared", *map(str, objects), "-o", str(partial), *libraries]
+        [[compiler, "-shared", *map(str, objects), "-o", str(library), *libraries]
          + ["-lc10", "-ltorch_cpu"]]
     )  # fmt: skip
-    partial.rename(library)
-    return library

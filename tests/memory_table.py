@@ -4,7 +4,7 @@ Write the table of docs/memory.md: the memory that training MaX-DeepLab takes, b
     python tests/memory_table.py [--device cuda]
 
 It is counted, without a GPU, which takes half an hour; with ``--device cuda`` it is measured there
-and printed beside, and nothing is written.
+and only printed.
 """
 
 import argparse

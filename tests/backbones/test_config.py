@@ -94,14 +94,14 @@ def test_attention_options_reach_every_layer() -> None:
         ATTENTION__NUM_HEADS=4,
         ATTENTION__KEY_EXPANSION=0.5,
         ATTENTION__VALUE_EXPANSION=1.0,
-        ATTENTION__BLOCK_EXPANSION=1,
+        ATTENTION__BLOCK_EXPANSION=1.5,
     )
     attention = backbone.stage5.block1.attention.height_axis
     spec = attention.spec
     assert (spec.use_content, spec.span, spec.form) == (False, 65, "direct")
     assert (spec.activation, spec.num_heads) == ("sigmoid", 4)
-    # Width 512: queries and keys of 256, values of 512, and 512 before them.
-    assert tuple(attention.qkv_kernel.shape) == (512, 2 * 256 + 512)
+    # Width 512: queries and keys of 256, values of 512, and 768 before them.
+    assert tuple(attention.qkv_kernel.shape) == (768, 2 * 256 + 512)
 
 
 def test_activation_and_checkpointed_kinds_reach_every_block() -> None:
@@ -168,6 +168,8 @@ def test_fewer_slots_are_the_first_of_the_memory() -> None:
         ({"STEM": "conv5x5"}, "STEM must be one of None, 'conv7x7'"),
         ({"ACTIVATION": "prelu"}, "BACKBONE.ACTIVATION must be one of"),
         ({"MEMORY__NUM_SLOTS": 0}, "MEMORY.NUM_SLOTS must be None or a whole number of at least 1"),
+        ({"MEMORY__SELF_ATTENTION": 3}, "SELF_ATTENTION must be one of None, True, False, got 3"),
+        ({"MEMORY__NUM_SLOTS": 2000}, "MEMORY.NUM_SLOTS must be at most 1024, got 2000"),
         ({"MEMORY__BEYOND_STRIDE": 5}, "MEMORY.BEYOND_STRIDE must be one of None, 2"),
         ({"MEMORY__FEED_FORWARD_CHANNELS": -1}, "FEED_FORWARD_CHANNELS must be None or a whole"),
         ({"DECODER__EXTRA_BLOCKS": 0}, "DECODER.EXTRA_BLOCKS must be None or a whole number"),
@@ -193,6 +195,10 @@ def test_bad_values_are_refused_by_key(values: Dict[str, Any], message: str) -> 
         (
             {"NAME": "mobilenet_v3_small", "ATTENTION__AXIAL_BEYOND_STRIDE": 16},
             "ATTENTION.AXIAL_BEYOND_STRIDE must be None for mobilenet_v3_small, got 16",
+        ),
+        (
+            {"NAME": "mobilenet_v3_small", "STEM_WIDTH_MULTIPLIER": 2.0},
+            "STEM_WIDTH_MULTIPLIER must be 1.0 for mobilenet_v3_small, got 2.0",
         ),
         (
             {"NAME": "resnet50", "REDUCED_LAST_BLOCK": True},

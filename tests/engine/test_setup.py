@@ -55,6 +55,7 @@ def test_a_value_of_the_wrong_type_names_the_key():
         ("MODEL.DEEPLAB2.LOSS.SEMANTIC_TOP_K", "0.0", "in \\(0, 1\\]"),
         ("MODEL.DEEPLAB2.LOSS.MASK_ID_TOP_K", "1.5", "in \\(0, 1\\]"),
         ("MODEL.DEEPLAB2.LOSS.INSTANCE_DISCRIMINATION_TEMPERATURE", "0.0", "positive"),
+        ("MODEL.DEEPLAB2.LOSS.INSTANCE_DISCRIMINATION_SAMPLE_TEMPERATURE", "-1.0", "at least 0"),
         ("MODEL.DEEPLAB2.LOSS.PQ_STYLE_SIMILARITY", "iou", "one of 'product', 'sum'"),
         ("MODEL.DEEPLAB2.LOSS.UNMATCHED_WEIGHT", "zero", "one of 'void_ratio', 'one'"),
         ("MODEL.DEEPLAB2.POSTPROCESSING.MASK_MODE", "slotwise", "one of 'pixelwise'"),
@@ -75,6 +76,17 @@ def test_pasting_masks_needs_a_threshold_that_leaves_at_most_two_to_a_pixel():
     node = "MODEL.DEEPLAB2.POSTPROCESSING"
     overrides = [f"{node}.MASK_MODE", "maskwise", f"{node}.PIXEL_CONFIDENCE_THRESHOLD", "0.3"]
     with pytest.raises(ConfigError, match="must be at least 0.334 where MASK_MODE.*got 0.3"):
+        load_config(LEAF, overrides)
+
+
+def test_mask_slots_need_a_loss():
+    # The semantic loss's weight is 1, but it has no head.
+    overrides = ["MODEL.META_ARCHITECTURE", "DeepLab2MaXDeepLab"]
+    overrides += ["MODEL.DEEPLAB2.MAX_DEEPLAB.AUXILIARY_SEMANTIC", "False"]
+    for name in ("PQ_STYLE", "MASK_ID", "INSTANCE_DISCRIMINATION"):
+        load_config(LEAF, overrides)
+        overrides += [f"MODEL.DEEPLAB2.LOSS.{name}_WEIGHT", "0.0"]
+    with pytest.raises(ConfigError, match="PQ_STYLE_WEIGHT must be positive where all.*got 0.0"):
         load_config(LEAF, overrides)
 
 

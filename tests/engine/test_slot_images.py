@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from torch import nn
 
 from deeplab2_d2.engine import ConfigError, load_config
@@ -187,6 +188,16 @@ def test_a_config_without_dataset_needs_one(capsys):
     assert "DATASETS.TEST must name a dataset without --dataset, got ()" in message
     message = messages(capsys, "--config-file", CONFIG, "--dataset", "no_such_set")
     assert message == "slots: dataset no_such_set is not registered\n"
+
+
+def test_a_dataset_without_images_is_refused(capsys):
+    DatasetCatalog.register("no_images", list)
+    try:
+        message = messages(capsys, "--config-file", CONFIG, "--dataset", "no_images")
+    finally:
+        DatasetCatalog.remove("no_images")
+        MetadataCatalog.remove("no_images")
+    assert message == "slots: dataset no_images must have an image to draw, got none\n"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """Habits that a reader relies on: linked to-dos, no machine paths, unique kernel names, ..."""
 
 import ast
+import configparser
+import fnmatch
 import re
 from collections import Counter
 from pathlib import Path
@@ -10,7 +12,21 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGE = REPOSITORY / "projects" / "deeplab2_d2"
 SKIPPED = {".git", ".venv", "build", "output", "__pycache__", "LICENSE"}
-SUFFIXES = {".py", ".md", ".yaml", ".yml", ".cfg", ".toml", ".sh", ".txt", ".h", ".cpp", ".cu", ""}
+SUFFIXES = {
+    ".py",
+    ".md",
+    ".yaml",
+    ".yml",
+    ".cfg",
+    ".toml",
+    ".sh",
+    ".txt",
+    ".h",
+    ".cpp",
+    ".cu",
+    ".cuh",
+    "",
+}
 
 # Written in two parts, so that these lines do not match themselves.
 TO_DO = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X)\b")
@@ -81,3 +97,19 @@ def test_kernel_files_have_unique_stems():
     sources = [path for path in PACKAGE.rglob("csrc/**/*") if path.suffix in (".cpp", ".cu", ".cc")]
     counts = Counter(path.stem for path in sources)
     assert [stem for stem, count in counts.items() if count > 1] == []
+
+
+def test_every_file_of_the_package_is_distributed():
+    # Python's own files and what is built are; of others those that match a pattern.
+    settings = configparser.ConfigParser()
+    settings.read(REPOSITORY / "setup.cfg")
+    patterns = settings["options.package_data"]["deeplab2_d2"].split(", ")
+    depths = [(pattern, pattern.count("/")) for pattern in patterns]
+    paths = [path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*") if path.is_file()]
+    others = [path for path in paths if not path.endswith((".py", ".pyc", ".so"))]
+    assert "ops/csrc/exponential.h" in others
+    assert [
+        path
+        for path in others
+        if not any(fnmatch.fnmatch(path, p) and path.count("/") == n for p, n in depths)
+    ] == []

@@ -84,6 +84,28 @@ def test_a_weight_of_zero_leaves_a_loss_out():
     assert set(losses) == {"loss_pq_class", "loss_pq_mask"}
 
 
+@pytest.mark.parametrize(
+    "left_out, remaining",
+    [
+        (["SEMANTIC"], LOSSES - {"loss_semantic"}),
+        (["PQ_STYLE"], LOSSES - {"loss_pq_class", "loss_pq_mask"}),
+        (["PQ_STYLE", "MASK_ID", "INSTANCE_DISCRIMINATION"], {"loss_semantic"}),
+    ],
+    ids=lambda names: "-".join(sorted(names)),
+)
+def test_what_no_loss_is_left_for_has_a_gradient_of_zero(left_out, remaining):
+    # Without any, training in several processes stops at the second step.
+    options = [("MODEL.DEEPLAB2.LOSS." + name + "_WEIGHT", "0.0") for name in left_out]
+    network = model(*sum(options, ())).train()
+    losses = network([training_sample(), training_sample(seed=2)])
+    assert set(losses) == remaining
+    sum(losses.values()).backward()
+    assert not [name for name, p in network.named_parameters() if p.grad is None]
+    idle = network.head.transformer_class_head if "PQ_STYLE" in left_out else None
+    idle = idle or network.head.semantic_head.final_conv
+    assert all(torch.all(p.grad == 0) for p in idle.parameters())
+
+
 def test_images_of_different_sizes_are_padded_with_pixels_that_have_no_loss():
     network = model().train()
     small, large = training_sample(33, 49), training_sample(49, 65)

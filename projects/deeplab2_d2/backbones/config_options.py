@@ -123,6 +123,7 @@ def refuse_residual_options(node: CfgNode) -> None:
     fixed = {
         "DROP_PATH_KEEP_PROB": 1.0,
         "SAC_BEYOND_STRIDE": -1,
+        "STEM_WIDTH_MULTIPLIER": 1.0,
         "LAYER_MULTIPLIER": 1.0,
         "ACTIVATION": "relu",
         "STEM": None,

@@ -96,7 +96,7 @@ class ResidualNetworkSpec:
     drop_path_beyond_stride: int = 16
     axial_beyond_stride: int = -1
     attention: AttentionSpec = AttentionSpec()
-    attention_expansion: int = 2
+    attention_expansion: float = 2.0
     checkpointed_kinds: Tuple[str, ...] = ()
     decoder: Optional[StackedDecoderSpec] = None
     memory: Optional[MemoryPathSpec] = None
@@ -129,7 +129,7 @@ _WIDE_RESNET = ResidualNetworkSpec(
     drop_path_beyond_stride=4,
     # Where there is attention.
     attention=AttentionSpec(key_expansion=2.0, value_expansion=4.0),
-    attention_expansion=4,
+    attention_expansion=4.0,
     checkpointed_kinds=("basic", "bottleneck"),
 )
 _AXIAL_WIDE_RESNET = replace(_WIDE_RESNET, axial_beyond_stride=16)

@@ -84,7 +84,7 @@ def _attention() -> CfgNode:
 def _memory() -> CfgNode:
     """MaX-DeepLab's memory path; None: the row's."""
     node = CfgNode()
-    # Mask slots that are used (the paper's N).
+    # Mask slots that are used (the paper's N), at most 1024.
     node.NUM_SLOTS = None
     # Channels of the memory.
     node.CHANNELS = None
@@ -179,11 +179,15 @@ def _check_memory(node: CfgNode, prefix: str) -> None:
     require_one_of(prefix + "BEYOND_STRIDE", node.BEYOND_STRIDE, (None,) + _STRIDES)
     activations = (None, "softmax", "sigmoid")
     require_one_of(prefix + "ATTENTION_ACTIVATION", node.ATTENTION_ACTIVATION, activations)
+    for name in ("SELF_ATTENTION", "PIXEL_FEEDBACK"):
+        require_one_of(prefix + name, node[name], (None, True, False))
     expansion = node.EXPANSION
     require(expansion is None or expansion > 0, prefix + "EXPANSION", "positive", expansion)
     for name in ("NUM_SLOTS", "CHANNELS", "FEATURE_CHANNELS", "NUM_HEADS"):
         _require_count(prefix + name, node[name], 1)
     _require_count(prefix + "FEED_FORWARD_CHANNELS", node.FEED_FORWARD_CHANNELS, 0)
+    # What post-processing takes.
+    require((node.NUM_SLOTS or 1) <= 1024, prefix + "NUM_SLOTS", "at most 1024", node.NUM_SLOTS)
 
 
 def _require_count(key: str, value: Any, least: int) -> None:

@@ -48,7 +48,7 @@ def _add_loss(node: CfgNode) -> None:
     node.INSTANCE_DISCRIMINATION_TOP_K = 1.0
     node.INSTANCE_DISCRIMINATION_TEMPERATURE = 0.3
     # Pixels of an image that are drawn for it, by the inverse area of their masks to the power of
-    # SAMPLE_TEMPERATURE; 0: the paper's loss, on all pixels of things.
+    # SAMPLE_TEMPERATURE (at least 0); 0: the paper's loss, on all pixels of things.
     node.INSTANCE_DISCRIMINATION_SAMPLES = 0
     node.INSTANCE_DISCRIMINATION_SAMPLE_TEMPERATURE = 0.6
 
@@ -97,6 +97,7 @@ def check_max_deeplab(cfg: CfgNode) -> None:
         ("depthwise_separable_conv", "standard_conv"),
     )
     _check_loss(cfg.MODEL.DEEPLAB2.LOSS, prefix + "LOSS.")
+    _check_some_loss(cfg)
     _check_postprocessing(cfg.MODEL.DEEPLAB2.POSTPROCESSING, prefix + "POSTPROCESSING.")
     max_things = cfg.INPUT.DEEPLAB2.MAX_THINGS
     require(max_things >= 1, "INPUT.DEEPLAB2.MAX_THINGS", "at least 1", max_things)
@@ -116,8 +117,21 @@ def _check_loss(node: CfgNode, prefix: str) -> None:
     require(
         temperature > 0, prefix + "INSTANCE_DISCRIMINATION_TEMPERATURE", "positive", temperature
     )
-    samples = node.INSTANCE_DISCRIMINATION_SAMPLES
-    require(samples >= 0, prefix + "INSTANCE_DISCRIMINATION_SAMPLES", "at least 0", samples)
+    for name in ("SAMPLES", "SAMPLE_TEMPERATURE"):
+        value = node["INSTANCE_DISCRIMINATION_" + name]
+        require(value >= 0, f"{prefix}INSTANCE_DISCRIMINATION_{name}", "at least 0", value)
+
+
+def _check_some_loss(cfg: CfgNode) -> None:
+    node = cfg.MODEL.DEEPLAB2
+    weights = [node.LOSS[f"{n}_WEIGHT"] for n in ("PQ_STYLE", "MASK_ID", "INSTANCE_DISCRIMINATION")]
+    weights.append(node.LOSS.SEMANTIC_WEIGHT if node.MAX_DEEPLAB.AUXILIARY_SEMANTIC else 0.0)
+    require(
+        cfg.MODEL.META_ARCHITECTURE != "DeepLab2MaXDeepLab" or any(weights),
+        "MODEL.DEEPLAB2.LOSS.PQ_STYLE_WEIGHT",
+        "positive where all other losses have a weight of 0",
+        node.LOSS.PQ_STYLE_WEIGHT,
+    )
 
 
 def _check_postprocessing(node: CfgNode, prefix: str) -> None:

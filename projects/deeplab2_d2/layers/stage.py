@@ -77,7 +77,7 @@ class StageOptions:
     position_encoding: str = "none"
     image_size: Tuple[int, int] = (0, 0)
     attention: AttentionSpec = AttentionSpec()
-    attention_expansion: int = 2
+    attention_expansion: float = 2.0
     checkpointed_kinds: Tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -91,6 +91,10 @@ class StageOptions:
                 f"image_size must be positive for position encodings, got {self.image_size}"
             )
 
+    def attention_channels(self, width: int) -> int:
+        """What the first 1x1 convolution of an attention block returns."""
+        return int(round(width * self.attention_expansion))
+
     def stride_of(self, undilated_stride: int) -> int:
         """The stride that a feature has in the dilated network."""
         return min(undilated_stride, self.output_stride)
@@ -101,8 +105,8 @@ STAGE_KINDS: Dict[str, Tuple[str, Callable[[int, StageOptions], Tuple[int, ...]]
     "basic": ("basic", lambda f, options: (4 * f, 4 * f)),
     "bottleneck": ("bottleneck", lambda f, options: (f, f, 4 * f)),
     "wide_bottleneck": ("bottleneck", lambda f, options: (f, 2 * f, 4 * f)),
-    "axial": ("axial", lambda f, options: (f * options.attention_expansion, f, 4 * f)),
-    "global": ("global", lambda f, options: (f * options.attention_expansion, f, 4 * f)),
+    "axial": ("axial", lambda f, options: (options.attention_channels(f), f, 4 * f)),
+    "global": ("global", lambda f, options: (options.attention_channels(f), f, 4 * f)),
 }
 
 

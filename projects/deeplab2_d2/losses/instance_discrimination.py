@@ -110,7 +110,10 @@ def pixel_contrastive_loss(
     check_form(form)
     num_pixels = features.shape[2]
     if not 1 <= num_samples <= num_pixels:
-        raise ValueError(f"num_samples must be in [1, {num_pixels}], got {num_samples}")
+        raise ValueError(
+            f"num_samples must be in [1, {num_pixels}], the pixels of the masks (config key "
+            f"MODEL.DEEPLAB2.LOSS.INSTANCE_DISCRIMINATION_SAMPLES), got {num_samples}"
+        )
     indices = _sample_pixels(targets, num_samples, sample_temperature)
     ids = targets.mask_ids.gather(1, indices)
     with torch.autocast(features.device.type, enabled=False):

@@ -1,7 +1,7 @@
 """The losses of MaX-DeepLab, at the resolution of its masks."""
 
 from dataclasses import dataclass
-from typing import Dict, Mapping, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 from torch import Tensor
 
@@ -55,8 +55,8 @@ class MaXDeepLabCriterion:
         Returns:
             ``loss_pq_class``, ``loss_pq_mask``, ``loss_mask_id``,
             ``loss_instance_discrimination`` and ``loss_semantic``, as far as they have a weight:
-            float32 scalars, computed in float32 under autocast too. And metrics without gradient,
-            see :func:`max_deeplab_losses`.
+            float32 scalars, computed in float32 under autocast too. An output that no loss is left
+            for has a gradient of 0. And metrics without gradient, see :func:`max_deeplab_losses`.
         """
         height, width = prediction.mask_logits.shape[-2:]
         masks = build_mask_targets(
@@ -83,4 +83,20 @@ class MaXDeepLabCriterion:
             solver=linear_assignment if self.use_ops else None,
             sources=sources,
         )
-        return {name: loss.mean() for name, loss in losses.items()}, metrics
+        means = {name: loss.mean() for name, loss in losses.items()}
+        for name in list(means)[:1]:
+            # Of no elements: processes that train together wait for every parameter's gradient.
+            means[name] = sum((o[:0].sum() for o in self._idle_outputs(prediction)), means[name])
+        return means, metrics
+
+    def _idle_outputs(self, prediction: MaXDeepLabPrediction) -> List[Tensor]:
+        """Those without a loss; the pixel features need none, they are in the masks."""
+        options = self.options
+        outputs = []
+        if not options.pq_style_weight:
+            outputs.append(prediction.class_logits)
+            if not options.mask_id_weight:
+                outputs.append(prediction.mask_logits)
+        if not options.semantic_weight and prediction.semantic_logits is not None:
+            outputs.append(prediction.semantic_logits)
+        return outputs

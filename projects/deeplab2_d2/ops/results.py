@@ -83,7 +83,8 @@ class SlotSegmentation(NamedTuple):
         slot_map: (N, H, W) int32, the slot that the pixel was given before the limits on area; -1
             for none. Pixel-wise, pixels below the mask threshold have a slot too.
         mask_confidence: (N, H, W) float32, the largest softmax probability of a slot; pixel-wise of
-            the slots whose class is confident. 0 if no slot of the image has a confident class.
+            the slots whose class is confident. 0 if no slot of the image has a confident class;
+            mask-wise, if none has one of at least the lower of the two thresholds.
         class_confidence: (N, S) float32, softmax probability of the slot's class.
         slot_rank: (N, S) int32: mask-wise the place of the slot in the order of pasting; pixel-wise
             the slot itself.

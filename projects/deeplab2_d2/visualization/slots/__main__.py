@@ -53,6 +53,8 @@ def draw_slots(cfg: CfgNode, options: argparse.Namespace) -> str:
     """Draw what the options ask for; the path of the page."""
     dataset_name = cfg.DATASETS.TEST[0]
     files = [d["file_name"] for d in load_dataset_dicts([dataset_name])[: options.num_images]]
+    if not files:
+        raise ConfigError(f"dataset {dataset_name} must have an image to draw, got none")
     pictured = _pictured_files(files, options.images)
     model = cast(DeepLab2MaXDeepLab, load_model(cfg))
     names, colors = _classes(cfg, model)
