@@ -16,6 +16,9 @@ SOURCES = Path("projects/deeplab2_d2/ops/csrc")
 CXX_FLAGS = ["-O3", "-std=c++17", "-ffp-contract=off", "-fvisibility=hidden", "-g0"]
 # Without them GCC leaves loops with comparisons of floats alone. They change no number.
 CXX_FLAGS += ["-fno-trapping-math", "-fno-math-errno"]
+# Without it at::parallel_for is a plain loop. It is no flag of the linker here: PyTorch has loaded
+# its own OpenMP by then, and the threads must be those that torch.set_num_threads counts.
+CXX_FLAGS += ["-fopenmp"] if torch.backends.openmp.is_available() else []
 NVCC_FLAGS = ["-O3", "-std=c++17", "-fmad=false", "-lineinfo"]
 
 

@@ -75,6 +75,17 @@ def test_there_is_no_semantic_prediction_without_its_head():
     assert head()(features()).semantic_logits.shape == (2, 3, 5, 7)
 
 
+def test_the_semantic_branch_runs_in_evaluation_only_if_asked():
+    network, called = head().eval(), []
+    network.semantic_head.register_forward_hook(lambda *_: called.append(True))
+    prediction = network(features())
+    assert prediction.semantic_logits is None and not called
+    network.has_semantic_in_evaluation = True
+    asked = network(features())
+    assert torch.equal(asked.semantic_logits, network.semantic_head(features()["feature_semantic"]))
+    assert torch.equal(asked.mask_logits, prediction.mask_logits)
+
+
 def test_a_backbone_without_memory_is_refused():
     shapes = {"feature_panoptic": SHAPES["feature_panoptic"], "res5": ShapeSpec(channels=9)}
     with pytest.raises(ValueError, match="'transformer_class_feature'.*res5"):

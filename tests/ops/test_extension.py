@@ -2,8 +2,10 @@
 
 import functools
 import logging
+from pathlib import Path
 
 import pytest
+import torch
 
 from deeplab2_d2.ops import extension
 
@@ -85,3 +87,13 @@ def test_library_that_lacks_an_operator_is_named(undecided, monkeypatch, caplog)
         assert not extension.has_extension("added_since", "cpu")
     assert "older than its code: they lack added_since" in caplog.text
     assert extension.BUILD_COMMAND in caplog.text
+
+
+@pytest.mark.skipif(not extension.has_extension(), reason="the compiled operators are not built")
+@pytest.mark.skipif(not torch.backends.openmp.is_available(), reason="a PyTorch without OpenMP")
+def test_operators_use_the_threads_of_pytorch():
+    # Compiled without OpenMP, at::parallel_for is a plain loop; linked with it, it may bring an
+    # OpenMP of its own, whose threads torch.set_num_threads does not count.
+    library = extension._find_library(Path(extension.__file__).parent).read_bytes()
+    assert b"GOMP_parallel" in library
+    assert b"libgomp" not in library

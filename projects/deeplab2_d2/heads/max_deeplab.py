@@ -74,6 +74,8 @@ class MaXDeepLabHead(nn.Module):
             raise ValueError("semantic_head must be given with semantic_decoder, got None")
         self.semantic_decoder = semantic_decoder
         self.semantic_head = semantic_head
+        # The branch serves the loss alone.
+        self.has_semantic_in_evaluation = False
         self.pixel_space_head = pixel_head
         self.pixel_space_feature_batch_norm = norm.build(pixel_channels)
         self.transformer_mask_head = SequenceConvNormAct(
@@ -149,8 +151,12 @@ class MaXDeepLabHead(nn.Module):
             features: name to (N, C, h, w), or (N, C, K) for those of the memory path.
 
         Returns:
-            Raw outputs of the size of ``feature_panoptic`` (stride 4).
+            Raw outputs of the size of ``feature_panoptic`` (stride 4); in evaluation without the
+            auxiliary semantic ones, unless ``has_semantic_in_evaluation`` is set.
         """
+        semantic_logits = None
+        if self.training or self.has_semantic_in_evaluation:
+            semantic_logits = self._predict_semantic(features)
         pixels = self.pixel_space_head(features[PIXEL_FEATURE])
         pixels = F.normalize(self.pixel_space_feature_batch_norm(pixels), dim=1, eps=1e-6)
         kernels = self.transformer_mask_head(features[MASK_FEATURE])
@@ -162,7 +168,7 @@ class MaXDeepLabHead(nn.Module):
             mask_logits=masks.unflatten(2, pixels.shape[-2:]),
             class_logits=classes.transpose(1, 2),
             pixel_features=pixels,
-            semantic_logits=self._predict_semantic(features),
+            semantic_logits=semantic_logits,
         )
 
     def _predict_semantic(self, features: Mapping[str, Tensor]) -> Optional[Tensor]:

@@ -105,6 +105,7 @@ def _panoptic_deeplab(
 def _max_deeplab(
     model: nn.Module, endpoints: Mapping[str, Tensor], image: Tensor
 ) -> Dict[str, np.ndarray]:
+    model.head.has_semantic_in_evaluation = True
     prediction = model.head(endpoints)
     return {
         "raw/pixel_space_mask_logits": _channels_last(prediction.mask_logits),
