@@ -3,7 +3,7 @@
 #   build      compiles the operators with their CUDA kernels, in place
 #   test       runs the tests marked gpu
 #   sanitize   runs the kernels' tests under compute-sanitizer: memcheck, racecheck, initcheck
-#   bench      times the operators, losses and post-processing on the GPU
+#   bench      times operators, losses, networks and training steps on the GPU
 # PYTHON names the interpreter (default: .venv/bin/python where it is, else python3); it needs PyTorch with CUDA,
 # Detectron2, pytest and hypothesis. Nothing is downloaded.
 set -euo pipefail
@@ -36,11 +36,15 @@ sanitize() {
   for tool in memcheck racecheck initcheck; do
     echo "check_gpu: $tool"
     "$sanitizer" --tool "$tool" --error-exitcode 9 \
-      "$PYTHON" -m pytest -m gpu -p no:cacheprovider tests/ops/test_cuda_kernels.py tests/ops/test_slots_cuda.py
+      "$PYTHON" -m pytest -m gpu -k "not graph" -p no:cacheprovider tests/ops/test_cuda_kernels.py tests/ops/test_slots_cuda.py \
+      tests/ops/test_slots.py tests/ops/test_assignment.py
   done
 }
 
-bench() { "$PYTHON" tests/benchmarks/run.py gpu postprocessing loss --device cuda --repeats 50; }
+bench() {
+  "$PYTHON" tests/benchmarks/run.py gpu postprocessing loss max_loss networks backbones max_training \
+    --device cuda --repeats 50
+}
 
 [[ $# -gt 0 ]] || set -- build test sanitize bench
 for step in "$@"; do

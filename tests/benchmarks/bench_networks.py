@@ -172,8 +172,10 @@ def detectron2_model(size: Size, device: str) -> nn.Module:
         node.IN_FEATURES, node.PROJECT_FEATURES = ["res2", "res3", "res5"], ["res2", "res3"]
         node.PROJECT_CHANNELS, node.CONVS_DIM, node.NORM = [32, 64], convs, "BN"
         node.ASPP_CHANNELS, node.ASPP_DILATIONS, node.COMMON_STRIDE = 256, [6, 12, 18], 4
+        node.USE_DEPTHWISE_SEPARABLE_CONV = True
     model.SEM_SEG_HEAD.NUM_CLASSES, model.SEM_SEG_HEAD.LOSS_TYPE = 19, "hard_pixel_mining"
     model.PANOPTIC_DEEPLAB.PREDICT_INSTANCES = False
+    model.PANOPTIC_DEEPLAB.USE_DEPTHWISE_SEPARABLE_CONV = True
     crop = cfg.INPUT.CROP
     crop.ENABLED, crop.TYPE, crop.SIZE = True, "absolute", list(size)
     cfg.DATASETS.TRAIN = ("cityscapes_fine_panoptic_train",)

@@ -12,20 +12,30 @@ from deeplab2_d2.data.shapes import ShapesOptions, prepare_shapes
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKER = Path(__file__).with_name("process_worker.py")
-CONFIG = "configs/Shapes-PanopticSegmentation/panoptic_deeplab_tiny_os16_poly_bs8_crop_129_161.yaml"
-# Centers everywhere, so that the evaluators have something to count after a single step.
+CONFIGS = "configs/Shapes-PanopticSegmentation/"
 OPTIONS = (
     "SOLVER.MAX_ITER 1 SOLVER.IMS_PER_BATCH 4 SOLVER.WARMUP_ITERS 0 DATALOADER.NUM_WORKERS 0 "
-    "MODEL.DEEPLAB2.BACKBONE.WIDTH_MULTIPLIER 1.0 MODEL.DEEPLAB2.POSTPROCESSING.NMS_KERNEL 41 "
-    "MODEL.DEEPLAB2.POSTPROCESSING.CENTER_THRESHOLD -10.0 SEED 3"
-).split()
+    "MODEL.DEEPLAB2.BACKBONE.WIDTH_MULTIPLIER 1.0 SEED 3 "
+)
+# So that the evaluators have something to count without a training: centers, or slots, everywhere.
+MODELS = {
+    "panoptic_deeplab_tiny_os16_poly_bs8_crop_129_161": (
+        "MODEL.DEEPLAB2.POSTPROCESSING.NMS_KERNEL 41 "
+        "MODEL.DEEPLAB2.POSTPROCESSING.CENTER_THRESHOLD -10.0"
+    ),
+    "max_deeplab_tiny_os16_poly_bs8_crop_129_161": (
+        "MODEL.DEEPLAB2.POSTPROCESSING.CLASS_CONFIDENCE_THRESHOLD 0.0 "
+        "MODEL.DEEPLAB2.POSTPROCESSING.PIXEL_CONFIDENCE_THRESHOLD 0.0"
+    ),
+}
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory):
+@pytest.fixture(scope="module", params=MODELS)
+def results(request, tmp_path_factory):
     """What each process of a job of one and of a job of two has saved."""
+    options = (OPTIONS + MODELS[request.param]).split()
     datasets = tmp_path_factory.mktemp("datasets")
     prepare_shapes(str(datasets / "shapes"), ShapesOptions(num_train=6, num_val=5))
     environment = {
@@ -38,8 +48,8 @@ def results(tmp_path_factory):
     for count in (1, 2):
         output = tmp_path_factory.mktemp(f"processes{count}")
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        command += ["--nproc-per-node", str(count), str(WORKER), "--config-file", CONFIG]
-        command += [*OPTIONS, "OUTPUT_DIR", str(output)]
+        command += ["--nproc-per-node", str(count), str(WORKER), "--config-file"]
+        command += [f"{CONFIGS}{request.param}.yaml", *options, "OUTPUT_DIR", str(output)]
         result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
         assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
         files = [output / f"rank{rank}.pth" for rank in range(count)]
@@ -58,8 +68,9 @@ def test_the_gradient_of_two_batches_of_two_is_that_of_one_batch_of_four(results
     actual = results[2][0]["gradients"]
     assert expected.keys() == actual.keys()
     for name, gradient in expected.items():
-        error = (actual[name] - gradient).norm() / gradient.norm().clamp(min=1e-6)
-        assert error < 1e-3, (name, float(error))  # float32 sums in another order
+        error = float((actual[name] - gradient).norm())
+        # float32 sums in another order; a bias that a softmax cancels has rounding errors alone.
+        assert error < 1e-3 * float(gradient.norm()) + 1e-6, (name, error)
 
 
 def test_an_evaluation_split_over_two_processes_equals_that_of_one_to_the_last_digit(results):
@@ -68,4 +79,7 @@ def test_an_evaluation_split_over_two_processes_equals_that_of_one_to_the_last_d
     assert set(expected) == {"sem_seg", "panoptic_seg", "segm"}
     assert repr(actual) == repr(expected)
     assert results[2][1]["scores"] is None
-    assert expected["sem_seg"]["pACC"] > 0 and expected["panoptic_seg"]["PQ"] > 0
+    assert expected["sem_seg"]["pACC"] > 0
+    # Untrained slots match no segment; untrained centers do.
+    has_centers = any("center_head" in name for name in results[1][0]["model"])
+    assert expected["panoptic_seg"]["PQ"] > 0 or not has_centers

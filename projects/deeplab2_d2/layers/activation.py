@@ -40,20 +40,24 @@ ACTIVATIONS: Dict[str, Callable[[Tensor], Tensor]] = {
 class Activation(nn.Module):
     """An activation function as a module without parameters."""
 
-    def __init__(self, name: str):
+    def __init__(self, name: str, *, may_overwrite: bool = False):
         """
         Args:
             name: a key of ``ACTIVATIONS``, in any case. "softmax" is over the last dimension.
+            may_overwrite: nothing else reads what is activated, so that it may be done in place.
 
         Raises:
             ValueError: for another name.
         """
         super().__init__()
-        self.name = name.lower()
+        self.name, self.may_overwrite = name.lower(), may_overwrite
         if self.name not in ACTIVATIONS:
             raise ValueError(f"activation must be one of {sorted(ACTIVATIONS)}, got {name!r}")
 
     def forward(self, features: Tensor) -> Tensor:
+        if self.may_overwrite and self.name == "relu":
+            # Of all activations its gradient alone needs no more than its output.
+            return F.relu_(features)
         return ACTIVATIONS[self.name](features)
 
     def extra_repr(self) -> str:

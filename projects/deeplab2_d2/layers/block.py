@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Callable, Dict, Optional, Tuple, Type
 
+import torch
 from torch import Tensor, nn
 
 from .activation import Activation
@@ -130,7 +131,9 @@ class GeneralBlock(nn.Module):
             residual = self.squeeze_and_excite(residual)
         if not self.has_shortcut:
             return hidden, residual
-        return hidden, self.drop_path(residual) + self._carry(features)
+        residual, carried = self.drop_path(residual), self._carry(features)
+        # Only autograd would need it as it was.
+        return hidden, residual + carried if torch.is_grad_enabled() else residual.add_(carried)
 
     def _carry(self, features: Tensor) -> Tensor:
         if self.shortcut is not None:

@@ -2,12 +2,13 @@
 
 from typing import Optional
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .activation import Activation
 from .initialization import depthwise_glorot_uniform_, he_normal_, zeros_
-from .norm import Norm
+from .norm import Norm, has_batch_statistics, scale_and_shift
 from .switchable_atrous_convolution import GlobalContext, SwitchableAtrousConv2d
 
 CONV_TYPES = ("standard_conv", "depthwise_separable_conv")
@@ -55,13 +56,30 @@ class PaddedConv2d(nn.Conv2d):
         zeros_(self.bias)
 
     def forward(self, features: Tensor) -> Tensor:
+        return self.convolve(features, self.weight, self.bias)
+
+    def convolve(self, features: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
+        """The convolution with another kernel and bias of the same shapes."""
         before, after = self.padding_before, self.padding_after
         if before != after:
             features = F.pad(features, (before, after, before, after))
-            return F.conv2d(
-                features, self.weight, self.bias, self.stride, 0, self.dilation, self.groups
-            )
-        return super().forward(features)
+            return F.conv2d(features, weight, bias, self.stride, 0, self.dilation, self.groups)
+        return self._conv_forward(features, weight, bias)
+
+
+def _convolve_and_normalise(conv: PaddedConv2d, norm: nn.Module, features: Tensor) -> Tensor:
+    """
+    ``norm(conv(features))``, in evaluation on a CPU by one convolution with scaled kernels.
+
+    That spares reading and writing the features once more. On a GPU the kernels would have to be
+    scaled by several launches, which cost more there than they spare; a compiler joins them.
+    """
+    if torch.is_grad_enabled() or has_batch_statistics(norm) or features.device.type != "cpu":
+        return norm(conv(features))
+    scale, shift = scale_and_shift(norm)
+    if conv.bias is not None:
+        shift = shift + conv.bias * scale
+    return conv.convolve(features, conv.weight * scale.view(-1, 1, 1, 1), shift)
 
 
 class ConvNormAct(nn.Module):
@@ -108,11 +126,14 @@ class ConvNormAct(nn.Module):
         )
         self.post_global_context = GlobalContext(out_channels) if use_sac else None
         self.batch_norm = norm.build(out_channels, zero_init=zero_init_norm) if norm else None
-        self.activation = Activation(activation)
+        self.activation = Activation(activation, may_overwrite=True)
 
     def forward(self, features: Tensor) -> Tensor:
         if self.pre_global_context is not None:
             features = self.pre_global_context(features)
+        if self.post_global_context is None and self.batch_norm is not None:
+            features = _convolve_and_normalise(self.conv, self.batch_norm, features)
+            return self.activation(features)
         features = self.conv(features)
         if self.post_global_context is not None:
             features = self.post_global_context(features)
@@ -145,13 +166,14 @@ class DepthwiseConvNormAct(nn.Module):
             use_bias=norm is None,
         )
         self.batch_norm = norm.build(channels) if norm else None
-        self.activation = Activation(activation)
+        self.activation = Activation(activation, may_overwrite=True)
 
     def forward(self, features: Tensor) -> Tensor:
-        features = self.depthwise_conv(features)
-        if self.batch_norm is not None:
-            features = self.batch_norm(features)
-        return self.activation(features)
+        if self.batch_norm is None:
+            return self.activation(self.depthwise_conv(features))
+        return self.activation(
+            _convolve_and_normalise(self.depthwise_conv, self.batch_norm, features)
+        )
 
 
 class SeparableConvNormAct(nn.Module):
