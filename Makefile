@@ -33,8 +33,10 @@ demo-max: setup
 	$(BIN)/python -m deeplab2_d2.engine.demo --config-file \
 		configs/Shapes-PanopticSegmentation/max_deeplab_tiny_os16_poly_bs8_crop_129_161.yaml $(ARGS)
 
+# A process a processor, a file of tests at a time. Each has one thread: threads that wait for each
+# other on a busy processor take many times as long.
 test: setup
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile $(ARGS)
 
 lint: setup
 	$(BIN)/isort --check-only --diff $(PYTHON_CODE)

@@ -17,6 +17,7 @@ from typing import Dict, Iterable, List
 
 import cuda_compiler
 import torch
+from filelock import FileLock
 from torch.utils.cpp_extension import include_paths, library_paths
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -75,10 +76,11 @@ def build() -> Path:
     if library.exists():
         return library
     folder.mkdir(parents=True, exist_ok=True)
-    # Another process may be building the same.
-    with tempfile.TemporaryDirectory(dir=folder) as own:
-        _compile(inputs, Path(own), Path(own) / library.name)
-        (Path(own) / library.name).rename(library)
+    # Another process that builds the same is waited for.
+    with FileLock(folder / "lock"), tempfile.TemporaryDirectory(dir=folder) as own:
+        if not library.exists():
+            _compile(inputs, Path(own), Path(own) / library.name)
+            (Path(own) / library.name).rename(library)
     return library
 
 
