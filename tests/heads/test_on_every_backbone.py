@@ -7,6 +7,7 @@ import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_backbone, build_sem_seg_head
+from torch import Tensor, nn
 
 from deeplab2_d2.backbones import BACKBONE_NAMES
 from deeplab2_d2.config import add_deeplab2_config
@@ -46,16 +47,26 @@ def _stride_4() -> Any:
     return (_HEIGHT - 1) // 4 + 1, (_WIDTH - 1) // 4 + 1
 
 
-# Shapes alone are computed: what could go wrong is which features a head reads, and their channels.
+def _without_gradient(module: nn.Module, outputs: List[Tensor]) -> List[str]:
+    """Parameters that do not take part in the outputs."""
+    torch.stack([output.sum() for output in outputs]).sum().backward()
+    return [name for name, parameter in module.named_parameters() if parameter.grad is None]
+
+
+# On the meta device: no numbers, but shapes, and what depends on what. What could go wrong is which
+# features a head reads, and their channels.
 @pytest.mark.parametrize("arrangement", _ARRANGEMENTS)
 @pytest.mark.parametrize("backbone_name", BACKBONE_NAMES)
 def test_panoptic_deeplab_predicts_at_stride_4(backbone_name: str, arrangement: str) -> None:
     output_stride = 32 if arrangement == "standard convolutions" else 16
     cfg = _config(backbone_name, output_stride, _ARRANGEMENTS[arrangement])
-    with torch.device("meta"), torch.no_grad():
+    with torch.device("meta"):
         backbone = build_backbone(cfg, ShapeSpec(channels=3)).eval()
         head = PanopticDeepLabHead(cfg, backbone.output_shape()).eval()
         prediction = head(backbone(torch.zeros(1, 3, _HEIGHT, _WIDTH)))
+    outputs = [output for output in vars(prediction).values() if output is not None]
+    assert _without_gradient(head, outputs) == []
+    assert next(backbone.parameters()).grad is not None
     assert prediction.semantic_logits.shape == (1, 19, *_stride_4())
     if arrangement == "semantic only":
         assert prediction.center_heatmap is None
@@ -71,9 +82,11 @@ def test_deeplab_v3_and_v3_plus_predict_at_their_stride(backbone_name: str, head
     options = [_SEMANTIC + "LOW_LEVEL_FEATURES", low_level]
     options += [_SEMANTIC + "LOW_LEVEL_CHANNELS", [48] * len(low_level)]
     cfg = _config(backbone_name, 16, ["MODEL.SEM_SEG_HEAD.NAME", head_name, *options])
-    with torch.device("meta"), torch.no_grad():
+    with torch.device("meta"):
         backbone = build_backbone(cfg, ShapeSpec(channels=3)).eval()
         head = build_sem_seg_head(cfg, backbone.output_shape()).eval()
         logits = head.predict(backbone(torch.zeros(1, 3, _HEIGHT, _WIDTH)))
+    assert _without_gradient(head, [logits]) == []
+    assert next(backbone.parameters()).grad is not None
     stride = 4 if low_level else 16
     assert logits.shape == (1, 19, (_HEIGHT - 1) // stride + 1, (_WIDTH - 1) // stride + 1)
