@@ -8,7 +8,7 @@ from tabulate import tabulate
 
 from .convert import Changes, build_meta_model, convert, load_config, parse_class_map
 from .deeplab2_checkpoint import DeepLab2Checkpoint, find_prefix
-from .names import LAST_LAYERS, parameter_for_key
+from .names import last_layers, parameter_for_key
 from .weights_file import read_weights
 
 
@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--config", help="YAML of the model that the weights must fit")
     command.add_argument("--partial", action="store_true", help="write what fits all the same")
     command.add_argument(
-        "--drop-last-layers", nargs="+", choices=list(LAST_LAYERS), default=[], help="leave out"
+        "--drop-last-layers", nargs="+", choices=list(last_layers()), default=[], help="leave out"
     )
     command.add_argument(
         "--stem-channels", type=int, help="input channels; new ones start at zero (video: 7)"

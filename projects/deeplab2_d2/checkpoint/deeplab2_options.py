@@ -6,7 +6,7 @@ from typing import Any, Dict, List, Mapping
 from detectron2.config import CfgNode, get_cfg
 
 from ..config import add_deeplab2_config
-from .model_option_rules import read_model
+from .option_rules import read_model, rules_without_model
 from .option_view import ConfigBuilder, Options
 from .run_option_rules import (
     read_class_map,
@@ -71,15 +71,15 @@ def import_options(options: Mapping[str, Any]) -> ImportedOptions:
     for key, value in _CONSTANTS.items():
         builder.set(key, value)
     model, trainer = root.message("model_options"), root.message("trainer_options")
-    if model.is_set:
-        read_model(builder, model)
+    rules = read_model(builder, model) if model.is_set else rules_without_model()
+    if "MODEL.SEM_SEG_HEAD.NUM_CLASSES" in builder.values:
         read_class_map(builder, root.message("train_dataset_options"))
     read_trainer(builder, trainer)
-    read_losses(builder, trainer.message("loss_options"))
-    read_solver(builder, trainer.message("solver_options"), model.has("motion_deeplab"))
-    read_train_dataset(builder, root.message("train_dataset_options"))
+    read_losses(builder, trainer.message("loss_options"), rules)
+    read_solver(builder, trainer.message("solver_options"), rules)
+    read_train_dataset(builder, root.message("train_dataset_options"), rules)
     read_eval_dataset(builder, root.message("eval_dataset_options"))
-    read_evaluator(builder, root.message("evaluator_options"))
+    read_evaluator(builder, root.message("evaluator_options"), rules)
     builder.refuse(root, "experiment_name", "runs are named by OUTPUT_DIR")
 
     leaves = root.set_leaves()

@@ -10,45 +10,15 @@ between every word stays what it is, without its leading underscore:
 
 from dataclasses import dataclass
 from keyword import iskeyword
-from typing import Callable, Dict, Optional, Tuple
+from typing import Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 
-# The first words of keys, and the modules. The first match counts.
-_MODULES: Tuple[Tuple[str, str], ...] = (
-    ("encoder/", "backbone."),
-    ("semantic_decoder/", "head.semantic_decoder."),
-    ("semantic_head_without_last_layer/", "head.semantic_head."),
-    ("semantic_last_layer/_conv/", "sem_seg_head.final_conv."),
-    ("semantic_last_layer/", "head.semantic_head.final_conv."),
-    ("instance_decoder/", "head.instance_decoder."),
-    ("instance_center_head_without_last_layer/", "head.center_head."),
-    ("instance_center_head_last_layer/", "head.center_head.final_conv."),
-    ("instance_regression_head_without_last_layer/", "head.offset_head."),
-    ("instance_regression_head_last_layer/", "head.offset_head.final_conv."),
-    ("pixel_space_head/conv_block/", "head.pixel_space_head."),
-    ("pixel_space_head/", "head.pixel_space_head."),
-    ("pixel_space_feature_batch_norm/", "head.pixel_space_feature_batch_norm."),
-    ("pixel_space_mask_batch_norm/", "head.pixel_space_mask_batch_norm."),
-    ("transformer_mask_head/", "head.transformer_mask_head."),
-    ("transformer_class_head/_conv/", "head.transformer_class_head."),
-    ("deeplab_v3_aspp/", "sem_seg_head.aspp."),
-    ("classifier_conv_bn_act/", "sem_seg_head.classifier_conv_bn_act."),
-    ("deeplab_v3plus_aspp/", "sem_seg_head.aspp."),
-    ("deeplab_v3plus_project_conv_bn_act/", "sem_seg_head.project_conv_bn_act."),
-    ("deeplab_v3plus_fuse/", "sem_seg_head.fuse."),
-)
+from ..records import all_records
 
-# The layers that depend on the number of classes or on the task: dropped for fine-tuning.
-LAST_LAYERS = {
-    "semantic": ("semantic_last_layer/", "transformer_class_head/"),
-    "instance": (
-        "instance_center_head_last_layer/",
-        "instance_regression_head_last_layer/",
-        "motion_regression_head_last_layer/",
-        "next_instance_regression_head_last_layer/",
-    ),
-}
+# The first words of a backbone's keys, and its module; those of a model's other parts are in its
+# record.
+_BACKBONE = ("encoder/", "backbone.")
 
 # Parts of a backbone that no pretraining on ImageNet has (MaX-DeepLab, arXiv:2012.00759, Sec. A.6):
 # memory, transformer layers, and what stands after the pretrained stages.
@@ -111,6 +81,25 @@ def _attribute(word: str) -> str:
     return word + "_" if iskeyword(word) else word
 
 
+def _modules() -> List[Tuple[str, str]]:
+    """First words of keys and modules, the longest words first."""
+    pairs = {pair for _, record in all_records() for pair in record.checkpoint_modules}
+    return sorted({_BACKBONE, *pairs}, key=lambda pair: (-len(pair[0]), pair))
+
+
+def last_layers() -> Dict[str, List[str]]:
+    """
+    Group ("semantic", "instance") to the first words of the keys of layers that depend on the
+    number of classes or on the task, which are dropped for fine-tuning.
+    """
+    groups: Dict[str, List[str]] = {}
+    for _, record in all_records():
+        for group, words in record.last_layers.items():
+            known = groups.setdefault(group, [])
+            known += [word for word in words if word not in known]
+    return groups
+
+
 def parameter_for_key(key: str) -> Optional[Parameter]:
     """
     Our parameter for one of DeepLab2's variables; None for one that no model of ours has.
@@ -120,7 +109,7 @@ def parameter_for_key(key: str) -> Optional[Parameter]:
     """
     if key.startswith(_MODEL_GARDEN_ENCODER):
         key = "encoder/" + key[len(_MODEL_GARDEN_ENCODER) :]
-    for prefix, module in _MODULES:
+    for prefix, module in _modules():
         if key.startswith(prefix):
             *words, last = key[len(prefix) :].split("/")
             if last not in _TENSORS:

@@ -2,37 +2,19 @@
 
 from typing import Dict, List, Optional, Tuple
 
+from .option_rules import OptionRules
 from .option_view import ConfigBuilder, Options
 
 # Why groups of options have no config key.
 _TF_RUNNER = "belongs to TensorFlow's runner"
 _RESULTS = "results are written by the evaluators, without options"
 
-# Losses: DeepLab2's field, the only name that it has in the released configs, our prefix.
-_LOSSES = (
-    ("semantic_loss", "softmax_cross_entropy", "SEMANTIC"),
-    ("center_loss", "mse", "CENTER"),
-    ("regression_loss", "l1", "OFFSET"),
-)
-# Those of mask transformers, which have no names.
-_MASK_LOSSES = (
-    ("semantic_loss", "softmax_cross_entropy", "SEMANTIC"),
-    ("pq_style_loss", "", "PQ_STYLE"),
-    ("mask_id_cross_entropy_loss", "", "MASK_ID"),
-    ("instance_discrimination_loss", "", "INSTANCE_DISCRIMINATION"),
-)
 
-
-def _has_mask_slots(builder: ConfigBuilder) -> bool:
-    return builder.values.get("MODEL.META_ARCHITECTURE") == "DeepLab2MaXDeepLab"
-
-
-def read_losses(builder: ConfigBuilder, losses: Options) -> None:
+def read_losses(builder: ConfigBuilder, losses: Options, rules: OptionRules) -> None:
     """Weights and top-k parts. A loss that is not set is not computed: its weight is 0."""
     if not losses.is_set:
         return
-    known = _MASK_LOSSES if _has_mask_slots(builder) else _LOSSES
-    for field, kind, prefix in known:
+    for field, kind, prefix in rules.losses:
         loss = losses.message(field)
         node = f"MODEL.DEEPLAB2.LOSS.{prefix}"
         if not loss.is_set:
@@ -42,12 +24,12 @@ def read_losses(builder: ConfigBuilder, losses: Options) -> None:
             raise ValueError(f"{loss.name('name')} must be {kind!r}, got {loss.value('name')!r}")
         builder.mapped[loss.name("name")] = [f"{node}_WEIGHT"]
         builder.copy(loss, "weight", f"{node}_WEIGHT")
-        if prefix == "PQ_STYLE":
+        if field == "pq_style_loss":
             builder.refuse(loss, "top_k_percent", "the PQ-style loss is of masks, not of pixels")
         else:
             builder.copy(loss, "top_k_percent", f"{node}_TOP_K")
     for field in losses.fields():
-        if field not in [loss for loss, _, _ in known]:
+        if field not in [loss for loss, _, _ in rules.losses]:
             builder.refuse(losses, field, "the meta-architecture has no such loss, or not yet")
 
 
@@ -60,7 +42,7 @@ def read_trainer(builder: ConfigBuilder, trainer: Options) -> None:
     builder.refuse(trainer, "steps_per_loop", _TF_RUNNER)
 
 
-def read_solver(builder: ConfigBuilder, solver: Options, is_motion_deeplab: bool) -> None:
+def read_solver(builder: ConfigBuilder, solver: Options, rules: OptionRules) -> None:
     """Batch norm, optimizer and schedule."""
     is_sync = solver.value("use_sync_batchnorm")
     norm = "SyncBN" if is_sync else "BN"
@@ -82,8 +64,8 @@ def read_solver(builder: ConfigBuilder, solver: Options, is_motion_deeplab: bool
     ):
         builder.copy(solver, field, f"SOLVER.{key}")
     # Keras adds factor * |w|^2 to the loss, of which the gradient is 2 * factor * w. DeepLab2's
-    # factor is half of its option, but Motion-DeepLab's is all of it.
-    decay = solver.value("weight_decay") * (2.0 if is_motion_deeplab else 1.0)
+    # factor is half of its option, unless the model says otherwise.
+    decay = solver.value("weight_decay") * rules.weight_decay_factor
     builder.set("SOLVER.WEIGHT_DECAY", decay, solver.name("weight_decay"))
     if decay:
         builder.set("SOLVER.WEIGHT_DECAY_NORM", 0.0)
@@ -155,7 +137,7 @@ def read_class_map(builder: ConfigBuilder, dataset: Options) -> None:
         builder.set("MODEL.DEEPLAB2.CLASS_MAP", "deeplab2_coco", dataset.name("dataset"))
 
 
-def read_train_dataset(builder: ConfigBuilder, dataset: Options) -> None:
+def read_train_dataset(builder: ConfigBuilder, dataset: Options, rules: OptionRules) -> None:
     """Training data, crop, augmentation and targets."""
     if not dataset.is_set:
         return
@@ -170,8 +152,10 @@ def read_train_dataset(builder: ConfigBuilder, dataset: Options) -> None:
         field = f"{side}_resize_value"
         key = f"INPUT.DEEPLAB2.{side.upper()}_SIZE_TRAIN"
         builder.set(key, _resize_value(dataset, field), dataset.name(field))
-    builder.copy(dataset, "sigma", "INPUT.DEEPLAB2.SIGMA")
-    builder.copy(dataset, "max_thing_id", "INPUT.DEEPLAB2.MAX_THINGS")
+    rules.read_train_dataset(builder, dataset)
+    for field in ("sigma", "max_thing_id"):
+        if dataset.name(field) not in builder.mapped:
+            builder.refuse(dataset, field, "the meta-architecture has no such targets")
     builder.copy(dataset, "small_instance_threshold", "INPUT.DEEPLAB2.SMALL_INSTANCE_AREA")
     is_weighted = dataset.value("increase_small_instance_weights")
     builder.set(
@@ -230,41 +214,16 @@ def read_eval_dataset(builder: ConfigBuilder, dataset: Options) -> None:
         builder.refuse(dataset, field, "no loss is computed in evaluation")
 
 
-_CENTERS = (
-    ("center_score_threshold", "CENTER_THRESHOLD"),
-    ("nms_kernel", "NMS_KERNEL"),
-    ("keep_k_centers", "TOP_K_CENTERS"),
-)
-_MASKWISE = (
-    ("transformer_class_confidence_threshold_thing", "THING_THRESHOLD"),
-    ("transformer_class_confidence_threshold_stuff", "STUFF_THRESHOLD"),
-    ("overlapping_threshold", "OVERLAP_THRESHOLD"),
-    ("reorder_class_weight", "CLASS_WEIGHT"),
-    ("reorder_mask_weight", "MASK_WEIGHT"),
-)
-
-
-def read_evaluator(builder: ConfigBuilder, evaluator: Options) -> None:
+def read_evaluator(builder: ConfigBuilder, evaluator: Options, rules: OptionRules) -> None:
     """Post-processing and evaluation."""
-    node = "MODEL.DEEPLAB2.POSTPROCESSING"
-    for field, key in (
-        ("eval_interval", "TEST.EVAL_PERIOD"),
-        ("stuff_area_limit", f"{node}.STUFF_AREA_LIMIT"),
-        ("thing_area_limit", f"{node}.THING_AREA_LIMIT"),
-        ("transformer_class_confidence_threshold", f"{node}.CLASS_CONFIDENCE_THRESHOLD"),
-        ("pixel_confidence_threshold", f"{node}.PIXEL_CONFIDENCE_THRESHOLD"),
-        ("transformer_post_processing", f"{node}.MASK_MODE"),
-    ):
-        if evaluator.is_set:
-            builder.copy(evaluator, field, key)
-    for field, key in _CENTERS:
-        if _has_mask_slots(builder):
-            builder.refuse(evaluator, field, "mask slots have no centers")
-        elif evaluator.is_set:
-            builder.copy(evaluator, field, f"{node}.{key}")
-    maskwise = evaluator.message("maskwise_postprocessing")
-    for field, key in _MASKWISE:
-        builder.copy(maskwise, field, f"{node}.MASKWISE_{key}")
+    if evaluator.is_set:
+        builder.copy(evaluator, "eval_interval", "TEST.EVAL_PERIOD")
+        key = "MODEL.DEEPLAB2.POSTPROCESSING.STUFF_AREA_LIMIT"
+        builder.copy(evaluator, "stuff_area_limit", key)
+        rules.read_evaluator(builder, evaluator)
+    for field in _MODEL_FIELDS:
+        if evaluator.name(field) not in builder.mapped:
+            builder.refuse(evaluator, field, "the meta-architecture has no such post-processing")
     is_flipped, scales = evaluator.value("add_flipped_images"), evaluator.value("eval_scales")
     options = [evaluator.name(f) for f in ("add_flipped_images", "eval_scales") if evaluator.has(f)]
     builder.set("TEST.AUG.ENABLED", is_flipped or scales not in ([], [1.0]), *options)
@@ -275,6 +234,18 @@ def read_evaluator(builder: ConfigBuilder, evaluator: Options) -> None:
         for field in fields:
             builder.refuse(evaluator, field, reason)
 
+
+# Read by the rules of the models that they concern.
+_MODEL_FIELDS = (
+    "center_score_threshold",
+    "nms_kernel",
+    "keep_k_centers",
+    "thing_area_limit",
+    "transformer_class_confidence_threshold",
+    "pixel_confidence_threshold",
+    "transformer_post_processing",
+    "maskwise_postprocessing",
+)
 
 _EVALUATOR_UNSUPPORTED = (
     (("eval_steps", "continuous_eval_timeout", "use_tf_function"), _TF_RUNNER),

@@ -5,7 +5,7 @@ from typing import Dict, List, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from .names import LAST_LAYERS, parameter_for_key
+from .names import last_layers, parameter_for_key
 
 Weights = Dict[str, Tensor]
 
@@ -26,10 +26,11 @@ def drop_last_layers(weights: Mapping[str, Tensor], groups: Sequence[str]) -> We
         groups: "semantic", "instance" (centers, offsets, motion) or both.
     """
     prefixes: List[str] = []
+    known = last_layers()
     for group in groups:
-        if group not in LAST_LAYERS:
-            raise ValueError(f"groups must be of {', '.join(LAST_LAYERS)}, got {group!r}")
-        for prefix in LAST_LAYERS[group]:
+        if group not in known:
+            raise ValueError(f"groups must be of {', '.join(known)}, got {group!r}")
+        for prefix in known[group]:
             parameters = [parameter_for_key(prefix + word) for word in ("kernel", "_conv/kernel")]
             prefixes += [p.name.rpartition(".")[0] + "." for p in parameters if p is not None]
     return {name: value for name, value in weights.items() if not name.startswith(tuple(prefixes))}

@@ -1,4 +1,16 @@
-from .defaults import add_deeplab2_config
-from .validation import validate_config
+"""Config keys that all models share, and checks of values. A model's own stand in its folder."""
 
-__all__ = ["add_deeplab2_config", "validate_config"]
+from .checks import require, require_one_of
+from .defaults import add_deeplab2_config, decoder_node, head_node
+from .validation import check_decoder, check_head, validate_config
+
+__all__ = [
+    "add_deeplab2_config",
+    "check_decoder",
+    "check_head",
+    "decoder_node",
+    "head_node",
+    "require",
+    "require_one_of",
+    "validate_config",
+]

@@ -8,10 +8,13 @@ Detectron2's own keys (RGB input, mean and std of 127.5, ...) is said by the bas
 Where a default is DeepLab2's, it is that of its ``*.proto`` files.
 """
 
+from typing import List
+
 from detectron2.config import CfgNode
 
+from ..records import all_records
 from .backbone import add_backbone
-from .max_deeplab import add_max_deeplab
+from .vanished import refuse_vanished_keys
 
 
 def add_deeplab2_config(cfg: CfgNode) -> None:
@@ -29,13 +32,16 @@ def add_deeplab2_config(cfg: CfgNode) -> None:
     cfg.MODEL.DEEPLAB2.PARTIAL_WEIGHTS = False
     add_backbone(cfg.MODEL.DEEPLAB2)
     _add_norm(cfg.MODEL.DEEPLAB2)
-    _add_panoptic_deeplab_heads(cfg.MODEL.DEEPLAB2)
-    _add_panoptic_deeplab_loss(cfg.MODEL.DEEPLAB2)
+    _add_semantic_head(cfg.MODEL.DEEPLAB2)
+    _add_loss(cfg.MODEL.DEEPLAB2)
     _add_postprocessing(cfg.MODEL.DEEPLAB2)
     _add_input(cfg)
-    add_max_deeplab(cfg)
     _add_solver(cfg)
     _add_test(cfg)
+    refuse_vanished_keys(cfg)
+    for _, record in all_records():
+        if record.add_config is not None:
+            record.add_config(cfg)
 
 
 def _add_norm(node: CfgNode) -> None:
@@ -48,7 +54,8 @@ def _add_norm(node: CfgNode) -> None:
     node.NORM.MOMENTUM = 0.01
 
 
-def _decoder(channels: int, low_level_channels: list) -> CfgNode:
+def decoder_node(channels: int, low_level_channels: List[int]) -> CfgNode:
+    """The keys of a decoder; see :class:`deeplab2_d2.heads.DecoderSpec`."""
     node = CfgNode()
     # Feature that the ASPP reads.
     node.FEATURE = "res5"
@@ -58,8 +65,9 @@ def _decoder(channels: int, low_level_channels: list) -> CfgNode:
     node.CONV_TYPE = "depthwise_separable_conv"
     # Channels of every ASPP branch and of its output.
     node.ASPP_CHANNELS = 256
-    # Atrous rates of the three 3x3 branches, in pixels of FEATURE's map.
-    node.ATROUS_RATES = [3, 6, 9]
+    # Atrous rates of the three 3x3 branches, in pixels of FEATURE's map. [] = by its stride, so that
+    # they reach 96, 192 and 288 pixels of the input: [3, 6, 9] at stride 32.
+    node.ATROUS_RATES = []
     # Replace the ASPP by one 1x1 convolution (as for the axial backbones).
     node.ASPP_ONLY_1X1 = False
     # Pooling branch: "tiled" averages over a sliding window as large as the map of a training
@@ -72,7 +80,8 @@ def _decoder(channels: int, low_level_channels: list) -> CfgNode:
     return node
 
 
-def _head(channels: int) -> CfgNode:
+def head_node(channels: int) -> CfgNode:
+    """The keys of a prediction head; see :class:`deeplab2_d2.heads.HeadSpec`."""
     node = CfgNode()
     # Channels of the 5x5 convolution before the last 1x1.
     node.CHANNELS = channels
@@ -81,59 +90,31 @@ def _head(channels: int) -> CfgNode:
     return node
 
 
-def _add_panoptic_deeplab_heads(node: CfgNode) -> None:
+def _add_semantic_head(node: CfgNode) -> None:
     # Meaning of the semantic channels, SEM_SEG_HEAD.NUM_CLASSES in number: "identity" (channel i is
     # the dataset's contiguous class i), or "deeplab2_coco" (134: void, then COCO's 133 classes).
     node.CLASS_MAP = "identity"
-    node.SEMANTIC_DECODER = _decoder(256, [64, 32])
-    node.SEMANTIC_HEAD = _head(256)
-    # False: semantic segmentation only, no instance decoder and no instance heads.
-    node.INSTANCE_ENABLED = True
-    node.INSTANCE_DECODER = _decoder(128, [32, 16])
-    node.CENTER_HEAD = _head(32)
-    node.OFFSET_HEAD = _head(32)
+    node.SEMANTIC_DECODER = decoder_node(256, [64, 32])
+    node.SEMANTIC_HEAD = head_node(256)
 
 
-def _add_panoptic_deeplab_loss(node: CfgNode) -> None:
+def _add_loss(node: CfgNode) -> None:
     node.LOSS = CfgNode()
     # Factor on the cross-entropy, and the part of an image's pixels (the hardest) it keeps: (0, 1].
     node.LOSS.SEMANTIC_WEIGHT = 1.0
     node.LOSS.SEMANTIC_TOP_K = 0.2
-    # The same for the squared error of the center heatmap.
-    node.LOSS.CENTER_WEIGHT = 200.0
-    node.LOSS.CENTER_TOP_K = 1.0
-    # The same for the absolute error of the center offsets, in pixels of the input. The released
-    # configs say 0.01, the paper 0.25.
-    node.LOSS.OFFSET_WEIGHT = 0.01
-    node.LOSS.OFFSET_TOP_K = 1.0
-    # Compute the losses in forms that need little memory: Panoptic-DeepLab's upsampling and
-    # cross-entropy in one operator; MaX-DeepLab's losses a part of the pixels at a time, their
-    # matching in one operator. False: in plain PyTorch, with SciPy.
-    node.LOSS.FUSED = True
 
 
 def _add_postprocessing(node: CfgNode) -> None:
     node.POSTPROCESSING = CfgNode()
-    # Heatmap values below are no center.
-    node.POSTPROCESSING.CENTER_THRESHOLD = 0.1
-    # Side of the max-pooling window that keeps local maxima, in pixels of the network's input.
-    node.POSTPROCESSING.NMS_KERNEL = 13
-    # Most centers kept in an image, best first; 0 or less keeps all.
-    node.POSTPROCESSING.TOP_K_CENTERS = 400
     # Stuff segments of fewer pixels become void. 0 = off.
     node.POSTPROCESSING.STUFF_AREA_LIMIT = 2048
-    # What evaluation returns per image, beside nothing: each costs time and memory.
-    node.POSTPROCESSING.SEMANTIC_OUTPUT = True
-    node.POSTPROCESSING.PANOPTIC_OUTPUT = True
-    node.POSTPROCESSING.INSTANCE_OUTPUT = True
-    # Use the compiled operators where they are built; False always takes plain PyTorch.
-    node.POSTPROCESSING.USE_OPS = True
+    # What evaluation returns per image, as far as the model has it: each costs time and memory.
+    node.POSTPROCESSING.OUTPUTS = ["sem_seg", "panoptic_seg", "instances"]
 
 
 def _add_input(cfg: CfgNode) -> None:
     node = cfg.INPUT.DEEPLAB2 = CfgNode()
-    # Make the targets with the compiled operator where it is built; False: always with NumPy.
-    node.USE_OPS = True
     # Before the random scale: resize so that the shorter side has at least MIN pixels and the
     # longer at most MAX, as DeepLab2's resize_to_range; 0 = off.
     node.MIN_SIZE_TRAIN = 0
@@ -142,8 +123,6 @@ def _add_input(cfg: CfgNode) -> None:
     node.MIN_SCALE = 0.5
     node.MAX_SCALE = 2.0
     node.SCALE_STEP = 0.1
-    # Standard deviation of a center's Gaussian, in pixels of the crop.
-    node.SIGMA = 8.0
     # Weight of the semantic loss on things of fewer pixels (of the crop) than SMALL_INSTANCE_AREA.
     node.SMALL_INSTANCE_AREA = 4096
     node.SMALL_INSTANCE_WEIGHT = 3.0

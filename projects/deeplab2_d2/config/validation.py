@@ -4,15 +4,20 @@ from typing import Iterable
 
 from detectron2.config import CfgNode
 
+from ..records import find_record
 from .backbone import check_backbone
 from .checks import require as _require
 from .checks import require_one_of as _require_one_of
-from .max_deeplab import check_max_deeplab
+
+_CONV_TYPES = ("depthwise_separable_conv", "standard_conv")
+_OUTPUTS = ("sem_seg", "panoptic_seg", "instances")
 
 
 def validate_config(cfg: CfgNode) -> None:
     """
     Refuse values that cannot work, before any data or model is touched.
+
+    The solver is checked for every model, the rest for models with a record.
 
     Args:
         cfg: a config with this package's keys.
@@ -20,37 +25,43 @@ def validate_config(cfg: CfgNode) -> None:
     Raises:
         ValueError: naming the key, the rule and the value.
     """
-    check_backbone(cfg.MODEL.DEEPLAB2.BACKBONE)
-    _check_decoders(cfg.MODEL.DEEPLAB2)
-    _check_classes(cfg.MODEL)
-    _check_loss(cfg.MODEL.DEEPLAB2.LOSS)
-    _check_postprocessing(cfg.MODEL.DEEPLAB2.POSTPROCESSING)
-    check_max_deeplab(cfg)
-    _check_input(cfg)
     _check_solver(cfg.SOLVER)
+    record = find_record(cfg)
+    if record is None or record.check_config is None:
+        return
+    node = cfg.MODEL.DEEPLAB2
+    check_backbone(node.BACKBONE)
+    check_decoder(node.SEMANTIC_DECODER, "MODEL.DEEPLAB2.SEMANTIC_DECODER.")
+    check_head(node.SEMANTIC_HEAD, "MODEL.DEEPLAB2.SEMANTIC_HEAD.")
+    _check_classes(cfg.MODEL)
+    _check_loss(node.LOSS)
+    _check_postprocessing(node.POSTPROCESSING)
+    _check_input(cfg)
+    record.check_config(cfg)
 
 
-def _check_decoders(node: CfgNode) -> None:
-    conv_types = ("depthwise_separable_conv", "standard_conv")
-    for name in ("SEMANTIC_DECODER", "INSTANCE_DECODER"):
-        decoder, prefix = node[name], f"MODEL.DEEPLAB2.{name}."
-        _require_one_of(prefix + "CONV_TYPE", decoder.CONV_TYPE, conv_types)
-        _require_one_of(prefix + "ASPP_POOLING", decoder.ASPP_POOLING, ("tiled", "global"))
-        rates = list(decoder.ATROUS_RATES)
-        _require(
-            decoder.ASPP_ONLY_1X1 or (len(rates) == 3 and all(rate >= 1 for rate in rates)),
-            prefix + "ATROUS_RATES",
-            "three rates of at least 1",
-            rates,
-        )
-        _require(
-            len(decoder.LOW_LEVEL_FEATURES) == len(decoder.LOW_LEVEL_CHANNELS),
-            prefix + "LOW_LEVEL_CHANNELS",
-            f"as long as LOW_LEVEL_FEATURES ({len(decoder.LOW_LEVEL_FEATURES)})",
-            list(decoder.LOW_LEVEL_CHANNELS),
-        )
-    for name in ("SEMANTIC_HEAD", "CENTER_HEAD", "OFFSET_HEAD"):
-        _require_one_of(f"MODEL.DEEPLAB2.{name}.CONV_TYPE", node[name].CONV_TYPE, conv_types)
+def check_decoder(node: CfgNode, prefix: str) -> None:
+    """Refuse what :func:`decoder_node` cannot have; the keys begin with ``prefix``."""
+    _require_one_of(prefix + "CONV_TYPE", node.CONV_TYPE, _CONV_TYPES)
+    _require_one_of(prefix + "ASPP_POOLING", node.ASPP_POOLING, ("tiled", "global"))
+    rates = list(node.ATROUS_RATES)
+    _require(
+        node.ASPP_ONLY_1X1 or not rates or (len(rates) == 3 and all(rate >= 1 for rate in rates)),
+        prefix + "ATROUS_RATES",
+        "three rates of at least 1, or [] for those of the stride",
+        rates,
+    )
+    _require(
+        len(node.LOW_LEVEL_FEATURES) == len(node.LOW_LEVEL_CHANNELS),
+        prefix + "LOW_LEVEL_CHANNELS",
+        f"as long as LOW_LEVEL_FEATURES ({len(node.LOW_LEVEL_FEATURES)})",
+        list(node.LOW_LEVEL_CHANNELS),
+    )
+
+
+def check_head(node: CfgNode, prefix: str) -> None:
+    """Refuse what :func:`head_node` cannot have; the keys begin with ``prefix``."""
+    _require_one_of(prefix + "CONV_TYPE", node.CONV_TYPE, _CONV_TYPES)
 
 
 def _check_classes(model: CfgNode) -> None:
@@ -65,15 +76,13 @@ def _check_classes(model: CfgNode) -> None:
 
 
 def _check_loss(node: CfgNode) -> None:
-    for name in ("SEMANTIC_TOP_K", "CENTER_TOP_K", "OFFSET_TOP_K"):
-        _require(0.0 < node[name] <= 1.0, f"MODEL.DEEPLAB2.LOSS.{name}", "in (0, 1]", node[name])
-    for name in ("SEMANTIC_WEIGHT", "CENTER_WEIGHT", "OFFSET_WEIGHT"):
-        _require(node[name] >= 0, f"MODEL.DEEPLAB2.LOSS.{name}", "at least 0", node[name])
+    prefix, part, weight = "MODEL.DEEPLAB2.LOSS.", node.SEMANTIC_TOP_K, node.SEMANTIC_WEIGHT
+    _require(0.0 < part <= 1.0, prefix + "SEMANTIC_TOP_K", "in (0, 1]", part)
+    _require(weight >= 0, prefix + "SEMANTIC_WEIGHT", "at least 0", weight)
 
 
 def _check_postprocessing(node: CfgNode) -> None:
     prefix = "MODEL.DEEPLAB2.POSTPROCESSING."
-    _require(node.NMS_KERNEL >= 1, prefix + "NMS_KERNEL", "at least 1", node.NMS_KERNEL)
     _require(
         node.STUFF_AREA_LIMIT >= 0, prefix + "STUFF_AREA_LIMIT", "at least 0", node.STUFF_AREA_LIMIT
     )
@@ -118,7 +127,6 @@ def _check_input(cfg: CfgNode) -> None:
         (node.MIN_SCALE, node.MAX_SCALE),
     )
     _require(node.SCALE_STEP >= 0, prefix + "SCALE_STEP", "at least 0", node.SCALE_STEP)
-    _require(node.SIGMA > 0, prefix + "SIGMA", "positive", node.SIGMA)
     for name in ("THING", "STUFF", "VOID"):
         value = node.COPY_PASTE[name]
         _require_one_of(f"{prefix}COPY_PASTE.{name}", value, ("random", "all", "none"))

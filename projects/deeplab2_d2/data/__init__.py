@@ -2,13 +2,11 @@
 
 from .augmentation import ResizeToRange
 from .builtin import register_all
-from .dataset_mapper import (
-    MaXDeepLabDatasetMapper,
-    PanopticDeepLabDatasetMapper,
-    build_train_augmentations,
-)
+from .dataset_mapper import PanopticDatasetMapper, TargetGenerator, build_train_augmentations
 from .loader import build_test_loader, build_train_loader, check_dataset_paths
+from .mask_targets import MaskTargetGenerator, ThingMaskTargets
 from .registration import panoptic_metadata, register_panoptic_dataset
+from .targets import PanopticTargetGenerator, PanopticTargets
 
 # As Detectron2 does for its built-in datasets: names and paths; see `builtin.py`.
 register_all()

@@ -1,6 +1,6 @@
 """From a dataset dict of Detectron2 to what the model takes."""
 
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Protocol, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -16,15 +16,29 @@ from .augmentation import (
 )
 from .autoaugment import AutoAugment
 from .copy_paste import PADDING, LabeledImage, PanopticCopyPaste
-from .mask_targets import MaskTargetGenerator
 from .metadata import training_metadata
 from .reading import read_image, read_panoptic_png
 from .resizing import Size
 from .segment_map import SegmentTable, build_segment_map
-from .targets import PanopticTargetGenerator
 
 
-class PanopticDeepLabDatasetMapper:
+class Targets(Protocol):
+    """What a sample teaches."""
+
+    def tensors(self) -> Dict[str, torch.Tensor]:
+        """The entries of a sample, in the frame of the crop."""
+        ...
+
+
+class TargetGenerator(Protocol):
+    """From a segment map (see :func:`build_segment_map`) and its table to targets."""
+
+    def __call__(
+        self, segment_map: np.ndarray, segments: SegmentTable, *, source: str
+    ) -> Targets: ...
+
+
+class PanopticDatasetMapper:
     """
     Read an image and its panoptic annotation, augment both, and make the targets.
 
@@ -35,10 +49,7 @@ class PanopticDeepLabDatasetMapper:
     A training sample has, all in the frame of the crop (H, W):
 
     * ``image``: (3, H, W) float32, 0 to 255, channels as ``image_format`` says;
-    * ``sem_seg``: (H, W) int64; ``sem_seg_weights``: (H, W) float32;
-    * ``center_heatmap``: (1, H, W), ``center_weights``: (H, W), ``center_offsets``: (2, H, W)
-      ``(dy, dx)`` in pixels of the crop, ``offset_weights``: (H, W), all float32; absent in
-      semantic-only mode; see :class:`PanopticTargets`;
+    * what the target generator makes;
     * ``file_name``, ``image_id``, and ``height``, ``width`` of the image on disk.
 
     A test sample has the dict's own entries, ``height`` and ``width`` of the image on disk, and
@@ -48,7 +59,8 @@ class PanopticDeepLabDatasetMapper:
         is_train: training or test samples.
         augmentations: applied in this order; they may ask for ``image`` and ``rng``.
         image_format: one that ``detection_utils.read_image`` knows, such as "RGB".
-        target_generator: from segment map and table to targets; None for test samples.
+        target_generator: from segment map and table to targets, see :class:`TargetGenerator`; None
+            for test samples.
         num_classes, thing_ids, label_divisor: of the dataset; see :func:`build_segment_map`.
         copy_paste: pastes segments of a second image over each training sample; None for none.
         paste_augmentations: applied to that image instead of ``augmentations``.
@@ -61,7 +73,7 @@ class PanopticDeepLabDatasetMapper:
         is_train: bool,
         augmentations: Sequence[T.Augmentation],
         image_format: str = "RGB",
-        target_generator: Optional[Callable[..., Any]] = None,
+        target_generator: Optional[TargetGenerator] = None,
         num_classes: int = 0,
         thing_ids: Sequence[int] = (),
         label_divisor: int = 1000,
@@ -81,8 +93,18 @@ class PanopticDeepLabDatasetMapper:
         self.paste_augmentations = T.AugmentationList(list(paste_augmentations))
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> Dict[str, Any]:
-        """Reads INPUT.* and the metadata of the first of DATASETS.TRAIN."""
+    def from_config(
+        cls,
+        cfg: CfgNode,
+        is_train: bool = True,
+        build_targets: Optional[Callable[[CfgNode, int], TargetGenerator]] = None,
+    ) -> Dict[str, Any]:
+        """
+        Reads INPUT.* and the metadata of the first of DATASETS.TRAIN.
+
+        Args:
+            build_targets: config and ignore label to the target generator; needed in training.
+        """
         if not is_train:
             augmentations: List[T.Augmentation] = [
                 ResizeToRange(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
@@ -92,31 +114,19 @@ class PanopticDeepLabDatasetMapper:
                 "augmentations": augmentations,
                 "image_format": cfg.INPUT.FORMAT,
             }
+        if build_targets is None:
+            raise ValueError("build_targets must be given where is_train is True, got None")
         metadata = training_metadata(cfg.DATASETS.TRAIN)
         return {
             "is_train": True,
             "augmentations": build_train_augmentations(cfg),
             "image_format": cfg.INPUT.FORMAT,
-            "target_generator": cls.build_target_generator(cfg, metadata["ignore_label"]),
+            "target_generator": build_targets(cfg, metadata["ignore_label"]),
             "num_classes": metadata["num_classes"],
             "thing_ids": metadata["thing_ids"],
             "label_divisor": metadata["label_divisor"],
             **_copy_paste_arguments(cfg),
         }
-
-    @classmethod
-    def build_target_generator(cls, cfg: CfgNode, ignore_label: int) -> Any:
-        """What INPUT.DEEPLAB2 says about the targets."""
-        node = cfg.INPUT.DEEPLAB2
-        return PanopticTargetGenerator(
-            ignore_label=ignore_label,
-            sigma=node.SIGMA,
-            small_instance_area=node.SMALL_INSTANCE_AREA,
-            small_instance_weight=node.SMALL_INSTANCE_WEIGHT,
-            ignore_crowd_in_semantic=node.IGNORE_CROWD_IN_SEMANTIC,
-            has_instances=cfg.MODEL.DEEPLAB2.INSTANCE_ENABLED,
-            use_ops=node.USE_OPS,
-        )
 
     @property
     def needs_partner(self) -> bool:
@@ -156,16 +166,15 @@ class PanopticDeepLabDatasetMapper:
                 )
             source, _ = self._augment(partner, self.paste_augmentations, rng)
             labeled = self.copy_paste(labeled, source, rng)
-        targets = self._make_targets(labeled, source=dataset_dict["file_name"])
+        assert self.target_generator is not None
+        targets = self.target_generator(
+            labeled.segment_map, labeled.segments, source=dataset_dict["file_name"]
+        ).tensors()
         sample: Dict[str, Any] = {"height": height, "width": width}
         sample.update({k: dataset_dict[k] for k in ("file_name", "image_id") if k in dataset_dict})
         sample["image"] = _to_tensor(labeled.image)
         sample.update(targets)
         return sample
-
-    def _make_targets(self, labeled: LabeledImage, *, source: str) -> Dict[str, torch.Tensor]:
-        assert self.target_generator is not None
-        return self.target_generator(labeled.segment_map, labeled.segments).tensors()
 
     def _test_sample(self, dataset_dict: Dict[str, Any]) -> Dict[str, Any]:
         image = read_image(dataset_dict["file_name"], self.image_format)
@@ -209,35 +218,6 @@ class PanopticDeepLabDatasetMapper:
             label_divisor=self.label_divisor,
             source=png,
         )
-
-
-class MaXDeepLabDatasetMapper(PanopticDeepLabDatasetMapper):
-    """
-    The same for MaX-DeepLab: masks as one label map and a list of classes.
-
-    A training sample has, in the frame of the crop (H, W), ``image``, ``sem_seg`` and
-    ``sem_seg_weights`` as above, and
-
-    * ``thing_masks``: (H, W) int32, number of the pixel's thing from 0; -1 on stuff, crowds and
-      void;
-    * ``thing_classes``: (MAX_THINGS,) int64, class of each number, then -1.
-    """
-
-    @classmethod
-    def build_target_generator(cls, cfg: CfgNode, ignore_label: int) -> Any:
-        node = cfg.INPUT.DEEPLAB2
-        return MaskTargetGenerator(
-            ignore_label=ignore_label,
-            max_things=node.MAX_THINGS,
-            keep_largest_things=node.KEEP_LARGEST_THINGS,
-            small_instance_area=node.SMALL_INSTANCE_AREA,
-            small_instance_weight=node.SMALL_INSTANCE_WEIGHT,
-            ignore_crowd_in_semantic=node.IGNORE_CROWD_IN_SEMANTIC,
-        )
-
-    def _make_targets(self, labeled: LabeledImage, *, source: str) -> Dict[str, torch.Tensor]:
-        assert self.target_generator is not None
-        return self.target_generator(labeled.segment_map, labeled.segments, source=source).tensors()
 
 
 def build_train_augmentations(

@@ -24,8 +24,6 @@ from detectron2.data import (
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from .dataset_mapper import PanopticDeepLabDatasetMapper
-
 # Metadata that names a file or a folder which has to be there before anything is read.
 _PATHS = ("panoptic_json", "panoptic_root", "image_root")
 
@@ -130,7 +128,7 @@ def _one_thread() -> Iterator[None]:
 
 def build_train_loader(
     cfg: CfgNode,
-    mapper: Optional[Callable] = None,
+    mapper: Callable,
     *,
     start_iteration: int = 0,
     seed: Optional[int] = None,
@@ -141,8 +139,7 @@ def build_train_loader(
     Args:
         cfg: DATASETS.TRAIN, SOLVER.IMS_PER_BATCH (over all processes), DATALOADER.NUM_WORKERS,
             and what the mapper reads.
-        mapper: called with a dataset dict and a generator; default
-            :class:`PanopticDeepLabDatasetMapper`.
+        mapper: called with a dataset dict and a generator.
         start_iteration: the first iteration wanted; that of the checkpoint when resuming.
         seed: default SEED of the config, or where that is negative one random number that all
             processes agree on.
@@ -161,8 +158,6 @@ def build_train_loader(
         )
     if seed is None:
         seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
-    if mapper is None:
-        mapper = PanopticDeepLabDatasetMapper(cfg, is_train=True)
     dataset = DatasetFromList(load_dataset_dicts(cfg.DATASETS.TRAIN), copy=False)
     sampler = ResumableTrainingSampler(
         len(dataset),
@@ -182,7 +177,7 @@ def build_train_loader(
 
 
 def build_test_loader(
-    cfg: CfgNode, dataset_name: str, mapper: Optional[Callable] = None
+    cfg: CfgNode, dataset_name: str, mapper: Callable
 ) -> Iterable[List[Dict[str, Any]]]:
     """
     Detectron2's test loader with our mapper, its dataset checked first.
@@ -190,7 +185,7 @@ def build_test_loader(
     Args:
         cfg: INPUT.{MIN,MAX}_SIZE_TEST, DATALOADER.NUM_WORKERS.
         dataset_name: of a registered dataset.
-        mapper: default :class:`PanopticDeepLabDatasetMapper`.
+        mapper: called with a dataset dict.
 
     Returns:
         an iterable of lists of one sample, this process's part of the dataset.
@@ -198,8 +193,6 @@ def build_test_loader(
     Raises:
         FileNotFoundError, ValueError: see :func:`load_dataset_dicts`.
     """
-    if mapper is None:
-        mapper = PanopticDeepLabDatasetMapper(cfg, is_train=False)
     return build_detection_test_loader(
         load_dataset_dicts([dataset_name]), mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS
     )

@@ -87,11 +87,14 @@ class PanopticTargetGenerator:
         self.has_instances = has_instances
         self.use_ops = use_ops
 
-    def __call__(self, segment_map: np.ndarray, segments: SegmentTable) -> PanopticTargets:
+    def __call__(
+        self, segment_map: np.ndarray, segments: SegmentTable, *, source: str = "image"
+    ) -> PanopticTargets:
         """
         Args:
             segment_map: (H, W) int32, 0 = unlabeled, ``k + 1`` = segment ``k``.
             segments: the table of all segments; those cropped away are without effect.
+            source: the image; no error names it.
 
         Returns:
             the targets.

@@ -19,7 +19,8 @@ from tabulate import tabulate
 from ..checkpoint.atomic import atomic_path
 from ..data.shapes import prepare_shapes
 from .baselines import score_baselines
-from .pictures import build_sheets
+from .evaluators import model_outputs
+from .pictures import PredictionSheets
 from .setup import ConfigError, argument_parser, setup
 from .trainer import DeepLab2Trainer
 
@@ -39,16 +40,19 @@ def main(args: argparse.Namespace) -> Dict[str, Dict[str, float]]:
     if any(name.startswith("shapes_") for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)):
         root = os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets"))
         prepare_shapes(os.path.join(root, "shapes"))
-    if not cfg.MODEL.DEEPLAB2.INSTANCE_ENABLED:
-        raise ConfigError("config key MODEL.DEEPLAB2.INSTANCE_ENABLED must be True for the demo")
     dataset_name = cfg.DATASETS.TEST[0]
+    if "panoptic_seg" not in model_outputs(cfg):
+        raise ConfigError(
+            "the demo must have a model that returns panoptic_seg (config key "
+            f"MODEL.DEEPLAB2.POSTPROCESSING.OUTPUTS), got one with {model_outputs(cfg)}"
+        )
     trainer = DeepLab2Trainer(cfg)
     trainer.resume_or_load(resume=args.resume)
     trainer.train()
     results = trainer._last_eval_results
     scores = {"model": results["panoptic_seg"], **score_baselines(cfg, dataset_name)}
     picture = os.path.join(cfg.OUTPUT_DIR, "sheet.png")
-    sheets = build_sheets(cfg, dataset_name, num_images=4)
+    sheets = PredictionSheets(cfg, dataset_name, num_images=4)
     with atomic_path(picture) as temporary:
         Image.fromarray(sheets.draw(trainer.checkpointer.model)).save(temporary, format="PNG")
     minutes = (time.perf_counter() - start) / 60

@@ -1,7 +1,7 @@
 """Which evaluators a dataset and a model's outputs call for."""
 
 import os
-from typing import List, Optional
+from typing import List, Optional, Tuple
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
@@ -18,6 +18,7 @@ from ..evaluation import (
     PanopticSubmission,
     SemanticEvaluator,
 )
+from ..records import find_record
 
 PANOPTIC_TYPES = ("coco_panoptic_seg", "cityscapes_panoptic_seg")
 SEMANTIC_TYPES = ("sem_seg", "cityscapes_sem_seg")
@@ -33,8 +34,8 @@ def build_evaluators(
     are written in its server's formats instead.
 
     Args:
-        cfg: MODEL.DEEPLAB2.INSTANCE_ENABLED and MODEL.DEEPLAB2.POSTPROCESSING say what the model
-            returns.
+        cfg: what the model returns, its record says; of a model without one, it is what
+            MODEL.DEEPLAB2.POSTPROCESSING.OUTPUTS says.
         dataset_name: registered dataset.
         output_folder: default OUTPUT_DIR/inference.
 
@@ -49,12 +50,12 @@ def build_evaluators(
             f"dataset {dataset_name!r} must have an evaluator_type of "
             f"{', '.join(PANOPTIC_TYPES + SEMANTIC_TYPES)} in its metadata, got {kind!r}"
         )
-    outputs = cfg.MODEL.DEEPLAB2.POSTPROCESSING
-    is_panoptic = kind in PANOPTIC_TYPES and cfg.MODEL.DEEPLAB2.INSTANCE_ENABLED
+    outputs = model_outputs(cfg)
+    is_panoptic = kind in PANOPTIC_TYPES
     returned = [
-        outputs.SEMANTIC_OUTPUT,
-        is_panoptic and outputs.PANOPTIC_OUTPUT,
-        is_panoptic and outputs.INSTANCE_OUTPUT,
+        "sem_seg" in outputs,
+        is_panoptic and "panoptic_seg" in outputs,
+        is_panoptic and "instances" in outputs,
     ]
     is_cityscapes = kind.startswith("cityscapes")
     if not metadata.get("has_ground_truth", True):
@@ -74,6 +75,14 @@ def build_evaluators(
     elif returned[2]:
         evaluators.append(PanopticInstanceEvaluator(dataset_name, output_folder))
     return DatasetEvaluators(evaluators)
+
+
+def model_outputs(cfg: CfgNode) -> Tuple[str, ...]:
+    """What a config's model returns of an image: by its record, else what the config asks for."""
+    record = find_record(cfg)
+    if record is not None and record.outputs is not None:
+        return record.outputs(cfg)
+    return tuple(cfg.MODEL.DEEPLAB2.POSTPROCESSING.OUTPUTS)
 
 
 def _build_submissions(

@@ -1,21 +1,14 @@
 """Data loaders with the mapper that a config's model needs."""
 
-from typing import Any, Callable, Dict, Iterable, List
+from typing import Any, Dict, Iterable, List, Optional
 
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader, build_detection_train_loader
 
 from .. import data
-from ..data import MaXDeepLabDatasetMapper, PanopticDeepLabDatasetMapper
+from ..records import DatasetMapper, find_record
 
 Batches = Iterable[List[Dict[str, Any]]]
-
-# Mapper of each META_ARCHITECTURE of ours; others keep Detectron2's loaders and mapper.
-MAPPERS: Dict[str, Callable[..., Any]] = {
-    "DeepLab2PanopticDeepLab": PanopticDeepLabDatasetMapper,
-    "DeepLab2AxialDeepLab": PanopticDeepLabDatasetMapper,
-    "DeepLab2MaXDeepLab": MaXDeepLabDatasetMapper,
-}
 
 
 def build_train_loader(cfg: CfgNode, *, start_iteration: int = 0) -> Batches:
@@ -27,16 +20,24 @@ def build_train_loader(cfg: CfgNode, *, start_iteration: int = 0) -> Batches:
         start_iteration: first optimizer step wanted; Detectron2's own loader, used for models that
             are not of this package, starts from the beginning whatever it is.
     """
-    mapper = MAPPERS.get(cfg.MODEL.META_ARCHITECTURE)
+    mapper = _mapper(cfg, is_train=True)
     if mapper is None:
         return build_detection_train_loader(cfg)
     first_batch = start_iteration * cfg.SOLVER.DEEPLAB2.ACCUMULATION_STEPS
-    return data.build_train_loader(cfg, mapper(cfg, is_train=True), start_iteration=first_batch)
+    return data.build_train_loader(cfg, mapper, start_iteration=first_batch)
 
 
 def build_test_loader(cfg: CfgNode, dataset_name: str) -> Batches:
     """One pass over a dataset, split over the processes."""
-    mapper = MAPPERS.get(cfg.MODEL.META_ARCHITECTURE)
+    mapper = _mapper
     if mapper is None:
         return build_detection_test_loader(cfg, dataset_name)
-    return data.build_test_loader(cfg, dataset_name, mapper(cfg, is_train=False))
+    return data.build_test_loader(cfg, dataset_name, mapper)
+
+
+def _mapper(cfg: CfgNode, *, is_train: bool) -> Optional[DatasetMapper]:
+    """The mapper of the model's record; None for a model without one."""
+    record = find_record(cfg)
+    if record is None or record.build_mapper is None:
+        return None
+    return record.build_mapper(cfg, is_train)

@@ -8,17 +8,21 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.engine import default_argument_parser, default_setup
 
 from ..config import add_deeplab2_config, validate_config
+from ..records import find_record
 
 logger = logging.getLogger(__name__)
 
-# Keys of Detectron2 that our models do not read, and what decides instead.
-IGNORED_KEYS = {
+# Keys of Detectron2 that our solver does not read, and what decides instead.
+IGNORED_SOLVER_KEYS = {
     "SOLVER.CLIP_GRADIENTS.ENABLED": "SOLVER.DEEPLAB2.CLIP_GLOBAL_NORM",
     "SOLVER.LR_SCHEDULER_NAME": "SOLVER.DEEPLAB2.SCHEDULE",
     "SOLVER.STEPS": "SOLVER.DEEPLAB2.SCHEDULE",
     "SOLVER.GAMMA": "SOLVER.DEEPLAB2.SCHEDULE",
     "SOLVER.BIAS_LR_FACTOR": "nothing: biases learn as all weights do",
     "SOLVER.NESTEROV": "nothing: momentum is never Nesterov's",
+}
+# Those that our mappers do not read.
+IGNORED_INPUT_KEYS = {
     "INPUT.MIN_SIZE_TRAIN": "INPUT.DEEPLAB2.MIN_SIZE_TRAIN",
     "INPUT.MAX_SIZE_TRAIN": "INPUT.DEEPLAB2.MAX_SIZE_TRAIN",
     "INPUT.MIN_SIZE_TRAIN_SAMPLING": "INPUT.DEEPLAB2.MIN_SCALE",
@@ -65,11 +69,10 @@ def load_config(config_file: str = "", overrides: "list[str] | None" = None) -> 
         cfg.merge_from_list(overrides)
     except (AssertionError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"config override {' '.join(overrides)}: {_message(error)}") from error
-    if cfg.MODEL.META_ARCHITECTURE.startswith("DeepLab2"):
-        try:
-            validate_config(cfg)
-        except ValueError as error:
-            raise ConfigError(f"{config_file or 'the defaults'}: {error}") from error
+    try:
+        validate_config(cfg)
+    except (KeyError, ValueError) as error:
+        raise ConfigError(f"{config_file or 'the defaults'}: {_message(error)}") from error
     return cfg
 
 
@@ -96,11 +99,12 @@ def setup(args: argparse.Namespace) -> CfgNode:
 
 
 def warn_of_ignored_keys(cfg: CfgNode) -> None:
-    """Name the keys of :data:`IGNORED_KEYS` that are not at Detectron2's default."""
-    if not cfg.MODEL.META_ARCHITECTURE.startswith("DeepLab2"):
-        return
-    defaults = get_cfg()
-    for key, instead in IGNORED_KEYS.items():
+    """Name the keys without effect that are not at Detectron2's default."""
+    defaults, ignored = get_cfg(), dict(IGNORED_SOLVER_KEYS)
+    record = find_record(cfg)
+    if record is not None and record.build_mapper is not None:
+        ignored.update(IGNORED_INPUT_KEYS)
+    for key, instead in ignored.items():
         value = _look_up(cfg, key)
         if value != _look_up(defaults, key):
             logger.warning(

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from ..data.reading import read_image
 from ..layers import DualPathTransformerLayer, MemoryAttention, record_memory_attention
-from ..meta_arch import DeepLab2MaXDeepLab
-from ..meta_arch.image_batch import ImageBatch, Size
+from ..models.image_batch import ImageBatch, Size
+from ..models.max_deeplab import DeepLab2MaXDeepLab
 from ..ops import SlotSegmentation, resample_aligned
 from ..postprocessing import to_panoptic_seg
 from ..postprocessing.geometry import FrameGeometry
-from ..structures import MaXDeepLabPrediction
+from ..structures import Prediction
 from ..visualization import (
     draw_image,
     draw_panoptic_overlay,
@@ -108,7 +108,7 @@ class SlotImages:
         Raises:
             ConfigError: if the network has not a slot that was chosen.
         """
-        images = self._model.batch([sample["image"]])
+        images = self._model.batch([sample])
         recording: ContextManager[Mapping[str, MemoryAttention]] = contextlib.nullcontext({})
         if is_pictured:
             recording = record_memory_attention(self._model.backbone)
@@ -138,19 +138,19 @@ class SlotImages:
 
     def _count(
         self,
-        prediction: MaXDeepLabPrediction,
+        prediction: Prediction,
         frames: Frames,
         size: Size,
         segments: Sequence[SlotSegment],
     ) -> None:
         if self.statistics is None or self._mask_size is None:
-            num_slots, num_channels = prediction.class_logits.shape[1:]
+            num_slots, num_channels = prediction["class_logits"].shape[1:]
             for slot in self._masks:
                 if not 0 <= slot < num_slots:
                     raise ConfigError(f"--masks must be slots below {num_slots}, got {slot}")
             self.statistics = SlotStatistics(int(num_slots), int(num_channels) - 1)
             self._mask_size = fit(size, _MASK_SIDE)
-        masks = prediction.mask_logits[0].float().softmax(dim=0)
+        masks = prediction["mask_logits"][0].float().softmax(dim=0)
         self.statistics.add(segments, frames.resample(masks, self._mask_size))
 
     def _choose(self, segments: Sequence[SlotSegment]) -> List[SlotSegment]:
@@ -164,7 +164,7 @@ class SlotImages:
         image: np.ndarray,
         result: SlotSegmentation,
         slot_map: np.ndarray,
-        prediction: MaXDeepLabPrediction,
+        prediction: Prediction,
         frames: Frames,
     ) -> Dict[str, np.ndarray]:
         size = fit((image.shape[0], image.shape[1]), _LARGE_SIDE)
@@ -173,9 +173,9 @@ class SlotImages:
         panoptic_map, segments_info = to_panoptic_seg(result, 0, label_divisor=divisor)
         panoptic = (pick(panoptic_map.cpu().numpy(), size), segments_info)
         slots = draw_semantic(
-            pick(slot_map, size), make_class_colors(prediction.mask_logits.shape[1])
+            pick(slot_map, size), make_class_colors(prediction["mask_logits"].shape[1])
         )
-        colors = feature_colors(frames.crop(prediction.pixel_features[0]))
+        colors = feature_colors(frames.crop(prediction["pixel_features"][0]))
         return {
             "image": image,
             "panoptic map": draw_panoptic_overlay(image, panoptic, self._colors),

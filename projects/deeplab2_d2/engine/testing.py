@@ -1,23 +1,16 @@
 """Evaluation of one or several checkpoints."""
 
-from typing import Any, Dict, Sequence, Tuple, Type, cast
+from typing import Any, Dict, Iterator, Sequence, Tuple, cast
 
 from detectron2.config import CfgNode
 from torch import nn
 
 from ..checkpoint import with_published_classes
-from ..meta_arch import DeepLab2MaXDeepLab, DeepLab2PanopticDeepLab, PanopticSegmenter
+from ..models import AveragedSegmenter, Segmenter
+from ..records import find_record
 from .checkpointing import build_checkpointer
-from .mask_averaging import AveragedMaXDeepLab
 from .setup import ConfigError, load_config
-from .test_time_averaging import AveragedPanopticDeepLab, AveragedSegmenter
 from .trainer import DeepLab2Trainer, build_average
-
-# What averages over views and members, for each kind of model that can be averaged.
-_AVERAGED: Dict[type, Type[AveragedSegmenter]] = {
-    DeepLab2PanopticDeepLab: AveragedPanopticDeepLab,
-    DeepLab2MaXDeepLab: AveragedMaXDeepLab,
-}
 
 
 def evaluate(cfg: CfgNode, *, resume: bool = False, ensemble: Sequence[str] = ()) -> Dict[str, Any]:
@@ -55,13 +48,14 @@ def load_test_model(
     models += [load_model(*_member(cfg, member)) for member in ensemble]
     if not ensemble and not cfg.TEST.AUG.ENABLED:
         return models[0]
-    found = [kind for kind in _AVERAGED if all(isinstance(model, kind) for model in models)]
-    if not found:
+    records = [find_record(model) for model in models]
+    record = records[0]
+    if record is None or record.averaging is None or any(other is not record for other in records):
         raise ConfigError(
             "config key TEST.AUG.ENABLED must be False, and --ensemble empty, for "
             f"MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE!r}"
         )
-    averaged = [cast(PanopticSegmenter, model) for model in models]
+    averaged = [cast(Segmenter, model) for model in models]
     for member, model in zip(ensemble, averaged[1:]):
         for name, value, first in (
             ("classes", model.inference.class_map, averaged[0].inference.class_map),
@@ -71,7 +65,7 @@ def load_test_model(
                 raise ConfigError(
                     f"--ensemble {member}: its {name} must be the first's, {first}, got {value}"
                 )
-    return _AVERAGED[found[0]].from_config(cfg, averaged).eval()
+    return AveragedSegmenter.from_config(cfg, averaged, record.averaging).eval()
 
 
 def load_model(cfg: CfgNode, weights: str = "", *, resume: bool = False) -> nn.Module:
@@ -124,10 +118,19 @@ def dense_config(cfg: CfgNode) -> CfgNode:
     dense = cfg.clone()
     dense.defrost()
     dense.MODEL.DEEPLAB2.BACKBONE.OUTPUT_STRIDE = stride
-    for decoder in (dense.MODEL.DEEPLAB2.SEMANTIC_DECODER, dense.MODEL.DEEPLAB2.INSTANCE_DECODER):
+    for decoder in _decoders(dense.MODEL.DEEPLAB2):
         decoder.ATROUS_RATES = [rate * trained // stride for rate in decoder.ATROUS_RATES]
     dense.freeze()
     return dense
+
+
+def _decoders(node: CfgNode) -> Iterator[CfgNode]:
+    """Every node at or below this one that has an ASPP."""
+    if "ATROUS_RATES" in node:
+        yield node
+    for child in node.values():
+        if isinstance(child, CfgNode):
+            yield from _decoders(child)
 
 
 def _member(cfg: CfgNode, member: str) -> Tuple[CfgNode, str]:

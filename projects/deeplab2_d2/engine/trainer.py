@@ -21,13 +21,13 @@ from detectron2.utils.logger import setup_logger
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..meta_arch import PanopticSegmenter, check_classes
+from ..models import Segmenter, check_classes
 from ..solver import build_lr_scheduler, build_optimizer, clip_gradient_norm
 from .checkpointing import build_checkpointer
 from .ema import WeightAverage, WeightAverageHook
 from .evaluators import build_evaluators
 from .loaders import build_test_loader, build_train_loader
-from .pictures import PredictionPictures, build_sheets, has_panoptic_truth
+from .pictures import PredictionPictures, PredictionSheets, has_panoptic_truth
 from .setup import ConfigError
 from .throughput import Throughput
 from .training_metrics import TrainingMetrics
@@ -108,15 +108,15 @@ class DeepLab2Trainer(DefaultTrainer):
         images = cfg.SOLVER.IMS_PER_BATCH * cfg.SOLVER.DEEPLAB2.ACCUMULATION_STEPS
         reporting: List[HookBase] = [Throughput(images, cfg.SOLVER.DEEPLAB2.LOG_PERIOD)]
         model = self.checkpointer.model
-        if isinstance(model, PanopticSegmenter):
+        if isinstance(model, Segmenter):
             reporting.append(TrainingMetrics(model, cfg.SOLVER.DEEPLAB2.LOG_PERIOD))
-        if cfg.VIS_PERIOD > 0 and isinstance(model, PanopticSegmenter):
+        if cfg.VIS_PERIOD > 0 and isinstance(model, Segmenter):
             if not cfg.DATASETS.TEST or not has_panoptic_truth(cfg.DATASETS.TEST[0]):
                 raise ConfigError(
                     "config key VIS_PERIOD must be 0 unless the first of DATASETS.TEST has "
                     f"panoptic ground truth, got {cfg.VIS_PERIOD} for {cfg.DATASETS.TEST}"
                 )
-            sheets = build_sheets(cfg, cfg.DATASETS.TEST[0], num_images=2)
+            sheets = PredictionSheets(cfg, cfg.DATASETS.TEST[0], num_images=2)
             reporting.append(PredictionPictures(sheets, model, cfg.VIS_PERIOD))
         return reporting
 
@@ -141,7 +141,7 @@ class DeepLab2Trainer(DefaultTrainer):
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
         model = build_model(cfg)
-        if isinstance(model, PanopticSegmenter):
+        if isinstance(model, Segmenter):
             check_classes(cfg)
         if cfg.SOLVER.DEEPLAB2.CHANNELS_LAST:
             model = model.to(memory_format=torch.channels_last)

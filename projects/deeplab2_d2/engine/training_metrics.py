@@ -2,7 +2,7 @@
 
 from detectron2.engine import HookBase
 
-from ..meta_arch import PanopticSegmenter
+from ..models import Segmenter
 
 
 class TrainingMetrics(HookBase):
@@ -12,7 +12,7 @@ class TrainingMetrics(HookBase):
     Not at every step: reading them makes the host wait for the GPU.
     """
 
-    def __init__(self, model: PanopticSegmenter, period: int):
+    def __init__(self, model: Segmenter, period: int):
         """
         Args:
             model: of this process, not wrapped.

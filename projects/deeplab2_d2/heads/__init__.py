@@ -1,12 +1,15 @@
-"""From features to typed predictions."""
+"""From features to dicts of dense maps."""
 
-from .decoder import PanopticDeepLabDecoder
-from .max_deeplab import MaXDeepLabHead
-from .panoptic_deeplab import PanopticDeepLabHead
+from .decoder import Decoder, DecoderSpec, build_aspp, shape_of
+from .dense import DenseHeads, HeadSpec
 from .prediction_head import PredictionHead
-from .semantic_segmentation import (
-    DeepLab2DeepLabV3Head,
-    DeepLab2DeepLabV3PlusHead,
-    FuseConvs,
-    SemanticSegmentationHead,
-)
+
+__all__ = [
+    "Decoder",
+    "DecoderSpec",
+    "DenseHeads",
+    "HeadSpec",
+    "PredictionHead",
+    "build_aspp",
+    "shape_of",
+]

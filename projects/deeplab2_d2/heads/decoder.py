@@ -1,6 +1,7 @@
 """Decoders: an ASPP, then fusion with features of higher resolution."""
 
-from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
+from dataclasses import dataclass
+from typing import Mapping, Optional, Tuple
 
 import torch
 from detectron2.config import CfgNode
@@ -8,6 +9,118 @@ from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
 from ..layers import ASPP, ConvNormAct, Norm, build_conv, resize_align_corners
+
+# Pixels of the network's input that the ASPP's three atrous branches reach, in either direction.
+_ATROUS_REACHES = (96, 192, 288)
+
+
+@dataclass(frozen=True)
+class DecoderSpec:
+    """
+    A decoder as data.
+
+    Attributes:
+        feature: name of the backbone's feature that the ASPP reads.
+        low_level: (name, channels it is projected to) of the features that are fused in, from low
+            to high resolution.
+        channels: after every fusion.
+        aspp_channels, atrous_rates: see :class:`ASPP`.
+        aspp_only_1x1: one 1x1 convolution in place of the ASPP.
+        aspp_pool_size: (height, width) window of the ASPP's mean, in pixels of ``feature``; None:
+            the whole map.
+        conv_type: of the fusions, see :func:`build_conv`.
+    """
+
+    feature: str
+    low_level: Tuple[Tuple[str, int], ...]
+    channels: int
+    aspp_channels: int
+    atrous_rates: Tuple[int, ...] = ()
+    aspp_only_1x1: bool = False
+    aspp_pool_size: Optional[Tuple[int, int]] = None
+    conv_type: str = "depthwise_separable_conv"
+
+    @classmethod
+    def from_config(
+        cls, cfg: CfgNode, node: CfgNode, input_shape: Mapping[str, ShapeSpec]
+    ) -> "DecoderSpec":
+        """
+        The decoder that a node of the config describes.
+
+        A tiled mean's window is as large as the feature's map of a training crop.
+
+        Args:
+            cfg: INPUT.CROP.SIZE.
+            node: MODEL.DEEPLAB2.SEMANTIC_DECODER, or another of its kind.
+            input_shape: of the backbone's features.
+
+        Raises:
+            ValueError: for a feature or a pooling that does not exist, low-level names and channels
+                that are not as many, or a tiled mean without a crop size.
+        """
+        if len(node.LOW_LEVEL_FEATURES) != len(node.LOW_LEVEL_CHANNELS):
+            raise ValueError(
+                "LOW_LEVEL_FEATURES and LOW_LEVEL_CHANNELS must be as many, "
+                f"got {list(node.LOW_LEVEL_FEATURES)} and {list(node.LOW_LEVEL_CHANNELS)}"
+            )
+        return cls(
+            feature=node.FEATURE,
+            low_level=tuple(zip(node.LOW_LEVEL_FEATURES, node.LOW_LEVEL_CHANNELS)),
+            channels=node.CHANNELS,
+            aspp_channels=node.ASPP_CHANNELS,
+            atrous_rates=_atrous_rates(node, input_shape),
+            aspp_only_1x1=node.ASPP_ONLY_1X1,
+            aspp_pool_size=_pool_size(cfg, node, input_shape),
+            conv_type=node.CONV_TYPE,
+        )
+
+
+def _atrous_rates(node: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> Tuple[int, ...]:
+    if node.ATROUS_RATES or node.ASPP_ONLY_1X1:
+        return tuple(node.ATROUS_RATES)
+    stride = shape_of(input_shape, node.FEATURE).stride
+    return tuple(max(1, reach // stride) for reach in _ATROUS_REACHES)
+
+
+def _pool_size(
+    cfg: CfgNode, node: CfgNode, input_shape: Mapping[str, ShapeSpec]
+) -> Optional[Tuple[int, int]]:
+    if node.ASPP_POOLING not in ("tiled", "global"):
+        raise ValueError(f"ASPP_POOLING must be 'tiled' or 'global', got {node.ASPP_POOLING!r}")
+    if node.ASPP_POOLING == "global" or node.ASPP_ONLY_1X1:
+        return None
+    stride = shape_of(input_shape, node.FEATURE).stride
+    size = tuple(cfg.INPUT.CROP.SIZE)
+    if len(size) != 2 or min(size) < 2:
+        raise ValueError(
+            "INPUT.CROP.SIZE must be (height, width) in pixels for ASPP_POOLING 'tiled', "
+            f"got {cfg.INPUT.CROP.SIZE}"
+        )
+    height, width = (int(side - 1) // stride + 1 for side in size)
+    return height, width
+
+
+def shape_of(input_shape: Mapping[str, ShapeSpec], feature: str) -> ShapeSpec:
+    """
+    Raises:
+        ValueError: if the backbone has no such feature.
+    """
+    if feature not in input_shape:
+        raise ValueError(f"decoder feature must be of {list(input_shape)}, got {feature!r}")
+    return input_shape[feature]
+
+
+def build_aspp(spec: DecoderSpec, in_channels: int, norm: Norm, activation: str = "relu") -> ASPP:
+    """The ASPP of a decoder."""
+    return ASPP(
+        in_channels,
+        spec.aspp_channels,
+        atrous_rates=spec.atrous_rates,
+        norm=norm,
+        use_only_1x1=spec.aspp_only_1x1,
+        pool_size=spec.aspp_pool_size,
+        activation=activation,
+    )
 
 
 class FusionConv(nn.Module):
@@ -25,7 +138,7 @@ class FusionConv(nn.Module):
         return self.conv1_bn_act(features)
 
 
-class PanopticDeepLabDecoder(nn.Module):
+class Decoder(nn.Module):
     """
     The decoder of one task, semantic or instance.
 
@@ -35,94 +148,42 @@ class PanopticDeepLabDecoder(nn.Module):
 
     def __init__(
         self,
-        *,
+        spec: DecoderSpec,
         input_shape: Mapping[str, ShapeSpec],
-        feature: str,
-        low_level_features: Sequence[str],
-        low_level_channels: Sequence[int],
-        channels: int,
-        aspp_channels: int,
-        atrous_rates: Sequence[int],
+        *,
         norm: Norm,
-        conv_type: str = "depthwise_separable_conv",
-        aspp_only_1x1: bool = False,
-        aspp_pool_size: Optional[Tuple[int, int]] = None,
         activation: str = "relu",
     ):
         """
         Args:
+            spec: what it is made of.
             input_shape: of the backbone's features.
-            feature: name of the one that the ASPP reads.
-            low_level_features: names of those that are fused in, from low to high resolution.
-            low_level_channels: channels that each of them is projected to.
-            channels: after every fusion.
-            aspp_channels, atrous_rates, aspp_only_1x1: see :class:`ASPP`.
-            aspp_pool_size: window of the ASPP's mean, in pixels of ``feature``; None: all.
-            conv_type: of the fusions, see :func:`build_conv`.
 
         Raises:
-            ValueError: for a feature that is not in ``input_shape``, or names and channels that
-                are not as many.
+            ValueError: for a feature that is not in ``input_shape``.
         """
         super().__init__()
-        if len(low_level_features) != len(low_level_channels):
-            raise ValueError(
-                "low_level_features and low_level_channels must be as many, "
-                f"got {list(low_level_features)} and {list(low_level_channels)}"
-            )
-        for name in (feature, *low_level_features):
-            if name not in input_shape:
-                raise ValueError(f"decoder feature must be of {list(input_shape)}, got {name!r}")
-        self.feature = feature
-        self.low_level_features = tuple(low_level_features)
-        self.aspp = ASPP(
-            input_shape[feature].channels,
-            aspp_channels,
-            atrous_rates=atrous_rates,
-            norm=norm,
-            use_only_1x1=aspp_only_1x1,
-            pool_size=aspp_pool_size,
-            activation=activation,
-        )
-        in_channels = aspp_channels
-        for index, (name, projected) in enumerate(
-            zip(low_level_features, low_level_channels), start=1
-        ):
+        self.feature = spec.feature
+        self.low_level_features = tuple(name for name, _ in spec.low_level)
+        for name in (self.feature, *self.low_level_features):
+            shape_of(input_shape, name)
+        self.aspp = build_aspp(spec, input_shape[self.feature].channels, norm, activation)
+        in_channels = spec.aspp_channels
+        for index, (name, projected) in enumerate(spec.low_level, start=1):
             projection = ConvNormAct(
                 input_shape[name].channels, projected, 1, norm=norm, activation=activation
             )
             fusion = FusionConv(
                 in_channels + projected,
-                channels,
-                conv_type=conv_type,
+                spec.channels,
+                conv_type=spec.conv_type,
                 norm=norm,
                 activation=activation,
             )
             self.add_module(f"low_level_conv{index}", projection)
             self.add_module(f"fusion_conv{index}", fusion)
-            in_channels = channels
+            in_channels = spec.channels
         self.out_channels = in_channels
-
-    @classmethod
-    def options_from_config(
-        cls, cfg: CfgNode, node: CfgNode, input_shape: Mapping[str, ShapeSpec]
-    ) -> Dict[str, Any]:
-        """
-        Constructor arguments for one decoder's node of the config.
-
-        Raises:
-            ValueError: for a pooling that does not exist, or a tiled one without a crop size.
-        """
-        return {
-            "input_shape": input_shape,
-            "feature": node.FEATURE,
-            "low_level_features": node.LOW_LEVEL_FEATURES,
-            "low_level_channels": node.LOW_LEVEL_CHANNELS,
-            "channels": node.CHANNELS,
-            "conv_type": node.CONV_TYPE,
-            "norm": Norm.from_config(cfg),
-            **aspp_options_from_config(cfg, node, input_shape),
-        }
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
         """
@@ -139,34 +200,3 @@ class PanopticDeepLabDecoder(nn.Module):
             decoded = resize_align_corners(decoded, (height, width))
             decoded = getattr(self, f"fusion_conv{index}")(torch.cat([decoded, low_level], dim=1))
         return decoded
-
-
-def aspp_options_from_config(
-    cfg: CfgNode, node: CfgNode, input_shape: Mapping[str, ShapeSpec]
-) -> Dict[str, Any]:
-    """
-    What a decoder's node of the config says about its ASPP.
-
-    A tiled mean's window is as large as the feature's map of a training crop.
-    """
-    if node.ASPP_POOLING not in ("tiled", "global"):
-        raise ValueError(f"ASPP_POOLING must be 'tiled' or 'global', got {node.ASPP_POOLING!r}")
-    pool_size = None
-    if node.ASPP_POOLING == "tiled" and not node.ASPP_ONLY_1X1:
-        if node.FEATURE not in input_shape:
-            raise ValueError(
-                f"decoder feature must be of {list(input_shape)}, got {node.FEATURE!r}"
-            )
-        stride = input_shape[node.FEATURE].stride
-        pool_size = tuple(int(size - 1) // stride + 1 for size in cfg.INPUT.CROP.SIZE)
-        if len(pool_size) != 2 or min(cfg.INPUT.CROP.SIZE) < 2:
-            raise ValueError(
-                "INPUT.CROP.SIZE must be (height, width) in pixels for ASPP_POOLING 'tiled', "
-                f"got {cfg.INPUT.CROP.SIZE}"
-            )
-    return {
-        "aspp_channels": node.ASPP_CHANNELS,
-        "atrous_rates": node.ATROUS_RATES,
-        "aspp_only_1x1": node.ASPP_ONLY_1X1,
-        "aspp_pool_size": pool_size,
-    }

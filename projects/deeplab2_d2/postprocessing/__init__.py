@@ -1,18 +1,21 @@
 """Predictions to labels: pure functions of tensors."""
 
+from .center_grouping import panoptic_from_centers, semantic_scores
 from .detectron2_outputs import to_instances, to_panoptic_seg
-from .max_deeplab import (
-    MaXDeepLabPostprocessing,
-    panoptic_from_mask_slots,
-    slot_semantic_scores,
-)
-from .panoptic_deeplab import postprocess_full_resolution, postprocess_panoptic, semantic_scores
+from .geometry import Frames
+from .maps import View, crop_to_image, flip_map, resize_map, restore_view
+from .mask_slots import SlotOptions, panoptic_from_mask_slots, slot_semantic_scores
 
 __all__ = [
-    "MaXDeepLabPostprocessing",
+    "Frames",
+    "SlotOptions",
+    "View",
+    "crop_to_image",
+    "flip_map",
+    "panoptic_from_centers",
     "panoptic_from_mask_slots",
-    "postprocess_full_resolution",
-    "postprocess_panoptic",
+    "resize_map",
+    "restore_view",
     "semantic_scores",
     "slot_semantic_scores",
     "to_instances",

@@ -1,9 +1,10 @@
 """The frames between the heads' maps and the original image, as one affine map per axis."""
 
 from dataclasses import dataclass
-from typing import Tuple
+from typing import NamedTuple, Tuple
 
 import numpy as np
+from torch import Tensor
 
 Size = Tuple[int, int]
 Scale = Tuple[float, float]
@@ -12,6 +13,30 @@ Scale = Tuple[float, float]
 def _ratio(numerator: int, denominator: int, if_undefined: float) -> float:
     """A quotient of integers, rounded once to float32."""
     return float(np.float32(numerator / denominator)) if denominator else if_undefined
+
+
+class Frames(NamedTuple):
+    """
+    The frames that an image goes through, whatever the resolution of the maps.
+
+    Attributes:
+        input_size: (H, W) of the padded network input, which the heads' maps cover.
+        image_size: (H, W) of the image within the network input, at its upper left.
+        output_size: (H, W) of the original image.
+    """
+
+    input_size: Size
+    image_size: Size
+    output_size: Size
+
+    @classmethod
+    def unpadded(cls, size: Size) -> "Frames":
+        """Where input, image and output are one."""
+        return cls(size, size, size)
+
+    def geometry(self, maps: Tensor) -> "FrameGeometry":
+        """With the frame of maps, (..., h, w)."""
+        return FrameGeometry((int(maps.shape[-2]), int(maps.shape[-1])), *self)
 
 
 @dataclass(frozen=True)

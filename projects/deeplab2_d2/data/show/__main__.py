@@ -17,8 +17,11 @@ from detectron2.data import MetadataCatalog
 from PIL import Image
 
 from ...config import add_deeplab2_config
+from ...records import DatasetMapper, find_record
 from ...visualization import draw_heatmap, draw_image, draw_offsets, draw_semantic, overlay, sheet
+from ..dataset_mapper import PanopticDatasetMapper
 from ..loader import build_train_loader
+from ..targets import PanopticTargetGenerator
 
 TITLES = ("image", "classes", "semantic weights", "centers", "offsets")
 
@@ -52,7 +55,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     options = _parse(arguments)
     try:
         cfg = _config(options)
-        loader = build_train_loader(cfg)
+        loader = build_train_loader(cfg, _mapper(cfg))
         batches = itertools.islice(loader, options.num_samples)
         samples = [sample for batch in batches for sample in batch]
     except (FileNotFoundError, KeyError, ValueError) as error:
@@ -68,6 +71,18 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         print(sample["file_name"])
     print(f"Wrote {options.output}")
     return 0
+
+
+def _mapper(cfg: CfgNode) -> DatasetMapper:
+    """That of the config's model; without one, with Panoptic-DeepLab's kind of targets."""
+    record = find_record(cfg)
+    if record is not None and record.build_mapper is not None:
+        return record.build_mapper(cfg, True)
+    return PanopticDatasetMapper(cfg, build_targets=_default_targets)
+
+
+def _default_targets(cfg: CfgNode, ignore_label: int) -> PanopticTargetGenerator:
+    return PanopticTargetGenerator(ignore_label=ignore_label)
 
 
 def _parse(arguments: Optional[Sequence[str]]) -> argparse.Namespace:

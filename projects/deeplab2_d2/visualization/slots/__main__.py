@@ -28,7 +28,7 @@ from ...engine import ConfigError, load_config
 from ...engine.loaders import build_test_loader
 from ...engine.slot_images import NUM_MASKS, SlotImages
 from ...engine.testing import load_model
-from ...meta_arch import DeepLab2MaXDeepLab
+from ...models.max_deeplab import DeepLab2MaXDeepLab
 from .. import make_class_colors
 from . import SlotReport, save_figure
 

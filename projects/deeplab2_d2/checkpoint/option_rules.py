@@ -1,0 +1,177 @@
+"""What DeepLab2's model options are called in our config, and what a model adds to the rules."""
+
+from dataclasses import dataclass
+from typing import Callable, Dict, Sequence, Tuple
+
+from ..records import all_records
+from .deeplab2_schema import MESSAGES
+from .option_view import ConfigBuilder, Options
+
+_PATHS = "files are named by MODEL.WEIGHTS"
+
+# DeepLab2's backbone options and our keys under MODEL.DEEPLAB2.BACKBONE.
+_BACKBONE = {
+    "name": "NAME",
+    "output_stride": "OUTPUT_STRIDE",
+    "use_squeeze_and_excite": "SQUEEZE_AND_EXCITE",
+    "drop_path_keep_prob": "DROP_PATH_KEEP_PROB",
+    "drop_path_schedule": "DROP_PATH_SCHEDULE",
+    "stem_width_multiplier": "STEM_WIDTH_MULTIPLIER",
+    "backbone_width_multiplier": "WIDTH_MULTIPLIER",
+    "backbone_layer_multiplier": "LAYER_MULTIPLIER",
+    "use_sac_beyond_stride": "SAC_BEYOND_STRIDE",
+}
+
+_DECODER = {
+    "feature_key": "FEATURE",
+    "decoder_channels": "CHANNELS",
+    "decoder_conv_type": "CONV_TYPE",
+    "aspp_channels": "ASPP_CHANNELS",
+    "atrous_rates": "ATROUS_RATES",
+    "aspp_use_only_1x1_proj_conv": "ASPP_ONLY_1X1",
+}
+
+# DeepLab2's field of a loss, the only name that it has in the released configs ("": none), and the
+# prefix of our keys under MODEL.DEEPLAB2.LOSS.
+LossNames = Tuple[Tuple[str, str, str], ...]
+
+SEMANTIC_LOSS: LossNames = (("semantic_loss", "softmax_cross_entropy", "SEMANTIC"),)
+
+
+# The messages of ``ModelOptions`` of which it holds one.
+MODEL_MESSAGES = tuple(
+    name
+    for name, field in MESSAGES["ModelOptions"].items()
+    if field.is_message and name not in ("backbone", "decoder")
+)
+
+
+def _nothing(builder: ConfigBuilder, options: Options) -> None:
+    pass
+
+
+def _no_model(builder: ConfigBuilder, message: Options, model: Options) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class OptionRules:
+    """
+    What a model adds to the rules by which DeepLab2's options become a config.
+
+    Attributes:
+        read_model: reads the model's own message, given that of all models (``ModelOptions``), too.
+        losses: that it has.
+        read_train_dataset: reads what the training dataset says of its targets.
+        read_evaluator: reads what the evaluator says of its post-processing.
+        weight_decay_factor: on SOLVER.WEIGHT_DECAY.
+    """
+
+    read_model: Callable[[ConfigBuilder, Options, Options], None]
+    losses: LossNames = SEMANTIC_LOSS
+    read_train_dataset: Callable[[ConfigBuilder, Options], None] = _nothing
+    read_evaluator: Callable[[ConfigBuilder, Options], None] = _nothing
+    weight_decay_factor: float = 1.0
+
+
+def known_rules() -> Dict[str, Tuple[str, OptionRules]]:
+    """Name of DeepLab2's model message to our meta architecture and the rules of its record."""
+    return {
+        name: (meta_architecture.__name__, rules)
+        for meta_architecture, record in all_records()
+        for name, rules in record.option_rules.items()
+        if isinstance(rules, OptionRules)
+    }
+
+
+def read_model(builder: ConfigBuilder, model: Options) -> OptionRules:
+    """
+    Backbone, decoder and meta-architecture.
+
+    Returns:
+        The rules of the model that the options hold. Of a model that does not exist here only
+        backbone and decoder are read.
+
+    Raises:
+        ValueError: unless they hold exactly one model.
+    """
+    known = known_rules()
+    chosen = [name for name in MODEL_MESSAGES if model.has(name)]
+    if len(chosen) != 1:
+        raise ValueError(
+            f"{model.name()} must hold exactly one of {', '.join(MODEL_MESSAGES)}, "
+            f"got {', '.join(chosen) or 'none'}"
+        )
+    builder.set("MODEL.BACKBONE.NAME", "build_deeplab2_backbone")
+    for field, key in _BACKBONE.items():
+        builder.copy(model.message("backbone"), field, f"MODEL.DEEPLAB2.BACKBONE.{key}")
+    read_decoder(builder, model.message("decoder"), "SEMANTIC_DECODER")
+    builder.refuse(model.message("backbone"), "pretrained_weights", _PATHS)
+    for field in (
+        "initial_checkpoint",
+        "restore_semantic_last_layer_from_initial_checkpoint",
+        "restore_instance_last_layer_from_initial_checkpoint",
+    ):
+        builder.refuse(model, field, _PATHS + "; last layers are dropped on conversion")
+    if chosen[0] not in known:
+        builder.refuse(model, chosen[0], "the model does not exist here")
+        return OptionRules(_no_model)
+    meta_architecture, rules = known[chosen[0]]
+    builder.set("MODEL.META_ARCHITECTURE", meta_architecture)
+    rules.read_model(builder, model.message(chosen[0]), model)
+    return rules
+
+
+def rules_without_model() -> OptionRules:
+    """The rules for options that hold no model: what any model has."""
+    known = [rules for _, rules in known_rules().values()]
+
+    def read_train_dataset(builder: ConfigBuilder, dataset: Options) -> None:
+        for rules in known:
+            rules.read_train_dataset(builder, dataset)
+
+    def read_evaluator(builder: ConfigBuilder, evaluator: Options) -> None:
+        for rules in known:
+            rules.read_evaluator(builder, evaluator)
+
+    losses = dict.fromkeys(loss for rules in known for loss in rules.losses)
+    return OptionRules(_no_model, tuple(losses), read_train_dataset, read_evaluator)
+
+
+def read_decoder(builder: ConfigBuilder, decoder: Options, node: str) -> None:
+    """A decoder, into the node of that name."""
+    if not decoder.value("feature_key"):
+        raise ValueError(f"{decoder.name('feature_key')} must name a feature, got none")
+    for field, key in _DECODER.items():
+        if field == "atrous_rates" and not decoder.value(field):
+            continue  # An ASPP of one 1x1 convolution has no rates.
+        builder.copy(decoder, field, f"MODEL.DEEPLAB2.{node}.{key}")
+
+
+def read_low_level(builder: ConfigBuilder, items: Sequence[Options], node: str) -> None:
+    """The features that a decoder fuses in, into the node of that name."""
+    for field, key in (("feature_key", "FEATURES"), ("channels_project", "CHANNELS")):
+        names = [item.name(field) for item in items]
+        values = [item.value(field) for item in items]
+        builder.set(f"MODEL.DEEPLAB2.{node}.LOW_LEVEL_{key}", values, *names)
+
+
+def read_head(builder: ConfigBuilder, head: Options, node: str) -> None:
+    """A prediction head, into the node of that name."""
+    if not head.is_set:
+        raise ValueError(f"{head.name()} must be set: the model has that head")
+    builder.copy(head, "head_channels", f"MODEL.DEEPLAB2.{node}.CHANNELS")
+    builder.copy(head, "head_conv_type", f"MODEL.DEEPLAB2.{node}.CONV_TYPE")
+    for field in ("max_value_after_activation", "min_value_after_activation"):
+        builder.refuse(head, field, "bounds belong to the depth head")
+
+
+def read_fixed_channels(builder: ConfigBuilder, head: Options, channels: int, node: str) -> None:
+    """A head of which the number of output channels is no option here."""
+    read_head(builder, head, node)
+    if head.value("output_channels") != channels:
+        raise ValueError(
+            f"{head.name('output_channels')} must be {channels}, "
+            f"got {head.value('output_channels')}"
+        )
+    builder.mapped[head.name("output_channels")] = [f"MODEL.DEEPLAB2.{node}"]

@@ -1,0 +1,24 @@
+"""Config keys of earlier versions, and what has taken their place."""
+
+from typing import Dict
+
+from detectron2.config import CfgNode
+
+# The full old key, and a sentence that tells the new way.
+VANISHED_KEYS: Dict[str, str] = {
+    "MODEL.DEEPLAB2.POSTPROCESSING.SEMANTIC_OUTPUT": (
+        "MODEL.DEEPLAB2.POSTPROCESSING.OUTPUTS lists the outputs, 'sem_seg' among them."
+    ),
+    "MODEL.DEEPLAB2.POSTPROCESSING.PANOPTIC_OUTPUT": (
+        "MODEL.DEEPLAB2.POSTPROCESSING.OUTPUTS lists the outputs, 'panoptic_seg' among them."
+    ),
+    "MODEL.DEEPLAB2.POSTPROCESSING.INSTANCE_OUTPUT": (
+        "MODEL.DEEPLAB2.POSTPROCESSING.OUTPUTS lists the outputs, 'instances' among them."
+    ),
+}
+
+
+def refuse_vanished_keys(cfg: CfgNode) -> None:
+    """Let a config that is merged into this one fail at an old key with the new way."""
+    for key, sentence in VANISHED_KEYS.items():
+        cfg.register_renamed_key(key, "another way", sentence)

@@ -1,0 +1,126 @@
+"""Prediction heads as data: a list of specifications gives a dict of maps."""
+
+from dataclasses import dataclass
+from typing import Dict, Mapping, Sequence
+
+from detectron2.config import CfgNode
+from detectron2.layers import ShapeSpec
+from torch import Tensor, nn
+
+from ..layers import Norm
+from ..structures import MapKind, Prediction
+from .decoder import Decoder, DecoderSpec
+from .prediction_head import PredictionHead
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """
+    A head as data.
+
+    Attributes:
+        name: of its map in the prediction.
+        kind: how the map's values behave, see :data:`MapKind`.
+        out_channels: of the map.
+        module: attribute that holds the head, so the first word of its parameters.
+        decoder: attribute that holds the decoder it reads.
+        channels: of the convolution before the last.
+        conv_type: of that convolution, see :func:`build_conv`.
+    """
+
+    name: str
+    kind: MapKind
+    out_channels: int
+    module: str
+    decoder: str
+    channels: int
+    conv_type: str = "depthwise_separable_conv"
+
+    @classmethod
+    def from_config(
+        cls,
+        node: CfgNode,
+        name: str,
+        kind: MapKind,
+        out_channels: int,
+        *,
+        module: str,
+        decoder: str,
+    ) -> "HeadSpec":
+        """The head whose convolution a node of the config (CHANNELS, CONV_TYPE) describes."""
+        return cls(
+            name=name,
+            kind=kind,
+            out_channels=out_channels,
+            module=module,
+            decoder=decoder,
+            channels=node.CHANNELS,
+            conv_type=node.CONV_TYPE,
+        )
+
+
+class DenseHeads(nn.Module):
+    """
+    Decoders and the heads on them.
+
+    Reference: Panoptic-DeepLab (arXiv:1911.10194), Sec. 3.1 and 3.2.
+
+    Attributes:
+        kinds: name of each map to its kind, in the order of the heads.
+    """
+
+    def __init__(
+        self,
+        decoders: Mapping[str, DecoderSpec],
+        heads: Sequence[HeadSpec],
+        input_shape: Mapping[str, ShapeSpec],
+        *,
+        norm: Norm,
+    ):
+        """
+        Args:
+            decoders: attribute that holds each decoder, and what it is made of.
+            heads: in this order.
+            input_shape: of the backbone's features.
+
+        Raises:
+            ValueError: for a head without its decoder, a decoder that no head reads, a name given
+                twice, or a feature that is not in ``input_shape``.
+        """
+        super().__init__()
+        read = {head.decoder for head in heads}
+        if read != set(decoders):
+            raise ValueError(f"heads must read the decoders {sorted(decoders)}, got {sorted(read)}")
+        if len({head.name for head in heads}) < len(heads):
+            raise ValueError(f"names of heads must differ, got {[head.name for head in heads]}")
+        self.heads = tuple(heads)
+        self.kinds: Dict[str, MapKind] = {head.name: head.kind for head in heads}
+        for head in heads:
+            if not hasattr(self, head.decoder):
+                decoder = Decoder(decoders[head.decoder], input_shape, norm=norm)
+                self.add_module(head.decoder, decoder)
+            prediction_head = PredictionHead(
+                getattr(self, head.decoder).out_channels,
+                channels=head.channels,
+                out_channels=head.out_channels,
+                conv_type=head.conv_type,
+                norm=norm,
+            )
+            self.add_module(head.module, prediction_head)
+
+    def forward(self, features: Mapping[str, Tensor]) -> Prediction:
+        """
+        Args:
+            features: name to (N, C, h, w), as in ``input_shape``.
+
+        Returns:
+            Name of each head to (N, out_channels, h, w), not activated, of the size of its
+            decoder's last low-level feature (stride 4).
+        """
+        decoded: Dict[str, Tensor] = {}
+        prediction: Prediction = {}
+        for head in self.heads:
+            if head.decoder not in decoded:
+                decoded[head.decoder] = getattr(self, head.decoder)(features)
+            prediction[head.name] = getattr(self, head.module)(decoded[head.decoder])
+        return prediction

@@ -1,0 +1,31 @@
+"""
+The models: a folder each, and what they share. Importing this registers every meta architecture.
+
+Nothing outside a model's folder knows its name but the imports below and the folders that build on
+it; the other rooms ask its record (:mod:`deeplab2_d2.records`).
+"""
+
+from . import axial_deeplab, deeplab, max_deeplab, panoptic_deeplab
+from .averaging import AveragedSegmenter, average_views
+from .class_map import class_map_from_config, labels_to_channels
+from .image_batch import ImageBatch
+from .model_metadata import check_classes, metadata_from_config
+from .segmenter import Criterion, Head, Inference, Segmenter
+
+__all__ = [
+    "AveragedSegmenter",
+    "Criterion",
+    "Head",
+    "ImageBatch",
+    "Inference",
+    "Segmenter",
+    "average_views",
+    "axial_deeplab",
+    "check_classes",
+    "class_map_from_config",
+    "deeplab",
+    "labels_to_channels",
+    "max_deeplab",
+    "metadata_from_config",
+    "panoptic_deeplab",
+]

@@ -1,0 +1,39 @@
+"""Names of DeepLab v3 and v3+ in DeepLab2: of their variables, and of their options."""
+
+from ...checkpoint.option_rules import OptionRules, read_low_level
+from ...checkpoint.option_view import ConfigBuilder, Options
+
+# First words of checkpoint keys, and the modules they name.
+CHECKPOINT_MODULES = (
+    ("semantic_last_layer/_conv/", "sem_seg_head.final_conv."),
+    ("deeplab_v3_aspp/", "sem_seg_head.aspp."),
+    ("classifier_conv_bn_act/", "sem_seg_head.classifier_conv_bn_act."),
+    ("deeplab_v3plus_aspp/", "sem_seg_head.aspp."),
+    ("deeplab_v3plus_project_conv_bn_act/", "sem_seg_head.project_conv_bn_act."),
+    ("deeplab_v3plus_fuse/", "sem_seg_head.fuse."),
+)
+
+LAST_LAYERS = {"semantic": ("semantic_last_layer/",)}
+
+
+def read_v3(builder: ConfigBuilder, model: Options, shared: Options) -> None:
+    """``DeeplabV3Options``."""
+    _read_model(builder, model, "DeepLab2DeepLabV3Head")
+
+
+def read_v3_plus(builder: ConfigBuilder, model: Options, shared: Options) -> None:
+    """``DeeplabV3PlusOptions``."""
+    _read_model(builder, model, "DeepLab2DeepLabV3PlusHead")
+
+
+def _read_model(builder: ConfigBuilder, model: Options, head: str) -> None:
+    builder.set("MODEL.SEM_SEG_HEAD.NAME", head)
+    builder.copy(model, "num_classes", "MODEL.SEM_SEG_HEAD.NUM_CLASSES")
+    low_level = [model.message("low_level")] if "low_level" in model.fields() else []
+    read_low_level(builder, low_level, "SEMANTIC_DECODER")
+
+
+OPTION_RULES = {
+    "deeplab_v3": OptionRules(read_v3),
+    "deeplab_v3_plus": OptionRules(read_v3_plus),
+}

@@ -1,0 +1,77 @@
+"""Names of MaX-DeepLab in DeepLab2: of its variables, and of its options."""
+
+from ...checkpoint.option_rules import SEMANTIC_LOSS, OptionRules, read_head, read_low_level
+from ...checkpoint.option_view import ConfigBuilder, Options
+
+# First words of checkpoint keys, and the modules they name.
+CHECKPOINT_MODULES = (
+    ("semantic_decoder/", "head.semantic_decoder."),
+    ("semantic_head_without_last_layer/", "head.semantic_head."),
+    ("semantic_last_layer/", "head.semantic_head.final_conv."),
+    ("pixel_space_head/conv_block/", "head.pixel_space_head."),
+    ("pixel_space_head/", "head.pixel_space_head."),
+    ("pixel_space_feature_batch_norm/", "head.pixel_space_feature_batch_norm."),
+    ("pixel_space_mask_batch_norm/", "head.pixel_space_mask_batch_norm."),
+    ("transformer_mask_head/", "head.transformer_mask_head."),
+    ("transformer_class_head/_conv/", "head.transformer_class_head."),
+)
+
+LAST_LAYERS = {"semantic": ("semantic_last_layer/", "transformer_class_head/")}
+
+
+def read_model(builder: ConfigBuilder, model: Options, shared: Options) -> None:
+    """``MaXDeepLabOptions``: heads, and how instance discrimination is sampled."""
+    read_low_level(builder, model.value("auxiliary_low_level"), "SEMANTIC_DECODER")
+    head = model.message("auxiliary_semantic_head")
+    read_head(builder, head, "SEMANTIC_HEAD")
+    builder.copy(head, "output_channels", "MODEL.SEM_SEG_HEAD.NUM_CLASSES")
+    head = model.message("pixel_space_head")
+    read_head(builder, head, "MAX_DEEPLAB.PIXEL_HEAD")
+    builder.copy(head, "output_channels", "MODEL.DEEPLAB2.MAX_DEEPLAB.PIXEL_CHANNELS")
+    for field in ("semantic_sample_k", "semantic_sample_temperature"):
+        builder.refuse(model, field, "has no effect in DeepLab2 either")
+    for field, key in (("sample_k", "SAMPLES"), ("sample_temperature", "SAMPLE_TEMPERATURE")):
+        builder.copy(
+            model,
+            f"instance_discrimination_{field}",
+            f"MODEL.DEEPLAB2.LOSS.INSTANCE_DISCRIMINATION_{key}",
+        )
+
+
+def read_train_dataset(builder: ConfigBuilder, dataset: Options) -> None:
+    """The number of things."""
+    builder.copy(dataset, "max_thing_id", "INPUT.DEEPLAB2.MAX_THINGS")
+
+
+def read_evaluator(builder: ConfigBuilder, evaluator: Options) -> None:
+    """Mask slots to labels."""
+    node = "MODEL.DEEPLAB2.POSTPROCESSING."
+    for field, key in (
+        ("thing_area_limit", "THING_AREA_LIMIT"),
+        ("transformer_class_confidence_threshold", "CLASS_CONFIDENCE_THRESHOLD"),
+        ("pixel_confidence_threshold", "PIXEL_CONFIDENCE_THRESHOLD"),
+        ("transformer_post_processing", "MASK_MODE"),
+    ):
+        builder.copy(evaluator, field, node + key)
+    maskwise = evaluator.message("maskwise_postprocessing")
+    for field, key in (
+        ("transformer_class_confidence_threshold_thing", "THING_THRESHOLD"),
+        ("transformer_class_confidence_threshold_stuff", "STUFF_THRESHOLD"),
+        ("overlapping_threshold", "OVERLAP_THRESHOLD"),
+        ("reorder_class_weight", "CLASS_WEIGHT"),
+        ("reorder_mask_weight", "MASK_WEIGHT"),
+    ):
+        builder.copy(maskwise, field, f"{node}MASKWISE_{key}")
+
+
+OPTION_RULES = OptionRules(
+    read_model,
+    losses=SEMANTIC_LOSS
+    + (
+        ("pq_style_loss", "", "PQ_STYLE"),
+        ("mask_id_cross_entropy_loss", "", "MASK_ID"),
+        ("instance_discrimination_loss", "", "INSTANCE_DISCRIMINATION"),
+    ),
+    read_train_dataset=read_train_dataset,
+    read_evaluator=read_evaluator,
+)

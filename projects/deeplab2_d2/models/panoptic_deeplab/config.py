@@ -1,0 +1,53 @@
+"""Defaults of Panoptic-DeepLab's config keys, and their checks."""
+
+from detectron2.config import CfgNode
+
+from ...config import check_decoder, check_head, decoder_node, head_node, require
+
+
+def add_config(cfg: CfgNode) -> None:
+    """Add the keys of the instance branch, its losses, post-processing and targets."""
+    node = cfg.MODEL.DEEPLAB2
+    # False: semantic segmentation only, no instance decoder and no instance heads.
+    node.INSTANCE_ENABLED = True
+    node.INSTANCE_DECODER = decoder_node(128, [32, 16])
+    node.CENTER_HEAD = head_node(32)
+    node.OFFSET_HEAD = head_node(32)
+    # Factor on the squared error of the center heatmap, and the part of an image's pixels it keeps.
+    node.LOSS.CENTER_WEIGHT = 200.0
+    node.LOSS.CENTER_TOP_K = 1.0
+    # The same for the absolute error of the center offsets, in pixels of the input. The released
+    # configs say 0.01, the paper 0.25.
+    node.LOSS.OFFSET_WEIGHT = 0.01
+    node.LOSS.OFFSET_TOP_K = 1.0
+    # Heatmap values below are no center.
+    node.POSTPROCESSING.CENTER_THRESHOLD = 0.1
+    # Side of the max-pooling window that keeps local maxima, in pixels of the network's input.
+    node.POSTPROCESSING.NMS_KERNEL = 13
+    # Most centers kept in an image, best first; 0 or less keeps all.
+    node.POSTPROCESSING.TOP_K_CENTERS = 400
+    # Standard deviation of a center's Gaussian, in pixels of the crop.
+    cfg.INPUT.DEEPLAB2.SIGMA = 8.0
+
+
+def check_config(cfg: CfgNode) -> None:
+    """
+    Refuse values that cannot work.
+
+    Raises:
+        ValueError: naming the key, the rule and the value.
+    """
+    node, prefix = cfg.MODEL.DEEPLAB2, "MODEL.DEEPLAB2."
+    check_decoder(node.INSTANCE_DECODER, prefix + "INSTANCE_DECODER.")
+    for name in ("CENTER_HEAD", "OFFSET_HEAD"):
+        check_head(node[name], f"{prefix}{name}.")
+    for name in ("CENTER_TOP_K", "OFFSET_TOP_K"):
+        value = node.LOSS[name]
+        require(0.0 < value <= 1.0, f"{prefix}LOSS.{name}", "in (0, 1]", value)
+    for name in ("CENTER_WEIGHT", "OFFSET_WEIGHT"):
+        value = node.LOSS[name]
+        require(value >= 0, f"{prefix}LOSS.{name}", "at least 0", value)
+    kernel = node.POSTPROCESSING.NMS_KERNEL
+    require(kernel >= 1, prefix + "POSTPROCESSING.NMS_KERNEL", "at least 1", kernel)
+    sigma = cfg.INPUT.DEEPLAB2.SIGMA
+    require(sigma > 0, "INPUT.DEEPLAB2.SIGMA", "positive", sigma)

@@ -1,0 +1,128 @@
+"""The three losses of Panoptic-DeepLab at the resolution of the training crop."""
+
+from dataclasses import dataclass
+from typing import Dict, Mapping, Sequence, Tuple
+
+import torch
+from detectron2.config import CfgNode
+from torch import Tensor
+
+from ...losses import average_top_k, topk_l1, topk_mse
+from ...ops import upsampled_cross_entropy
+from ...postprocessing.maps import resize_map
+from ...structures import ClassMap, Prediction
+from ..class_map import class_map_from_config, labels_to_channels
+from ..target_batch import Padding
+
+SEMANTIC_TARGETS = ("sem_seg", "sem_seg_weights")
+INSTANCE_TARGETS = ("center_heatmap", "center_weights", "center_offsets", "offset_weights")
+
+
+@dataclass(frozen=True)
+class LossTerm:
+    """
+    Attributes:
+        weight: factor on the term.
+        top_k: part of an image's elements, the largest losses, that is averaged: (0, 1].
+    """
+
+    weight: float
+    top_k: float = 1.0
+
+
+@dataclass(frozen=True)
+class PanopticDeepLabCriterion:
+    """
+    Weighted losses between raw predictions and a mapper's targets.
+
+    Reference: Panoptic-DeepLab (arXiv:1911.10194), Sec. 3, Eq. 1. As in DeepLab2, predictions are
+    brought to the crop's size first (bilinear, aligned corners, offsets rescaled), every loss is
+    averaged over an image's non-zero elements, then over the images.
+
+    Attributes:
+        ignore_label: semantic label without a loss.
+        class_map: classes of the semantic channels.
+        semantic, center, offset: weight and top-k part of each term.
+        has_instances: False for a semantic-only model.
+    """
+
+    ignore_label: int
+    class_map: ClassMap
+    semantic: LossTerm
+    center: LossTerm
+    offset: LossTerm
+    has_instances: bool = True
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> "PanopticDeepLabCriterion":
+        loss = cfg.MODEL.DEEPLAB2.LOSS
+        return cls(
+            ignore_label=cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
+            class_map=class_map_from_config(cfg),
+            semantic=LossTerm(loss.SEMANTIC_WEIGHT, loss.SEMANTIC_TOP_K),
+            center=LossTerm(loss.CENTER_WEIGHT, loss.CENTER_TOP_K),
+            offset=LossTerm(loss.OFFSET_WEIGHT, loss.OFFSET_TOP_K),
+            has_instances=cfg.MODEL.DEEPLAB2.INSTANCE_ENABLED,
+        )
+
+    @property
+    def target_padding(self) -> Dict[str, Padding]:
+        """The targets that are needed, and the values of their padding, which has no loss."""
+        names = SEMANTIC_TARGETS + (INSTANCE_TARGETS if self.has_instances else ())
+        return {name: self.ignore_label if name == "sem_seg" else 0 for name in names}
+
+    def __call__(
+        self,
+        predictions: Sequence[Prediction],
+        targets: Mapping[str, Tensor],
+        sources: Sequence[str] = (),
+    ) -> Tuple[Dict[str, Tensor], Dict[str, Tensor]]:
+        """
+        Args:
+            predictions: raw outputs, at the decoder's stride, any float type: the one there is.
+            targets: from :func:`stack_targets`; (N, H, W) at the size of the crop.
+            sources: not used.
+
+        Returns:
+            ``loss_semantic`` and, unless the model is semantic only, ``loss_center`` and
+            ``loss_offset``: float32 scalars, computed in float32 under autocast too. No metrics.
+        """
+        (prediction,) = predictions
+        logits = prediction["semantic_logits"]
+        with torch.autocast(logits.device.type, enabled=False):
+            height, width = targets["sem_seg"].shape[-2:]
+            losses = {
+                "loss_semantic": self.semantic.weight
+                * self._semantic_losses(logits, targets).mean()
+            }
+            if not self.has_instances:
+                return losses, {}
+            heatmap = prediction["center_heatmap"].float()
+            losses["loss_center"] = (
+                self.center.weight
+                * topk_mse(
+                    resize_map(heatmap, "heatmap", (height, width)),
+                    targets["center_heatmap"],
+                    targets["center_weights"],
+                    top_k_percent=self.center.top_k,
+                ).mean()
+            )
+            offsets = prediction["center_offsets"].float()
+            losses["loss_offset"] = (
+                self.offset.weight
+                * topk_l1(
+                    resize_map(offsets, "offset", (height, width)),
+                    targets["center_offsets"],
+                    targets["offset_weights"],
+                    top_k_percent=self.offset.top_k,
+                ).mean()
+            )
+        return losses, {}
+
+    def _semantic_losses(self, logits: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
+        """(N,) bootstrapped cross-entropy of each image, before the term's weight."""
+        labels = labels_to_channels(targets["sem_seg"], self.class_map, self.ignore_label)
+        losses = upsampled_cross_entropy(
+            logits, labels, targets["sem_seg_weights"], ignore_label=self.ignore_label
+        )
+        return average_top_k(losses, self.semantic.top_k)

@@ -1,0 +1,112 @@
+"""From raw predictions to Detectron2's outputs, at the size of the original images."""
+
+from dataclasses import dataclass, replace
+from typing import Any, Dict, List, Sequence, Tuple
+
+from detectron2.config import CfgNode
+
+from ...postprocessing import (
+    Frames,
+    panoptic_from_centers,
+    semantic_scores,
+    to_instances,
+    to_panoptic_seg,
+)
+from ...structures import ClassMap, Prediction, select_images
+from ..class_map import class_map_from_config
+from ..image_batch import ImageBatch
+from ..model_metadata import metadata_from_config
+from ..segmenter import Sample
+
+
+@dataclass(frozen=True)
+class PanopticDeepLabInference:
+    """
+    Post-processing of a batch, image by image.
+
+    Attributes:
+        class_map: classes of the semantic channels.
+        thing_ids: contiguous ids of the classes that have instances.
+        label_divisor: panoptic label = class * label_divisor + instance number.
+        center_threshold, nms_kernel, top_k_centers, stuff_area_limit: see
+            :func:`panoptic_from_centers`.
+        outputs: which keys of an image's dict are made.
+    """
+
+    class_map: ClassMap
+    thing_ids: Tuple[int, ...]
+    label_divisor: int
+    center_threshold: float = 0.1
+    nms_kernel: int = 13
+    top_k_centers: int = 400
+    stuff_area_limit: int = 0
+    outputs: Tuple[str, ...] = ("sem_seg", "panoptic_seg", "instances")
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> "PanopticDeepLabInference":
+        node = cfg.MODEL.DEEPLAB2.POSTPROCESSING
+        metadata = metadata_from_config(cfg, needs_things=cfg.MODEL.DEEPLAB2.INSTANCE_ENABLED)
+        return cls(
+            class_map=class_map_from_config(cfg),
+            thing_ids=tuple(metadata.thing_ids),
+            label_divisor=metadata.label_divisor,
+            center_threshold=node.CENTER_THRESHOLD,
+            nms_kernel=node.NMS_KERNEL,
+            top_k_centers=node.TOP_K_CENTERS,
+            stuff_area_limit=node.STUFF_AREA_LIMIT,
+            outputs=tuple(node.OUTPUTS),
+        )
+
+    def with_outputs(self, *outputs: str) -> "PanopticDeepLabInference":
+        """The same, making other keys."""
+        return replace(self, outputs=outputs)
+
+    def __call__(
+        self, prediction: Prediction, images: ImageBatch, samples: Sequence[Sample]
+    ) -> List[Dict[str, Any]]:
+        """
+        Args:
+            prediction: raw maps of the heads (see :func:`build_heads`) that cover ``images``.
+            images: the network's input.
+            samples: with the sizes of the outputs.
+
+        Returns:
+            For each image the dict that :meth:`Segmenter.forward` describes.
+        """
+        outputs = []
+        for index, sample in enumerate(samples):
+            frames = Frames(
+                images.input_size,
+                images.image_sizes[index],
+                images.output_size(sample, index),
+            )
+            outputs.append(self._process_one(select_images(prediction, index), frames))
+        return outputs
+
+    def _process_one(self, prediction: Prediction, frames: Frames) -> Dict[str, Any]:
+        output: Dict[str, Any] = {}
+        if "sem_seg" in self.outputs:
+            output["sem_seg"] = semantic_scores(
+                prediction["semantic_logits"], frames, class_map=self.class_map
+            )[0]
+        if "center_heatmap" not in prediction or set(self.outputs) <= {"sem_seg"}:
+            return output
+        result = panoptic_from_centers(
+            prediction["semantic_logits"],
+            prediction["center_heatmap"],
+            prediction["center_offsets"],
+            frames,
+            thing_ids=self.thing_ids,
+            label_divisor=self.label_divisor,
+            stuff_area_limit=self.stuff_area_limit,
+            center_threshold=self.center_threshold,
+            nms_kernel=self.nms_kernel,
+            top_k_centers=self.top_k_centers,
+            class_map=self.class_map,
+        )
+        panoptic_map, segments = to_panoptic_seg(result, 0, label_divisor=self.label_divisor)
+        if "panoptic_seg" in self.outputs:
+            output["panoptic_seg"] = (panoptic_map, segments)
+        if "instances" in self.outputs:
+            output["instances"] = to_instances(panoptic_map, segments)
+        return output

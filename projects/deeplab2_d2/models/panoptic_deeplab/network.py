@@ -1,0 +1,89 @@
+"""Panoptic-DeepLab as a Detectron2 meta architecture."""
+
+from typing import Any, Dict, List, Mapping
+
+from detectron2.config import CfgNode
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
+
+from ...heads import DecoderSpec, DenseHeads, HeadSpec
+from ...layers import Norm
+from ..segmenter import Segmenter
+from .criterion import PanopticDeepLabCriterion
+from .inference import PanopticDeepLabInference
+
+
+@META_ARCH_REGISTRY.register()
+class DeepLab2PanopticDeepLab(Segmenter):
+    """
+    Bottom-up panoptic segmentation from semantic logits, a center heatmap and center offsets.
+
+    Reference: Panoptic-DeepLab (arXiv:1911.10194), Sec. 3; numbers as DeepLab2 computes them.
+    Training takes the targets of :class:`PanopticTargetGenerator`. Semantic-only models return
+    ``sem_seg`` alone.
+    """
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> Dict[str, Any]:
+        backbone = build_backbone(cfg)
+        return {
+            **super().from_config(cfg),
+            "backbone": backbone,
+            "head": build_heads(cfg, backbone.output_shape()),
+            "criterion": PanopticDeepLabCriterion.from_config(cfg),
+            "inference": PanopticDeepLabInference.from_config(cfg),
+        }
+
+
+def build_heads(cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> DenseHeads:
+    """
+    The heads of a config, on the features of a backbone.
+
+    Their maps, at stride 4 of the network's input:
+
+    - ``semantic_logits``: (N, C, h, w);
+    - ``center_heatmap``: (N, 1, h, w), the regressed heatmap itself (no sigmoid), about 0 to 1;
+    - ``center_offsets``: (N, 2, h, w), ``(dy, dx)`` from each pixel to the center of its instance,
+      in pixels of this (h, w) map.
+
+    A semantic-only model (INSTANCE_ENABLED False) has the first alone.
+    """
+    node = cfg.MODEL.DEEPLAB2
+    decoders = {
+        "semantic_decoder": DecoderSpec.from_config(cfg, node.SEMANTIC_DECODER, input_shape)
+    }
+    heads: List[HeadSpec] = [
+        HeadSpec.from_config(
+            node.SEMANTIC_HEAD,
+            "semantic_logits",
+            "logits",
+            cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
+            module="semantic_head",
+            decoder="semantic_decoder",
+        )
+    ]
+    if node.INSTANCE_ENABLED:
+        decoders["instance_decoder"] = DecoderSpec.from_config(
+            cfg, node.INSTANCE_DECODER, input_shape
+        )
+        heads.append(
+            HeadSpec.from_config(
+                node.CENTER_HEAD,
+                "center_heatmap",
+                "heatmap",
+                1,
+                module="center_head",
+                decoder="instance_decoder",
+            )
+        )
+        heads.append(
+            HeadSpec.from_config(
+                node.OFFSET_HEAD,
+                "center_offsets",
+                "offset",
+                2,
+                module="offset_head",
+                decoder="instance_decoder",
+            )
+        )
+    return DenseHeads(decoders, heads, input_shape, norm=Norm.from_config(cfg))

@@ -1,0 +1,79 @@
+"""Names of Panoptic-DeepLab in DeepLab2: of its variables, and of its options."""
+
+from ...checkpoint.option_rules import (
+    SEMANTIC_LOSS,
+    OptionRules,
+    read_decoder,
+    read_fixed_channels,
+    read_head,
+    read_low_level,
+)
+from ...checkpoint.option_view import ConfigBuilder, Options
+
+# First words of checkpoint keys, and the modules they name.
+CHECKPOINT_MODULES = (
+    ("semantic_decoder/", "head.semantic_decoder."),
+    ("semantic_head_without_last_layer/", "head.semantic_head."),
+    ("semantic_last_layer/", "head.semantic_head.final_conv."),
+    ("instance_decoder/", "head.instance_decoder."),
+    ("instance_center_head_without_last_layer/", "head.center_head."),
+    ("instance_center_head_last_layer/", "head.center_head.final_conv."),
+    ("instance_regression_head_without_last_layer/", "head.offset_head."),
+    ("instance_regression_head_last_layer/", "head.offset_head.final_conv."),
+)
+
+LAST_LAYERS = {
+    "semantic": ("semantic_last_layer/",),
+    "instance": ("instance_center_head_last_layer/", "instance_regression_head_last_layer/"),
+}
+
+
+def read_model(builder: ConfigBuilder, model: Options, shared: Options) -> None:
+    """``PanopticDeeplabOptions``: heads and decoders."""
+    decoder = shared.message("decoder")
+    read_low_level(builder, model.value("low_level"), "SEMANTIC_DECODER")
+    head = model.message("semantic_head")
+    read_head(builder, head, "SEMANTIC_HEAD")
+    builder.copy(head, "output_channels", "MODEL.SEM_SEG_HEAD.NUM_CLASSES")
+
+    instance = model.message("instance")
+    builder.copy(instance, "enable", "MODEL.DEEPLAB2.INSTANCE_ENABLED")
+    if instance.value("enable"):
+        override = instance.message("instance_decoder_override")
+        read_decoder(builder, override if override.is_set else decoder, "INSTANCE_DECODER")
+        low_level = instance.value("low_level_override") or model.value("low_level")
+        read_low_level(builder, low_level, "INSTANCE_DECODER")
+        read_fixed_channels(builder, instance.message("center_head"), 1, "CENTER_HEAD")
+        read_fixed_channels(builder, instance.message("regression_head"), 2, "OFFSET_HEAD")
+    else:
+        for field in ("low_level_override", "instance_decoder_override"):
+            builder.refuse(instance, field, "instance.enable is false")
+        for field in ("center_head", "regression_head"):
+            builder.refuse(instance, field, "instance.enable is false")
+    builder.refuse(instance, "next_regression_head", "ViP-DeepLab's heads are not ported yet")
+    for field, variant in (("depth_head", "ViP-DeepLab"), ("motion_head", "Motion-DeepLab")):
+        if field in model.fields():
+            builder.refuse(model, field, f"{variant}'s heads are not ported yet")
+
+
+def read_train_dataset(builder: ConfigBuilder, dataset: Options) -> None:
+    """The size of the targets' Gaussians."""
+    builder.copy(dataset, "sigma", "INPUT.DEEPLAB2.SIGMA")
+
+
+def read_evaluator(builder: ConfigBuilder, evaluator: Options) -> None:
+    """Detection of centers."""
+    for field, key in (
+        ("center_score_threshold", "CENTER_THRESHOLD"),
+        ("nms_kernel", "NMS_KERNEL"),
+        ("keep_k_centers", "TOP_K_CENTERS"),
+    ):
+        builder.copy(evaluator, field, f"MODEL.DEEPLAB2.POSTPROCESSING.{key}")
+
+
+OPTION_RULES = OptionRules(
+    read_model,
+    losses=SEMANTIC_LOSS + (("center_loss", "mse", "CENTER"), ("regression_loss", "l1", "OFFSET")),
+    read_train_dataset=read_train_dataset,
+    read_evaluator=read_evaluator,
+)

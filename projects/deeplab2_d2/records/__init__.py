@@ -1,0 +1,15 @@
+"""What a model tells the shared rooms about itself, and how they find it. Imports structures only."""
+
+from .lookup import all_records, find_record, register
+from .model_record import Averaging, DatasetMapper, ModelRecord, Pictures, Predictor
+
+__all__ = [
+    "Averaging",
+    "DatasetMapper",
+    "ModelRecord",
+    "Pictures",
+    "Predictor",
+    "all_records",
+    "find_record",
+    "register",
+]

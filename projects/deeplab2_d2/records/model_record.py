@@ -1,0 +1,98 @@
+"""The record of a model: what configuration, data, checkpoints, pictures and engine ask of it."""
+
+from dataclasses import dataclass, field
+from typing import Any, Callable, Dict, List, Mapping, Optional, Protocol, Sequence, Tuple
+
+import numpy as np
+from detectron2.config import CfgNode
+from torch import Tensor, nn
+
+from ..structures import Prediction
+
+# Detectron2's dict of one image.
+Sample = Mapping[str, Any]
+# Dataset dicts of a batch to the outputs that evaluators take.
+Predictor = Callable[[Sequence[Sample]], List[Dict[str, Any]]]
+
+
+class DatasetMapper(Protocol):
+    """From a dataset dict to a sample."""
+
+    def __call__(self, dataset_dict: Dict[str, Any]) -> Dict[str, Any]: ...
+
+
+class Pictures(Protocol):
+    """What a model shows of an image beside its labels, as columns of a sheet."""
+
+    @property
+    def titles(self) -> Tuple[str, ...]:
+        """Of the columns."""
+        ...
+
+    def draw_targets(self, segment_map: np.ndarray, segments: Any) -> List[np.ndarray]:
+        """
+        Args:
+            segment_map: (H, W) int32, 0 = unlabeled, ``k + 1`` = segment ``k``.
+            segments: the table of all segments.
+
+        Returns:
+            A picture (H, W, 3) uint8 a column, of what is to be predicted.
+        """
+        ...
+
+    def draw_prediction(
+        self, model: nn.Module, prediction: Prediction, images: Any, sample: Sample
+    ) -> List[np.ndarray]:
+        """A picture a column of raw maps; ``images`` are the network's input."""
+        ...
+
+
+@dataclass(frozen=True)
+class Averaging:
+    """
+    How predictions of several views and models are averaged.
+
+    Attributes:
+        at_input_size: maps are brought to the size of the network's input first, as DeepLab2 does;
+            else to the size of the first view's maps.
+        align: brings a prediction into the order of the first view's, where channels have no fixed
+            meaning (mask slots): called with both, logits as probabilities; None leaves it.
+    """
+
+    at_input_size: bool = True
+    align: Optional[Callable[[Prediction, Prediction], Prediction]] = None
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """
+    What one meta architecture, and every subclass of it, brings along.
+
+    A field that is None is answered by the asking room with what holds for any Detectron2 model.
+
+    Attributes:
+        add_config: adds the model's keys to a config that has the shared ones.
+        check_config: refuses values that cannot work (ValueError naming key, rule and value).
+        build_mapper: ``(cfg, is_train)`` to the dataset mapper; None: Detectron2's.
+        outputs: which of ``sem_seg``, ``panoptic_seg``, ``instances`` a config's model returns;
+            None: all that its dataset has ground truth for.
+        averaging: how views and models are averaged; None: they cannot be.
+        build_oracle: ``(cfg, dataset name)`` to the ground truth seen through the network's stride.
+        build_pictures: config to the columns that sheets have for the model.
+        checkpoint_modules: first words of DeepLab2's checkpoint keys, and the modules they name.
+        last_layers: group ("semantic", "instance") to first words of the keys that depend on the
+            number of classes or on the task.
+        option_rules: name of DeepLab2's model message to its
+            :class:`deeplab2_d2.checkpoint.option_rules.OptionRules`.
+    """
+
+    add_config: Optional[Callable[[CfgNode], None]] = None
+    check_config: Optional[Callable[[CfgNode], None]] = None
+    build_mapper: Optional[Callable[[CfgNode, bool], DatasetMapper]] = None
+    outputs: Optional[Callable[[CfgNode], Tuple[str, ...]]] = None
+    averaging: Optional[Averaging] = None
+    build_oracle: Optional[Callable[[CfgNode, str], Predictor]] = None
+    build_pictures: Optional[Callable[[CfgNode], Pictures]] = None
+    checkpoint_modules: Tuple[Tuple[str, str], ...] = ()
+    last_layers: Mapping[str, Tuple[str, ...]] = field(default_factory=dict)
+    option_rules: Mapping[str, object] = field(default_factory=dict)
