@@ -65,8 +65,8 @@ def decoder_node(channels: int, low_level_channels: List[int]) -> CfgNode:
     node.CONV_TYPE = "depthwise_separable_conv"
     # Channels of every ASPP branch and of its output.
     node.ASPP_CHANNELS = 256
-    # Atrous rates of the three 3x3 branches, in pixels of FEATURE's map. [] = by its stride, so that
-    # they reach 96, 192 and 288 pixels of the input: [3, 6, 9] at stride 32.
+    # Atrous rates of the three 3x3 branches, in pixels of FEATURE's map. [] = by its stride, so
+    # that they reach 96, 192 and 288 pixels of the input: [3, 6, 9] at stride 32.
     node.ATROUS_RATES = []
     # Replace the ASPP by one 1x1 convolution (as for the axial backbones).
     node.ASPP_ONLY_1X1 = False

@@ -1,4 +1,4 @@
-"""What a model tells the shared rooms about itself, and how they find it. Imports structures only."""
+"""What a model tells the shared rooms about itself, and how they find it."""
 
 from .lookup import all_records, find_record, register
 from .model_record import Averaging, DatasetMapper, ModelRecord, Pictures, Predictor

@@ -5,7 +5,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Protocol, Seque
 
 import numpy as np
 from detectron2.config import CfgNode
-from torch import Tensor, nn
+from torch import nn
 
 from ..structures import Prediction
 

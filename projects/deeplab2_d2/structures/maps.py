@@ -11,7 +11,7 @@ Prediction = Dict[str, Tensor]
 # - "logits": (N, C, h, w), a softmax over C gives probabilities;
 # - "probability": (N, C, h, w), 0 to 1;
 # - "heatmap": (N, 1, h, w), about 0 to 1;
-# - "offset": (N, 2, h, w), (dy, dx) in pixels of this very map, so that values change with its size;
+# - "offset": (N, 2, h, w), (dy, dx) in pixels of this map, so that values change with its size;
 # - "depth": (N, 1, h, w), in meters; what is magnified by a factor looks nearer by it;
 # - "embedding": (N, D, h, w), of a meaning that no other view shares;
 # - "slot_logits": (N, K, C), a softmax over C; of mask slots, not of pixels.
