@@ -1,8 +1,12 @@
+import contextlib
+
 import pytest
 import torch
 from detectron2.utils.events import EventStorage
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from deeplab2_d2.engine.non_finite import LossCopy
 from deeplab2_d2.engine.training_step import TrainingStep
 
 
@@ -107,6 +111,48 @@ def test_a_nan_stops_the_run_before_the_weights_are_touched():
     with pytest.raises(FloatingPointError, match="iteration 0: loss_square, loss_absolute.*0, 1"):
         train([batch], 1, model)
     assert torch.equal(weights(model), before)
+
+
+class NoWaiting(TorchDispatchMode):
+    """Fails where the host asks for a value of a tensor."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        assert func._schema.name not in ("aten::_local_scalar_dense", "aten::is_nonzero"), func
+        return func(*args, **(kwargs or {}))
+
+
+def test_until_the_optimizer_has_stepped_no_value_is_asked_for(monkeypatch):
+    data, model, read = samples(8), without_dropout(), LossCopy.read
+    expected, _ = train([data[:4], data[4:]], 1, without_dropout(), accumulation_steps=2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    step = TrainingStep(model, [data[:4], data[4:]], optimizer, accumulation_steps=2)
+    step.is_deferred, step.iter = True, 0  # as on a GPU
+    watched = contextlib.ExitStack()
+
+    def read_after_the_step(copy):
+        watched.close()
+        assert torch.equal(weights(model), weights(expected))
+        return read(copy)
+
+    monkeypatch.setattr(LossCopy, "read", read_after_the_step)
+    with EventStorage() as storage, watched:
+        watched.enter_context(NoWaiting())
+        step.run_step()
+    assert storage.history("loss_square").latest() > 0
+
+
+def test_a_nan_that_is_seen_late_still_names_its_batch_and_writes_no_metrics(tmp_path):
+    batch = samples(2)
+    batch[1]["x"][0] = float("nan")
+    model = without_dropout()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    step = TrainingStep(model, [batch], optimizer, dump_dir=str(tmp_path))
+    step.is_deferred = True
+    with EventStorage() as storage, pytest.raises(FloatingPointError, match="iteration 0.*0, 1"):
+        step.iter = 0
+        step.run_step()
+    assert storage.histories() == {}
+    assert (tmp_path / "non_finite_loss_iter0.pth").is_file()
 
 
 def test_no_accumulation_step_is_refused():

@@ -11,6 +11,37 @@ from torch.nn.parallel import DistributedDataParallel
 from ..checkpoint.atomic import atomic_path
 
 
+class LossCopy:
+    """
+    Scalar losses on their way to the host.
+
+    The copy is queued right behind the forward pass, so that :meth:`read` waits for that alone,
+    however much of backward and optimizer is queued after it.
+    """
+
+    def __init__(self, losses: Mapping[str, Tensor]):
+        """
+        Args:
+            losses: scalars by name, on one device.
+        """
+        self._names = list(losses)
+        values = torch.stack([loss.detach().float() for loss in losses.values()])
+        self._event = None
+        if values.is_cuda:
+            host = torch.empty(values.shape, pin_memory=True)
+            self._values = host.copy_(values, non_blocking=True)
+            self._event = torch.cuda.Event()
+            self._event.record()
+        else:
+            self._values = values
+
+    def read(self) -> Dict[str, Tensor]:
+        """The losses as float32 scalars of the host, by name."""
+        if self._event is not None:
+            self._event.synchronize()
+        return dict(zip(self._names, self._values.unbind()))
+
+
 def stop_on_non_finite(
     losses: Mapping[str, Tensor],
     batch: List[Dict[str, Any]],
@@ -22,7 +53,7 @@ def stop_on_non_finite(
     Raise if one of the losses is not a finite number.
 
     Args:
-        losses: scalars by name.
+        losses: scalars of the host by name.
         batch: the samples that they were computed from.
         model: whose weights are dumped beside the batch.
         iteration: named in the error and in the dump's file name.
@@ -33,11 +64,10 @@ def stop_on_non_finite(
     Raises:
         FloatingPointError: naming the iteration, the terms, the image files and the dump.
     """
-    values = torch.stack([loss.detach().float() for loss in losses.values()])
-    if bool(torch.isfinite(values).all()):
-        return
-    by_name = dict(zip(losses, values.tolist()))
+    by_name = {name: float(loss) for name, loss in losses.items()}
     culprits = [name for name, loss in losses.items() if not bool(torch.isfinite(loss))]
+    if not culprits:
+        return
     files = [str(sample.get("file_name", "?")) for sample in batch]
     message = (
         f"loss became infinite or NaN at iteration {iteration}: {', '.join(culprits)} "

@@ -2,14 +2,14 @@
 
 import contextlib
 import time
-from typing import Any, Callable, ContextManager, Dict, Iterable, List, Optional
+from typing import Any, Callable, ContextManager, Dict, Iterable, List, Optional, Tuple
 
 import torch
 from detectron2.engine import SimpleTrainer
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from .non_finite import stop_on_non_finite
+from .non_finite import LossCopy, stop_on_non_finite
 
 
 class TrainingStep(SimpleTrainer):
@@ -19,6 +19,10 @@ class TrainingStep(SimpleTrainer):
     Each step draws ``accumulation_steps`` batches and averages their losses. Randomness inside the
     model (dropout, stochastic depth) is seeded by (seed, iteration, process), so that a resumed run
     continues as the uninterrupted one would.
+
+    A loss that is not finite ends the run. On a CPU that is seen before backward. On a GPU nothing
+    waits between forward and backward: the losses are read when the whole step is queued, so the
+    weights that are dumped are those after it; no checkpoint is written of them.
     """
 
     def __init__(
@@ -57,6 +61,8 @@ class TrainingStep(SimpleTrainer):
         self.seed = seed
         self.dump_dir = dump_dir
         self.device = next(model.parameters()).device
+        # Whether the losses are read after the step; see the class.
+        self.is_deferred = self.device.type == "cuda"
         scales = amp_dtype == torch.float16
         self.grad_scaler = torch.amp.GradScaler(self.device.type, enabled=scales)
 
@@ -64,7 +70,7 @@ class TrainingStep(SimpleTrainer):
         if not self.model.training:
             raise RuntimeError("the model was put into evaluation mode during training")
         self.optimizer.zero_grad()
-        totals: Dict[str, Tensor] = {}
+        queued: List[Tuple[LossCopy, List[Dict[str, Any]]]] = []
         data_time = 0.0
         for index in range(self.accumulation_steps):
             start = time.perf_counter()
@@ -74,17 +80,26 @@ class TrainingStep(SimpleTrainer):
             is_last = index + 1 == self.accumulation_steps
             with self._gradient_sync(is_last):
                 losses = self._losses(batch)
-                stop_on_non_finite(losses, batch, self.model, self.iter, self.dump_dir)
+                queued.append((LossCopy(losses), batch))
+                if not self.is_deferred:
+                    self._check(*queued[-1])
                 total = torch.stack(list(losses.values())).sum() / self.accumulation_steps
                 self.grad_scaler.scale(total).backward()
-            for name, loss in losses.items():
-                totals[name] = totals.get(name, 0.0) + loss.detach() / self.accumulation_steps
-        self._write_metrics(totals, data_time)
         if self.clip_gradients is not None:
             self.grad_scaler.unscale_(self.optimizer)
             self.clip_gradients(self.model)
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
+        totals: Dict[str, Tensor] = {}
+        for copy, batch in queued:
+            for name, loss in self._check(copy, batch).items():
+                totals[name] = totals.get(name, 0.0) + loss / self.accumulation_steps
+        self._write_metrics(totals, data_time)
+
+    def _check(self, copy: LossCopy, batch: List[Dict[str, Any]]) -> Dict[str, Tensor]:
+        losses = copy.read()
+        stop_on_non_finite(losses, batch, self.model, self.iter, self.dump_dir)
+        return losses
 
     def _losses(self, batch: List[Dict[str, Any]]) -> Dict[str, Tensor]:
         if self.amp_dtype is None:
