@@ -126,14 +126,10 @@ def _add_postprocessing(node: CfgNode) -> None:
     node.POSTPROCESSING.SEMANTIC_OUTPUT = True
     node.POSTPROCESSING.PANOPTIC_OUTPUT = True
     node.POSTPROCESSING.INSTANCE_OUTPUT = True
-    # Use the compiled operators where they are built; False always takes plain PyTorch.
-    node.POSTPROCESSING.USE_OPS = True
 
 
 def _add_input(cfg: CfgNode) -> None:
     node = cfg.INPUT.DEEPLAB2 = CfgNode()
-    # Make the targets with the compiled operator where it is built; False: always with NumPy.
-    node.USE_OPS = True
     # Before the random scale: resize so that the shorter side has at least MIN pixels and the
     # longer at most MAX, as DeepLab2's resize_to_range; 0 = off.
     node.MIN_SIZE_TRAIN = 0

@@ -115,7 +115,6 @@ class PanopticDeepLabDatasetMapper:
             small_instance_weight=node.SMALL_INSTANCE_WEIGHT,
             ignore_crowd_in_semantic=node.IGNORE_CROWD_IN_SEMANTIC,
             has_instances=cfg.MODEL.DEEPLAB2.INSTANCE_ENABLED,
-            use_ops=node.USE_OPS,
         )
 
     @property

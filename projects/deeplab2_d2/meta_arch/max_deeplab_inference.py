@@ -30,7 +30,6 @@ class MaXDeepLabInference:
         thing_ids: contiguous ids of the classes that have instances, ascending.
         label_divisor: panoptic label = class * label_divisor + instance number.
         options: thresholds, limits and mode.
-        use_ops: see :func:`panoptic_from_mask_slots`.
         has_semantic_output, has_panoptic_output, has_instance_output: what is returned.
     """
 
@@ -38,7 +37,6 @@ class MaXDeepLabInference:
     thing_ids: Tuple[int, ...]
     label_divisor: int
     options: MaXDeepLabPostprocessing = MaXDeepLabPostprocessing()
-    use_ops: bool = True
     has_semantic_output: bool = True
     has_panoptic_output: bool = True
     has_instance_output: bool = True
@@ -56,7 +54,6 @@ class MaXDeepLabInference:
             thing_ids=tuple(metadata.thing_ids),
             label_divisor=metadata.label_divisor,
             options=postprocessing_from_config(cfg),
-            use_ops=node.USE_OPS,
             has_semantic_output=node.SEMANTIC_OUTPUT,
             has_panoptic_output=node.PANOPTIC_OUTPUT,
             has_instance_output=node.INSTANCE_OUTPUT,
@@ -106,7 +103,6 @@ class MaXDeepLabInference:
             image_size=images.image_sizes[index],
             output_size=output_size,
             options=self.options,
-            use_ops=self.use_ops,
         )
 
     def _to_output(self, result: SlotSegmentation) -> Dict[str, Any]:

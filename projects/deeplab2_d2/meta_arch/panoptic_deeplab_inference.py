@@ -21,7 +21,7 @@ class PanopticDeepLabInference:
         class_map: classes of the semantic channels.
         thing_ids: contiguous ids of the classes that have instances.
         label_divisor: panoptic label = class * label_divisor + instance number.
-        center_threshold, nms_kernel, top_k_centers, stuff_area_limit, use_ops: see
+        center_threshold, nms_kernel, top_k_centers, stuff_area_limit: see
             :func:`postprocess_panoptic`.
         has_semantic_output, has_panoptic_output, has_instance_output: what is returned.
     """
@@ -33,7 +33,6 @@ class PanopticDeepLabInference:
     nms_kernel: int = 13
     top_k_centers: int = 400
     stuff_area_limit: int = 0
-    use_ops: bool = True
     has_semantic_output: bool = True
     has_panoptic_output: bool = True
     has_instance_output: bool = True
@@ -50,7 +49,6 @@ class PanopticDeepLabInference:
             nms_kernel=node.NMS_KERNEL,
             top_k_centers=node.TOP_K_CENTERS,
             stuff_area_limit=node.STUFF_AREA_LIMIT,
-            use_ops=node.USE_OPS,
             has_semantic_output=node.SEMANTIC_OUTPUT,
             has_panoptic_output=node.PANOPTIC_OUTPUT,
             has_instance_output=node.INSTANCE_OUTPUT,
@@ -109,7 +107,6 @@ class PanopticDeepLabInference:
             nms_kernel=self.nms_kernel,
             top_k_centers=self.top_k_centers,
             class_map=self.class_map,
-            use_ops=self.use_ops,
         )
         panoptic_map, segments = to_panoptic_seg(result, 0, label_divisor=self.label_divisor)
         if self.has_panoptic_output:

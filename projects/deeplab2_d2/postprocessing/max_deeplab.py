@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .. import ops
-from ..ops import SlotSegmentation, reference
+from ..ops import SlotSegmentation
 from .geometry import FrameGeometry, Size
 
 MODES = ("pixelwise", "maskwise")
@@ -81,7 +81,6 @@ def panoptic_from_mask_slots(
     image_size: Optional[Size] = None,
     options: MaXDeepLabPostprocessing = MaXDeepLabPostprocessing(),
     channel_to_class: Optional[Sequence[int]] = None,
-    use_ops: bool = True,
 ) -> SlotSegmentation:
     """
     Panoptic labels of a batch of images that share their sizes.
@@ -104,7 +103,6 @@ def panoptic_from_mask_slots(
             ``input_size`` or, if that is None too, ``output_size``.
         options: thresholds, limits and mode.
         channel_to_class: other class ids of the C channels.
-        use_ops: use the compiled kernels if they are there; False always takes the reference.
 
     Raises:
         ValueError: if an argument is not as above.
@@ -118,8 +116,7 @@ def panoptic_from_mask_slots(
         image_size=image_size,
         output_size=output_size,
     )
-    panoptic_from_slots = ops.panoptic_from_slots if use_ops else reference.panoptic_from_slots
-    return panoptic_from_slots(
+    return ops.panoptic_from_slots(
         mask_logits,
         class_logits,
         channel_to_class=channel_to_class,

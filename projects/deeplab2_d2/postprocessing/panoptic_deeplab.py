@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .. import ops
-from ..ops import PanopticSegmentation, reference
+from ..ops import PanopticSegmentation
 from ..structures import ClassMap, PanopticDeepLabPrediction, identity_class_map
 from .geometry import FrameGeometry, Scale, Size
 
@@ -26,7 +26,6 @@ def postprocess_panoptic(
     top_k_centers: int = 400,
     class_map: Optional[ClassMap] = None,
     with_probability: bool = True,
-    use_ops: bool = True,
 ) -> PanopticSegmentation:
     """
     Panoptic labels of a batch of images that share their sizes.
@@ -50,7 +49,6 @@ def postprocess_panoptic(
         top_k_centers: centers kept at most; 0 or less keeps all.
         class_map: classes of the semantic channels; None if channel i is class i.
         with_probability: compute the class probabilities of the segments' scores.
-        use_ops: use the compiled kernels if they are there; False always takes the reference.
 
     Raises:
         ValueError: if an argument is not as above.
@@ -68,8 +66,7 @@ def postprocess_panoptic(
         image_size=image_size,
         output_size=output_size,
     )
-    find_centers = ops.find_centers if use_ops else reference.find_centers
-    centers, center_scores, num_centers = find_centers(
+    centers, center_scores, num_centers = ops.find_centers(
         prediction.center_heatmap[:, 0],
         image_size,
         geometry.image_to_map,
@@ -77,8 +74,7 @@ def postprocess_panoptic(
         nms_kernel=nms_kernel,
         top_k=top_k_centers,
     )
-    panoptic_from_logits = ops.panoptic_from_logits if use_ops else reference.panoptic_from_logits
-    return panoptic_from_logits(
+    return ops.panoptic_from_logits(
         prediction.semantic_logits,
         prediction.center_offsets,
         _scale_points(centers, geometry.image_to_output),
