@@ -16,6 +16,7 @@ from measuring import Measurement, measure
 from operator_inputs import differences, make_prediction
 from torch import Tensor
 
+from deeplab2_d2.ops import use_reference
 from deeplab2_d2.postprocessing import postprocess_panoptic
 from deeplab2_d2.structures import PanopticDeepLabPrediction
 
@@ -114,10 +115,11 @@ def _slots_row(
     output_size = output_size if any(output_size) else size
     inputs = make_inputs(size, "cuda", dtype)
 
-    def reference() -> Any:
-        return post_process(inputs, size, mode, output_size=output_size, use_ops=False)
+    def run() -> Any:
+        return post_process(inputs, size, mode, output_size=output_size)
 
-    replay, ours = captured(lambda: post_process(inputs, size, mode, output_size=output_size))
+    reference = use_reference()(run)
+    replay, ours = captured(run)
     replay()
     different = differences(ours, reference())
     if different:

@@ -1,13 +1,13 @@
 """MaX-DeepLab's post-processing: mask slots to panoptic labels, against plain PyTorch."""
 
-from typing import Any, Callable, Dict, Iterator, Tuple
+from typing import Any, Dict, Iterator, Tuple
 
 import torch
 from measuring import measure
 from operator_inputs import differences, make_slots
 from torch import Tensor
 
-from deeplab2_d2.ops import SlotSegmentation
+from deeplab2_d2.ops import SlotSegmentation, use_reference
 from deeplab2_d2.postprocessing import MaXDeepLabPostprocessing, panoptic_from_mask_slots
 
 NUM_SLOTS, NUM_CLASSES, NUM_THINGS = 128, 133, 80
@@ -31,14 +31,14 @@ def make_inputs(size: Size, device: str, dtype: torch.dtype = torch.float32) -> 
 
 
 def post_process(
-    inputs: Tuple[Tensor, ...], size: Size, mode: str, *, output_size: Size, use_ops: bool = True
+    inputs: Tuple[Tensor, ...], size: Size, mode: str, *, output_size: Size
 ) -> SlotSegmentation:
     masks, class_logits = inputs
     # With a weight of the masks mask-wise also computes their means.
     options = MaXDeepLabPostprocessing(mode=mode, mask_weight=1.0)
     return panoptic_from_mask_slots(
         masks, class_logits, thing_ids=range(NUM_THINGS), label_divisor=1000, input_size=size,
-        output_size=output_size, options=options, use_ops=use_ops,
+        output_size=output_size, options=options,
     )  # fmt: skip
 
 
@@ -51,16 +51,17 @@ def _row(args: Any, size: Size, mode: str, output_size: Size = (0, 0)) -> Dict[s
     output_size = output_size if any(output_size) else size
     inputs = make_inputs(size, args.device)
 
-    def call(use_ops: bool) -> Callable[[], SlotSegmentation]:
-        return lambda: post_process(inputs, size, mode, output_size=output_size, use_ops=use_ops)
+    def ours() -> SlotSegmentation:
+        return post_process(inputs, size, mode, output_size=output_size)
 
-    different = differences(call(True)(), call(False)(), tolerance=0.0)
+    reference = use_reference()(ours)
+    different = differences(ours(), reference(), tolerance=0.0)
     if different:
         raise RuntimeError(f"the kernels differ from the reference: {different}")
-    peer = measure(call(False), repeats=1, warmups=0, device=args.device)
+    peer = measure(reference, repeats=1, warmups=0, device=args.device)
     return {
         "name": name_of(size, mode, output_size),
-        "measurement": measure(call(True), repeats=args.repeats, device=args.device),
+        "measurement": measure(ours, repeats=args.repeats, device=args.device),
         "peer": "plain PyTorch",
         "peer_seconds": peer.seconds,
     }

@@ -5,6 +5,7 @@ from typing import Any, Dict, Iterator
 import numpy as np
 from measuring import measure
 
+from deeplab2_d2 import ops
 from deeplab2_d2.data.segment_map import SegmentTable
 from deeplab2_d2.data.targets import PanopticTargetGenerator
 
@@ -17,8 +18,8 @@ def rows(args: Any) -> Iterator[Dict[str, Any]]:
 
     height, width = (256, 512) if args.quick else (1024, 2048)
     segment_map, segments, infos = make_segments(height, width, num_things=40, num_stuff=11)
-    ours = PanopticTargetGenerator(ignore_label=255, use_ops=True)
-    in_numpy = PanopticTargetGenerator(ignore_label=255, use_ops=False)
+    ours = PanopticTargetGenerator(ignore_label=255)
+    in_numpy = ops.use_reference()(ours.__call__)
     theirs = PanopticDeepLabTargetGenerator(
         ignore_label=255, thing_ids=list(range(11, 19)), sigma=8,
         small_instance_area=4096, small_instance_weight=3,

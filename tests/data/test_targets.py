@@ -6,8 +6,8 @@ from deeplab2_d2.data.targets import (
     PanopticTargetGenerator,
     draw_center_heatmap,
     gaussian_window,
-    segment_centers,
 )
+from deeplab2_d2.ops.reference.targets import segment_centers
 
 
 def _table(*rows):

@@ -1,5 +1,7 @@
 """Where the CUDA kernels run: on a GPU, or in emulation on the CPU."""
 
+import contextlib
+
 import emulated_cuda
 import pytest
 import torch
@@ -7,6 +9,13 @@ import torch
 import deeplab2_d2  # noqa: F401  # isort: skip
 from deeplab2_d2 import ops
 from deeplab2_d2.ops import cross_entropy
+
+
+@pytest.fixture(params=["kernels", "reference"])
+def both_ways(request):
+    """The compiled operators where they are built; then the reference."""
+    with ops.use_reference() if request.param == "reference" else contextlib.nullcontext():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -136,7 +136,8 @@ def test_fused_path(
         "top_k_centers": top_k,
         "with_probability": with_probability,
     }
-    expected = postprocess_panoptic(prediction, use_ops=False, **options)
+    with ops.use_reference():
+        expected = postprocess_panoptic(prediction, **options)
     maps = to_device(kernel_device, *vars(prediction).values())
     for _ in schedules(kernel_device, monkeypatch):
         ours = postprocess_panoptic(type(prediction)(*maps), **options)

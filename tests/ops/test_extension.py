@@ -1,13 +1,22 @@
 """The extension is found, or its absence is said: never silently another thing."""
 
+import contextlib
 import functools
 import logging
+import multiprocessing
+import os
+import threading
 from pathlib import Path
 
 import pytest
 import torch
 
+from deeplab2_d2 import ops
 from deeplab2_d2.ops import extension
+
+needs_extension = pytest.mark.skipif(
+    not ops.has_extension(), reason="the compiled operators are not built"
+)
 
 
 @pytest.fixture
@@ -89,7 +98,7 @@ def test_library_that_lacks_an_operator_is_named(undecided, monkeypatch, caplog)
     assert extension.BUILD_COMMAND in caplog.text
 
 
-@pytest.mark.skipif(not extension.has_extension(), reason="the compiled operators are not built")
+@needs_extension
 @pytest.mark.skipif(not torch.backends.openmp.is_available(), reason="a PyTorch without OpenMP")
 def test_operators_use_the_threads_of_pytorch():
     # Compiled without OpenMP, at::parallel_for is a plain loop; linked with it, it may bring an
@@ -97,3 +106,127 @@ def test_operators_use_the_threads_of_pytorch():
     library = extension._find_library(Path(extension.__file__).parent).read_bytes()
     assert b"GOMP_parallel" in library
     assert b"libgomp" not in library
+
+
+@pytest.fixture
+def is_called(monkeypatch):
+    """A function that calls an operator and says whether its reference ran."""
+    calls = []
+    reference = ops.reference.group_pixels
+
+    def recorded(*tensors):
+        calls.append(tensors)
+        return reference(*tensors)
+
+    monkeypatch.setattr(ops.reference, "group_pixels", recorded)
+
+    def run():
+        calls.clear()
+        counts = torch.ones(1, dtype=torch.int32)
+        ops.group_pixels(torch.zeros(1, 1, 2), counts, torch.zeros(1, 2, 3, 3))
+        return len(calls) == 1
+
+    return run
+
+
+@needs_extension
+def test_reference_is_chosen_inside_of_its_context_alone(is_called):
+    assert not is_called()
+    with ops.use_reference():
+        assert is_called()
+        with ops.use_reference():
+            assert is_called()
+        assert is_called()
+    assert not is_called()
+    assert ops.use_reference()(is_called)() and not is_called()
+
+
+@needs_extension
+def test_one_context_may_be_entered_again_and_ends_with_an_error_too(is_called):
+    context = ops.use_reference()
+    with pytest.raises(KeyError), context:
+        with context:
+            assert is_called()
+        assert is_called()
+        raise KeyError
+    assert not is_called()
+
+
+@needs_extension
+def test_reference_is_chosen_in_one_thread_alone(is_called):
+    results = {}
+
+    def run(name, event, other):
+        with ops.use_reference() if name == "inside" else contextlib.nullcontext():
+            event.set()
+            assert other.wait(10)
+            results[name] = extension.has_kernels("group_pixels", "cpu")
+
+    events = threading.Event(), threading.Event()
+    threads = [
+        threading.Thread(target=run, args=("inside", *events)),
+        threading.Thread(target=run, args=("outside", *events[::-1])),
+    ]
+    with ops.use_reference():
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert results == {"inside": False, "outside": True}
+
+
+def _has_kernels_before_within_and_after(connection):
+    answers = [extension.has_kernels("group_pixels", "cpu")]
+    with ops.use_reference():
+        answers.append(extension.has_kernels("group_pixels", "cpu"))
+    connection.send([*answers, extension.has_kernels("group_pixels", "cpu")])
+
+
+@needs_extension
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without fork")
+def test_forked_process_does_not_inherit_the_choice():
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    with ops.use_reference():
+        process = multiprocessing.get_context("fork").Process(
+            target=_has_kernels_before_within_and_after, args=(sender,)
+        )
+        process.start()
+        answers = receiver.recv()
+        process.join()
+    assert answers == [True, False, True]
+
+
+def test_reference_on_purpose_is_no_absence(undecided, monkeypatch, is_called):
+    monkeypatch.setenv(extension.REQUIRE_VARIABLE, "1")
+    monkeypatch.setattr(extension, "_find_library", lambda folder: None)
+    with ops.use_reference():
+        assert is_called()
+    with pytest.raises(RuntimeError, match=extension.REQUIRE_VARIABLE):
+        is_called()
+
+
+@needs_extension
+@pytest.mark.slow
+def test_traced_code_keeps_the_choice_of_the_moment_of_tracing(is_called):
+    def called_operators(maps):
+        module = torch.nn.Module()
+        module.forward = lambda costs: ops.upsampled_cross_entropy(
+            costs, torch.zeros(1, 3, 3, dtype=torch.int64), None, ignore_label=255
+        )
+        graph = torch.export.export(module, (maps,)).graph
+        return [str(node.target) for node in graph.nodes if "deeplab2_d2" in str(node.target)]
+
+    maps = torch.zeros(1, 2, 2, 2)
+    assert called_operators(maps) == ["deeplab2_d2.upsampled_cross_entropy.default"]
+    with ops.use_reference():
+        assert called_operators(maps) == []
+
+
+@pytest.mark.slow
+def test_context_inside_of_traced_code_is_an_error():
+    def function(costs):
+        with ops.use_reference():
+            return ops.linear_assignment(costs)
+
+    with pytest.raises(Exception, match="use_reference must be entered outside"):
+        torch.compile(function, fullgraph=True, backend="eager")(torch.zeros(1, 2, 2))

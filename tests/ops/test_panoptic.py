@@ -16,7 +16,7 @@ needs_extension = pytest.mark.skipif(
 )
 
 
-def process(prediction, use_ops, size, **options):
+def process(prediction, size, **options):
     options = {
         "input_size": size,
         "image_size": size,
@@ -28,7 +28,7 @@ def process(prediction, use_ops, size, **options):
         "top_k_centers": 400,
         **options,
     }
-    return postprocess_panoptic(prediction, use_ops=use_ops, **options)
+    return postprocess_panoptic(prediction, **options)
 
 
 @needs_extension
@@ -57,22 +57,22 @@ def test_kernels_equal_the_reference(
         options["image_size"] = (max(height - 2, 1), max(width - 1, 1))
         options["output_size"] = (height + 7, max(width // 2, 1))
     before = [maps.clone() for maps in vars(prediction).values()]
-    ours = process(prediction, True, size, **options)
-    theirs = process(prediction, False, size, **options)
+    ours = process(prediction, size, **options)
+    with ops.use_reference():
+        theirs = process(prediction, size, **options)
     assert differences(ours, theirs) == {}
     for maps, copy in zip(vars(prediction).values(), before):
         assert torch.equal(maps, copy)
 
 
-@pytest.mark.parametrize("use_ops", [False, True])
-def test_channel_that_stands_for_void_stays_void(use_ops):
+@pytest.mark.usefixtures("both_ways")
+def test_channel_that_stands_for_void_stays_void():
     # Channel 0 wins on the left, channel 2 (class 1) on the right.
     logits = torch.tensor([[[[3.0, 0.0]], [[0.0, 0.0]], [[1.0, 2.0]]]])
     prediction = make_prediction(1, 3, (1, 2), 0)
     prediction = type(prediction)(logits, prediction.center_heatmap, prediction.center_offsets)
     result = process(
         prediction,
-        use_ops,
         (1, 2),
         class_map=ClassMap((-1, 0, 1)),
         thing_ids=(),
@@ -82,15 +82,15 @@ def test_channel_that_stands_for_void_stays_void(use_ops):
     assert result.panoptic_map.tolist() == [[[-1, 1000]]]
 
 
-@pytest.mark.parametrize("use_ops", [False, True])
-def test_class_probability_is_the_mean_of_the_segments_class_where_outvoted_too(use_ops):
+@pytest.mark.usefixtures("both_ways")
+def test_class_probability_is_the_mean_of_the_segments_class_where_outvoted_too():
     # One instance of three pixels; class 2 wins twice, class 3 once.
     logits = torch.full((1, 4, 1, 3), -30.0)
     logits[0, 2] = torch.tensor([[2.0, 2.0, 0.0]])
     logits[0, 3] = torch.tensor([[0.0, 0.0, 1.0]])
     heatmap = torch.tensor([[[[0.5, 0.0, 0.0]]]])
     prediction = type(make_prediction(1, 4, (1, 3), 0))(logits, heatmap, torch.zeros(1, 2, 1, 3))
-    result = process(prediction, use_ops, (1, 3), thing_ids=(2, 3))
+    result = process(prediction, (1, 3), thing_ids=(2, 3))
     assert result.panoptic_map.tolist() == [[[2001, 2001, 2001]]]
     two, one = torch.tensor([2.0, -1.0]).sigmoid().tolist()
     # Exponentials and 2**-24 as the unit of sums.
@@ -103,11 +103,11 @@ def test_class_probability_is_the_mean_of_the_segments_class_where_outvoted_too(
 @pytest.mark.parametrize("num_threads", [1, 2, 3])
 def test_number_of_threads_changes_nothing(num_threads):
     prediction = make_prediction(2, 6, (33, 41), 12)
-    expected = process(prediction, True, (129, 161))
+    expected = process(prediction, (129, 161))
     before = torch.get_num_threads()
     torch.set_num_threads(num_threads)
     try:
-        ours = process(prediction, True, (129, 161))
+        ours = process(prediction, (129, 161))
     finally:
         torch.set_num_threads(before)
     assert differences(ours, expected, tolerance=0.0) == {}
@@ -166,7 +166,7 @@ def test_post_processing_compiles_without_a_graph_break():
     prediction = make_prediction(1, 6, (9, 13), 3)
 
     def run(logits, heatmap, offsets):
-        return process(type(prediction)(logits, heatmap, offsets), True, (33, 49)).panoptic_map
+        return process(type(prediction)(logits, heatmap, offsets), (33, 49)).panoptic_map
 
     compiled = torch.compile(run, fullgraph=True, backend="aot_eager")
     maps = tuple(vars(prediction).values())

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from operator_inputs import differences, make_slots
 
 from deeplab2_d2 import ops
-from deeplab2_d2.ops import reference
 from deeplab2_d2.ops.reference.exponential import (
     exp_nonpositive,
     exp_nonpositive_double,
@@ -41,12 +40,11 @@ def aligned_scale(map_size, size):
     )
 
 
-def run(use_ops, mask_logits, class_logits, **changes):
+def run(mask_logits, class_logits, **changes):
     size = tuple(mask_logits.shape[2:])
     options = {**OPTIONS, "size": size, **changes}
     options.setdefault("scale", aligned_scale(mask_logits.shape[2:], options["size"]))
-    function = ops.panoptic_from_slots if use_ops else reference.panoptic_from_slots
-    return function(mask_logits, class_logits, **options)
+    return ops.panoptic_from_slots(mask_logits, class_logits, **options)
 
 
 def class_logits_of(*probabilities):
@@ -54,15 +52,15 @@ def class_logits_of(*probabilities):
     return torch.tensor(probabilities, dtype=torch.float32).log()[None]
 
 
-@pytest.mark.parametrize("use_ops", [False, True])
-def test_pixel_wise_takes_the_largest_logit_if_class_and_pixel_are_confident(use_ops):
+@pytest.mark.usefixtures("both_ways")
+def test_pixel_wise_takes_the_largest_logit_if_class_and_pixel_are_confident():
     # Slot 0 is a thing, slot 1 stuff; slot 2 is a thing too, but its class is not confident.
     class_logits = class_logits_of((0.9, 0.05, 0.05), (0.05, 0.8, 0.15), (0.6, 0.1, 0.3))
     masks = torch.tensor(
         # Pixel 2 is slot 2's: void. Pixel 3 is a tie: the first, with probability 1 / 2.
         [[[5.0, 0.0, 0.0, 0.0]], [[0.0, 5.0, 0.0, 0.0]], [[0.0, 0.0, 5.0, -1.0]]]
     )[None]
-    result = run(use_ops, masks, class_logits)
+    result = run(masks, class_logits)
     assert result.panoptic_map.tolist() == [[[1, 10, -1, 1]]]
     assert result.semantic_map.tolist() == [[[0, 1, 0, 0]]]
     # A pixel below a threshold still has a slot: the best of the confident ones.
@@ -80,45 +78,41 @@ def test_pixel_wise_takes_the_largest_logit_if_class_and_pixel_are_confident(use
     assert table.class_probability[0, [0, 4]].tolist() == pytest.approx([0.9, 0.8], abs=1e-6)
 
 
-@pytest.mark.parametrize("use_ops", [False, True])
-def test_a_pixel_whose_probability_is_the_threshold_is_void(use_ops):
+@pytest.mark.usefixtures("both_ways")
+def test_a_pixel_whose_probability_is_the_threshold_is_void():
     class_logits = class_logits_of((0.9, 0.05, 0.05), (0.9, 0.05, 0.05))
     # Two equal slots: probability 1 / 2 exactly.
-    result = run(use_ops, torch.zeros(1, 2, 1, 1), class_logits, mask_threshold=0.5)
+    result = run(torch.zeros(1, 2, 1, 1), class_logits, mask_threshold=0.5)
     assert result.panoptic_map.tolist() == [[[-1]]]
-    result = run(use_ops, torch.zeros(1, 2, 1, 1), class_logits, mask_threshold=0.49)
+    result = run(torch.zeros(1, 2, 1, 1), class_logits, mask_threshold=0.49)
     assert result.panoptic_map.tolist() == [[[1]]]
 
 
-@pytest.mark.parametrize("use_ops", [False, True])
+@pytest.mark.usefixtures("both_ways")
 @pytest.mark.parametrize(
     "overlap_threshold, expected", [(0.2, [2, 1, 1, 1]), (0.25, [-1, 1, 1, 1])]
 )
-def test_mask_wise_pastes_what_is_free_unless_that_is_too_little(
-    use_ops, overlap_threshold, expected
-):
+def test_mask_wise_pastes_what_is_free_unless_that_is_too_little(overlap_threshold, expected):
     # Both masks cover pixels 1 to 3, slot 0 also pixel 0. Slot 1 is more confident: it is first
     # (number 1); of slot 0 a quarter is free.
     masks = torch.zeros(1, 2, 1, 4)
     masks[0, 1, 0, 0] = -20.0
     class_logits = class_logits_of((0.8, 0.1, 0.1), (0.9, 0.05, 0.05))
-    result = run(
-        use_ops, masks, class_logits, is_mask_wise=True, overlap_threshold=overlap_threshold
-    )
+    result = run(masks, class_logits, is_mask_wise=True, overlap_threshold=overlap_threshold)
     assert result.panoptic_map.tolist() == [[expected]]
     assert result.slot_rank.tolist() == [[1, 0]]
     assert result.slot_map.tolist() == [[[{2: 0, 1: 1, -1: -1}[label] for label in expected]]]
 
 
-@pytest.mark.parametrize("use_ops", [False, True])
-def test_masks_are_ordered_by_powers_of_class_and_mean_mask_confidence(use_ops):
+@pytest.mark.usefixtures("both_ways")
+def test_masks_are_ordered_by_powers_of_class_and_mean_mask_confidence():
     # Mask means: slot 0 1 / (1 + e^-1) = 0.731 at its pixel, slot 1 1 / (1 + e^-3) = 0.953.
     masks = torch.tensor([[[[1.0, 0.0]], [[0.0, 3.0]]]])
     class_logits = class_logits_of((0.9, 0.05, 0.05), (0.8, 0.1, 0.1))
 
     def ranks(class_weight, mask_weight):
         result = run(
-            use_ops, masks, class_logits, is_mask_wise=True,
+            masks, class_logits, is_mask_wise=True,
             rank_weights=(class_weight, mask_weight),
         )  # fmt: skip
         return result.slot_rank.tolist()
@@ -131,41 +125,41 @@ def test_masks_are_ordered_by_powers_of_class_and_mean_mask_confidence(use_ops):
     assert ranks(1.0, 0.5) == [[1, 0]]
 
 
-@pytest.mark.parametrize("use_ops", [False, True])
-def test_a_class_that_is_impossible_is_last_in_the_order(use_ops):
+@pytest.mark.usefixtures("both_ways")
+def test_a_class_that_is_impossible_is_last_in_the_order():
     # Of slot 0, void is e^200 times as probable as the best class: in float32 that is 0.
     class_logits = torch.tensor([[[0.0, -9.0, 200.0], [3.0, -9.0, 9.0], [0.0, -9.0, 4.0]]])
-    result = run(use_ops, torch.zeros(1, 3, 2, 2), class_logits, is_mask_wise=True)
+    result = run(torch.zeros(1, 3, 2, 2), class_logits, is_mask_wise=True)
     assert result.class_confidence[0, 0] == 0.0
     assert result.slot_rank.tolist() == [[2, 1, 0]]
 
 
-@pytest.mark.parametrize("use_ops", [False, True])
-def test_slots_of_one_stuff_class_join_and_count_together_for_the_limit(use_ops):
+@pytest.mark.usefixtures("both_ways")
+def test_slots_of_one_stuff_class_join_and_count_together_for_the_limit():
     # Stuff (class 1) in slots 0 and 1, two pixels and one; a thing of two pixels in slot 2.
     masks = torch.full((1, 3, 1, 5), -9.0)
     for pixel, slot in enumerate((0, 0, 1, 2, 2)):
         masks[0, slot, 0, pixel] = 9.0
     class_logits = class_logits_of((0.05, 0.9, 0.05), (0.1, 0.8, 0.1), (0.9, 0.05, 0.05))
-    kept = run(use_ops, masks, class_logits, area_limits=(2, 3))
+    kept = run(masks, class_logits, area_limits=(2, 3))
     assert kept.panoptic_map.tolist() == [[[10, 10, 10, 3, 3]]]
     assert kept.segments.area.tolist() == [[0, 0, 2, 0, 3]]
     # The mean over the pixels of the slots' confidences, and the slot of the most pixels.
     assert kept.segments.class_probability[0, 4].item() == pytest.approx(2.6 / 3, abs=1e-6)
     assert kept.segment_slot.tolist() == [[-1, -1, 2, -1, 0]]
-    smaller = run(use_ops, masks, class_logits, area_limits=(3, 4))
+    smaller = run(masks, class_logits, area_limits=(3, 4))
     assert smaller.panoptic_map.tolist() == [[[-1, -1, -1, -1, -1]]]
     assert smaller.segments.area.sum() == 0
     assert smaller.segments.box.abs().sum() == 0
     assert smaller.slot_map.tolist() == kept.slot_map.tolist()
 
 
-@pytest.mark.parametrize("use_ops", [False, True])
+@pytest.mark.usefixtures("both_ways")
 @pytest.mark.parametrize("is_mask_wise", [False, True])
-def test_without_a_confident_slot_all_is_void_but_the_semantic_map(use_ops, is_mask_wise):
+def test_without_a_confident_slot_all_is_void_but_the_semantic_map(is_mask_wise):
     masks, class_logits = make_slots(2, 5, 3, (4, 5))
     result = run(
-        use_ops, masks, class_logits, channel_to_class=(0, 1, 2), is_mask_wise=is_mask_wise,
+        masks, class_logits, channel_to_class=(0, 1, 2), is_mask_wise=is_mask_wise,
         class_thresholds=(1.1, 1.1),
     )  # fmt: skip
     assert torch.equal(result.panoptic_map, torch.full_like(result.panoptic_map, -1))
@@ -212,7 +206,9 @@ def test_kernels_equal_the_reference(
         class_thresholds=(class_threshold, class_threshold / 2), label_divisor=1000,
     )  # fmt: skip
     before = masks.clone(), class_logits.clone()
-    ours, theirs = (run(use_ops, masks, class_logits, **options) for use_ops in (True, False))
+    ours = run(masks, class_logits, **options)
+    with ops.use_reference():
+        theirs = run(masks, class_logits, **options)
     # Floats too: exponentials are spelled out, sums are of integers.
     assert differences(ours, theirs, tolerance=0.0) == {}
     assert torch.equal(masks, before[0]) and torch.equal(class_logits, before[1])
@@ -226,17 +222,17 @@ def test_strides_of_the_inputs_and_threads_change_nothing(is_mask_wise):
         "channel_to_class": (0, 1, 2, 3), "is_mask_wise": is_mask_wise, "size": (129, 161),
         "rank_weights": (1.0, 1.0), "class_thresholds": (0.5, 0.5), "label_divisor": 100,
     }  # fmt: skip
-    expected = run(True, masks, class_logits, **options)
+    expected = run(masks, class_logits, **options)
     assert expected.segments.area.sum() > 0
     strided = masks.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
     swapped = class_logits.transpose(1, 2).contiguous().transpose(1, 2)
     assert not strided.is_contiguous() and not swapped.is_contiguous()
-    assert differences(run(True, strided, swapped, **options), expected, tolerance=0.0) == {}
+    assert differences(run(strided, swapped, **options), expected, tolerance=0.0) == {}
     threads = torch.get_num_threads()
     try:
         for number in (1, 2, 3):
             torch.set_num_threads(number)
-            ours = run(True, masks, class_logits, **options)
+            ours = run(masks, class_logits, **options)
             assert differences(ours, expected, tolerance=0.0) == {}
     finally:
         torch.set_num_threads(threads)
@@ -307,7 +303,7 @@ def test_logits_that_are_not_finite_give_labels_that_exist(value, is_mask_wise):
     masks, class_logits = make_slots(1, 6, 2, (5, 30))
     masks[0, ::2, 1:4, 3:20] = value
     class_logits[0, 1] = value
-    result = run(True, masks, class_logits, is_mask_wise=is_mask_wise, size=(17, 117))
+    result = run(masks, class_logits, is_mask_wise=is_mask_wise, size=(17, 117))
     allowed = {-1, *result.segments.panoptic_label.flatten().tolist()}
     assert set(result.panoptic_map.flatten().tolist()) <= allowed
     assert result.slot_map.min() >= -1 and result.slot_map.max() < 6
@@ -370,7 +366,7 @@ def test_gpu_equals_the_reference_on_the_cpu(is_mask_wise, dtype, size):
             "label_divisor": 100, "area_limits": (10, 30),
         }  # fmt: skip
         expected = run(False, masks, class_logits, **options)
-        ours = run(True, masks.cuda(), class_logits.cuda(), **options)
+        ours = run(masks.cuda(), class_logits.cuda(), **options)
         ours = type(ours)(
             *(field.cpu() if torch.is_tensor(field) else field for field in ours[:6]),
             type(ours.segments)(*(column.cpu() for column in ours.segments)),
@@ -387,17 +383,17 @@ def test_gpu_graph_replays_and_memory_stays_small(is_mask_wise):
         "channel_to_class": tuple(range(20)), "is_mask_wise": is_mask_wise, "size": (513, 1025),
         "rank_weights": (1.0, 1.0), "label_divisor": 1000, "class_thresholds": (0.3, 0.3),
     }  # fmt: skip
-    run(True, masks, class_logits, **options)
+    run(masks, class_logits, **options)
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
-    expected = run(True, masks, class_logits, **options)
+    expected = run(masks, class_logits, **options)
     held = torch.cuda.memory_allocated() - before
     assert torch.cuda.max_memory_allocated() - before - held <= 16 * 2**20
     graph = torch.cuda.CUDAGraph()
     # Capturing fails at any synchronisation with the host.
     with torch.cuda.graph(graph):
-        captured = run(True, masks, class_logits, **options)
+        captured = run(masks, class_logits, **options)
     captured.panoptic_map.fill_(-7)
     graph.replay()
     torch.cuda.synchronize()

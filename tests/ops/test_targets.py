@@ -10,11 +10,12 @@ from deeplab2_d2 import ops
 from deeplab2_d2.data.segment_map import SegmentTable
 from deeplab2_d2.data.targets import PanopticTargetGenerator
 
-pytestmark = pytest.mark.skipif(
+needs_extension = pytest.mark.skipif(
     not ops.has_extension(), reason="the compiled operators are not built"
 )
 
 
+@needs_extension
 @settings(max_examples=60, deadline=None)
 @given(
     height=st.integers(1, 40),
@@ -42,8 +43,10 @@ def test_operator_equals_numpy(
         "small_instance_area": small_instance_area,
         "ignore_crowd_in_semantic": ignore_crowd,
     }
-    ours = PanopticTargetGenerator(**options, use_ops=True)(segment_map, segments)
-    theirs = PanopticTargetGenerator(**options, use_ops=False)(segment_map, segments)
+    generator = PanopticTargetGenerator(**options)
+    ours = generator(segment_map, segments)
+    with ops.use_reference():
+        theirs = generator(segment_map, segments)
     for name, expected in vars(theirs).items():
         result = getattr(ours, name)
         assert result.dtype == expected.dtype, name
@@ -68,18 +71,29 @@ def arguments(**change):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"segment_map": torch.tensor([[0, 2]], dtype=torch.int32)}, r"in \[0, 1\], got 2"),
-        ({"segment_map": torch.tensor([[0, 1]])}, "must be .H, W. int32"),
-        ({"is_crowd": torch.tensor([False, True])}, "is_instance and is_crowd must be"),
-        ({"window": torch.ones(3, 2)}, "window must be .n, n. float32"),
-        ({"window_before": 9}, "window_before must be in"),
+        (
+            {"segment_map": torch.tensor([[0, 1]])},
+            "segment_map must be .H, W. int32, got torch.int64",
+        ),
+        ({"is_crowd": torch.tensor([False, True])}, r"is_crowd must be \(1,\) bool, got \(2,\)"),
+        ({"window": torch.ones(3, 2)}, r"window must be .n, n. float32, got \(3, 2\)"),
+        ({"window_before": 9}, r"window_before must be in \[0, 3\], got 9"),
     ],
 )
 def test_wrong_arguments_are_named(change, message):
-    with pytest.raises(RuntimeError, match=message):
+    with pytest.raises(ValueError, match=message):
         ops.panoptic_targets(**arguments(**change))
 
 
+@pytest.mark.usefixtures("both_ways")
+@pytest.mark.parametrize("label", [-1, 2])
+def test_label_without_a_segment_is_named(label):
+    segment_map = torch.tensor([[0, label]], dtype=torch.int32)
+    with pytest.raises((ValueError, RuntimeError), match=rf"in \[0, 1\], got {label}"):
+        ops.panoptic_targets(**arguments(segment_map=segment_map))
+
+
+@needs_extension
 def test_operator_is_registered_as_torch_expects():
     *tensors, before, ignore, area, weight = arguments().values()
     torch.library.opcheck(

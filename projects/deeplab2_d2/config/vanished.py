@@ -4,6 +4,11 @@ from typing import Dict
 
 from detectron2.config import CfgNode
 
+_REFERENCE = (
+    "Operators run in plain PyTorch inside `with deeplab2_d2.ops.use_reference():`, and wherever "
+    "they are not built."
+)
+
 # The full old key, and a sentence that tells the new way.
 VANISHED_KEYS: Dict[str, str] = {
     "MODEL.DEEPLAB2.POSTPROCESSING.SEMANTIC_OUTPUT": (
@@ -15,6 +20,8 @@ VANISHED_KEYS: Dict[str, str] = {
     "MODEL.DEEPLAB2.POSTPROCESSING.INSTANCE_OUTPUT": (
         "MODEL.DEEPLAB2.POSTPROCESSING.OUTPUTS lists the outputs, 'instances' among them."
     ),
+    "MODEL.DEEPLAB2.POSTPROCESSING.USE_OPS": _REFERENCE,
+    "INPUT.DEEPLAB2.USE_OPS": _REFERENCE,
 }
 
 

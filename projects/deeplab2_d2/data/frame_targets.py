@@ -11,8 +11,9 @@ from typing import Optional, Tuple
 
 import numpy as np
 
+from ..ops.reference.targets import offsets_to_points, segment_centers
 from .segment_map import SegmentTable
-from .targets import draw_center_heatmap, offsets_to_points, segment_centers
+from .targets import draw_center_heatmap
 
 
 @dataclass(frozen=True)

@@ -2,21 +2,27 @@
 Operators: one public function each, and their plain PyTorch reference.
 
 The public functions check their arguments, then call the compiled kernels if the extension is
-there, else the reference (see `has_extension`). Both give the same integers.
+there, else the reference (see `has_extension` and `use_reference`). Both give the same integers.
 """
 
 from .assignment import linear_assignment
 from .centers import find_centers
 from .cross_entropy import upsampled_cross_entropy
-from .extension import has_extension
+from .extension import has_extension, use_reference
 from .grouping import group_pixels
 from .merging import merge_panoptic
 from .overlap import label_overlap
 from .panoptic import panoptic_from_logits
 from .reference import resample_aligned
-from .results import VOID_PANOPTIC_LABEL, PanopticSegmentation, SegmentTable, SlotSegmentation
+from .results import (
+    VOID_PANOPTIC_LABEL,
+    PanopticSegmentation,
+    SegmentTable,
+    SlotSegmentation,
+    TargetMaps,
+)
 from .slots import panoptic_from_slots
-from .targets import TargetMaps, panoptic_targets
+from .targets import panoptic_targets
 
 __all__ = [
     "VOID_PANOPTIC_LABEL",
@@ -35,4 +41,5 @@ __all__ = [
     "panoptic_targets",
     "resample_aligned",
     "upsampled_cross_entropy",
+    "use_reference",
 ]

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from . import reference
 from .checks import check_shape
-from .extension import has_extension, register_fake
+from .extension import has_kernels, register_fake
 
 
 def linear_assignment(
@@ -51,7 +51,7 @@ def linear_assignment(
             raise ValueError(
                 f"{name}: {argument} must be on {costs.device} as the costs, got {exists.device}"
             )
-    if has_extension(name, costs.device.type):
+    if has_kernels(name, costs.device.type):
         return torch.ops.deeplab2_d2.linear_assignment(costs, has_row, has_column)
     return reference.linear_assignment(costs, has_row=has_row, has_column=has_column)
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from . import reference
 from .checks import check_scale, check_shape, check_size
-from .extension import has_extension, register_fake
+from .extension import has_kernels, register_fake
 
 
 def find_centers(
@@ -49,7 +49,7 @@ def find_centers(
     check_scale("find_centers: scale", scale, size)
     if nms_kernel < 1:
         raise ValueError(f"find_centers: nms_kernel must be at least 1, got {nms_kernel}")
-    if has_extension("find_centers", heatmap.device.type):
+    if has_kernels("find_centers", heatmap.device.type):
         return torch.ops.deeplab2_d2.find_centers(
             heatmap, size, scale, threshold=threshold, nms_kernel=nms_kernel, top_k=top_k
         )

@@ -54,3 +54,11 @@ def check_label_divisor(name: str, label_divisor: int, num_classes: int) -> None
             f"{name} must be at least 2 and num_classes * label_divisor at most 2**31, got "
             f"{label_divisor} for {num_classes} classes"
         )
+
+
+def check_range(name: str, labels: Tensor, lowest: int, highest: int) -> None:
+    """Raise ValueError unless every label (at least one) is in ``[lowest, highest]``."""
+    smallest, largest = (int(value) for value in labels.aminmax())
+    if smallest < lowest or largest > highest:
+        value = smallest if smallest < lowest else largest
+        raise ValueError(f"{name} must be in [{lowest}, {highest}], got {value}")

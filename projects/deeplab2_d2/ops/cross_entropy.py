@@ -7,7 +7,7 @@ from torch import Tensor
 
 from . import reference
 from .checks import check_shape
-from .extension import has_extension, register_fake, register_gradient
+from .extension import has_kernels, register_fake, register_gradient
 
 
 def upsampled_cross_entropy(
@@ -39,7 +39,7 @@ def upsampled_cross_entropy(
         check_shape(f"{name}: weights", weights, labels.shape, str(tuple(labels.shape)))
     if logits.dtype in (torch.float16, torch.bfloat16):
         logits = logits.float()
-    if not has_extension("upsampled_cross_entropy", logits.device.type):
+    if not has_kernels("upsampled_cross_entropy", logits.device.type):
         return reference.upsampled_cross_entropy(logits, labels, weights, ignore_label=ignore_label)
     scale = [
         (source - 1) / (target - 1) if target > 1 else 0.0

@@ -6,6 +6,8 @@ version of the PyTorch it was built for as a string, which is read before the li
 library for another PyTorch would fail with missing symbols, or worse.
 """
 
+import contextlib
+import contextvars
 import functools
 import logging
 import os
@@ -21,6 +23,14 @@ BUILD_COMMAND = "python setup.py build_ext --inplace"
 REQUIRE_VARIABLE = "DEEPLAB2_D2_REQUIRE_OPS"
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+# How many `use_reference` are open where the caller is.
+_NUM_OPEN: contextvars.ContextVar[int] = contextvars.ContextVar(
+    "deeplab2_d2_use_reference", default=0
+)
+if hasattr(os, "register_at_fork"):
+    # A forked process starts as a spawned one does, which is the only kind on Windows.
+    os.register_at_fork(after_in_child=lambda: _NUM_OPEN.set(0))
 
 _FAKES: Dict[str, Callable[..., Any]] = {}
 _SET_UPS: Dict[str, Callable[[], None]] = {}
@@ -100,10 +110,53 @@ def _report_absence(reason: str) -> None:
     logger.warning("%s The slower plain PyTorch reference runs instead.", message)
 
 
+class _UseReference(contextlib.ContextDecorator):
+    """Without state of its own, so that one object can be entered again and from any thread."""
+
+    def __enter__(self) -> None:
+        if torch.compiler.is_compiling():
+            raise RuntimeError(
+                "use_reference must be entered outside of what torch.compile or torch.export traces"
+            )
+        _NUM_OPEN.set(_NUM_OPEN.get() + 1)
+
+    def __exit__(self, *exception: object) -> None:
+        # In a process that was forked within, none is open.
+        _NUM_OPEN.set(max(_NUM_OPEN.get() - 1, 0))
+
+
+def use_reference() -> _UseReference:
+    """
+    A context in which every operator runs its plain PyTorch reference, for comparing and debugging.
+
+    ``with ops.use_reference(): ...``, or ``@ops.use_reference()`` above a function. It may be
+    nested, and holds for the thread (or asynchronous task) that entered it alone: other threads,
+    and worker processes whether forked or spawned (as of a data loader), know nothing of it.
+    ``DEEPLAB2_D2_REQUIRE_OPS=1`` does not forbid it.
+
+    What torch.compile and torch.export trace has the choice of the moment of tracing, for good: a
+    graph that was traced within runs the reference outside too, and one that was traced before runs
+    the kernels within (`torch.compiler.reset` forgets them). To enter it inside of what is traced
+    is an error.
+    """
+    return _UseReference()
+
+
+@torch.compiler.assume_constant_result
+def has_kernels(operator: str, device_type: str) -> bool:
+    """
+    Whether the caller's operators are the compiled ones, else the reference.
+
+    Raises:
+        RuntimeError: see `has_extension`.
+    """
+    return _NUM_OPEN.get() == 0 and _has_kernels_for(operator, device_type)
+
+
 @torch.compiler.assume_constant_result
 def has_extension(operator: str = "find_centers", device_type: str = "cpu") -> bool:
     """
-    Whether a compiled operator runs on a kind of device. Decided once, at the first call.
+    Whether a compiled operator is there for a kind of device. Decided once, at the first call.
 
     Raises:
         RuntimeError: if they cannot be used and ``DEEPLAB2_D2_REQUIRE_OPS=1`` is set.

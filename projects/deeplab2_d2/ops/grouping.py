@@ -5,7 +5,7 @@ from torch import Tensor
 
 from . import reference
 from .checks import check_shape
-from .extension import has_extension, register_fake
+from .extension import has_kernels, register_fake
 
 
 def group_pixels(centers: Tensor, num_centers: Tensor, offsets: Tensor) -> Tensor:
@@ -33,7 +33,7 @@ def group_pixels(centers: Tensor, num_centers: Tensor, offsets: Tensor) -> Tenso
     num_images = offsets.shape[0]
     check_shape("group_pixels: centers", centers, (num_images, "K", 2), f"({num_images}, K, 2)")
     check_shape("group_pixels: num_centers", num_centers, (num_images,), f"({num_images},)")
-    if has_extension("group_pixels", offsets.device.type):
+    if has_kernels("group_pixels", offsets.device.type):
         return torch.ops.deeplab2_d2.group_pixels(centers, num_centers, offsets)
     return reference.group_pixels(centers, num_centers, offsets)
 

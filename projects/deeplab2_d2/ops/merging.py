@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from . import reference
-from .checks import check_class_ids, check_label_divisor, check_shape
-from .extension import has_extension, register_fake
+from .checks import check_class_ids, check_label_divisor, check_range, check_shape
+from .extension import has_kernels, register_fake
 from .results import SegmentTable
 
 
@@ -56,7 +56,7 @@ def merge_panoptic(
     check_shape(f"{name}: center_scores", center_scores, (shape[0], "K"), f"({shape[0]}, K)")
     check_class_ids(f"{name}: thing_ids", thing_ids, num_classes)
     check_label_divisor(f"{name}: label_divisor", label_divisor, num_classes)
-    if has_extension("merge_panoptic", semantic.device.type):
+    if has_kernels("merge_panoptic", semantic.device.type):
         panoptic, *columns = torch.ops.deeplab2_d2.merge_panoptic(
             semantic,
             instance,
@@ -70,8 +70,8 @@ def merge_panoptic(
         label, category, area, box, objectness = columns
         return panoptic, SegmentTable(label, category, area, box, objectness, unknown)
     if semantic.device.type == "cpu" and semantic.numel():
-        _check_range(f"{name}: semantic", semantic, -1, num_classes - 1)
-        _check_range(f"{name}: instance", instance, 0, center_scores.shape[1])
+        check_range(f"{name}: semantic", semantic, -1, num_classes - 1)
+        check_range(f"{name}: instance", instance, 0, center_scores.shape[1])
     return reference.merge_panoptic(
         semantic,
         instance,
@@ -81,13 +81,6 @@ def merge_panoptic(
         label_divisor=label_divisor,
         stuff_area_limit=stuff_area_limit,
     )
-
-
-def _check_range(name: str, labels: Tensor, lowest: int, highest: int) -> None:
-    smallest, largest = (int(value) for value in labels.aminmax())
-    if smallest < lowest or largest > highest:
-        value = smallest if smallest < lowest else largest
-        raise ValueError(f"{name} must be in [{lowest}, {highest}], got {value}")
 
 
 @register_fake("merge_panoptic")

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from . import reference
 from .checks import check_shape
-from .extension import has_extension, register_fake
+from .extension import has_kernels, register_fake
 
 
 def label_overlap(first: Tensor, second: Tensor, *, max_pairs: int = 0) -> Tuple[Tensor, Tensor]:
@@ -32,7 +32,7 @@ def label_overlap(first: Tensor, second: Tensor, *, max_pairs: int = 0) -> Tuple
         raise ValueError(f"label_overlap: max_pairs must be at least 0, got {max_pairs}")
     check_shape("label_overlap: second", second, first.shape, str(tuple(first.shape)))
     can_run = max_pairs > 0 or first.device.type != "cuda"
-    if can_run and has_extension("label_overlap", first.device.type):
+    if can_run and has_kernels("label_overlap", first.device.type):
         return torch.ops.deeplab2_d2.label_overlap(first, second, max_pairs=max_pairs)
     return reference.label_overlap(first, second, max_pairs=max_pairs)
 

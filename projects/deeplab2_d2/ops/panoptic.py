@@ -7,7 +7,7 @@ from torch import Tensor
 
 from . import reference
 from .checks import check_class_ids, check_label_divisor, check_scale, check_shape, check_size
-from .extension import has_extension, register_fake
+from .extension import has_kernels, register_fake
 from .merging import fake_segment_columns
 from .results import PanopticSegmentation, SegmentTable
 
@@ -74,7 +74,7 @@ def panoptic_from_logits(
     check_scale(f"{name}: scale", scale, size)
     check_class_ids(f"{name}: thing_ids", thing_ids, num_classes)
     check_label_divisor(f"{name}: label_divisor", label_divisor, num_classes)
-    if has_extension("panoptic_from_logits", semantic_logits.device.type):
+    if has_kernels("panoptic_from_logits", semantic_logits.device.type):
         panoptic, semantic, instance, *columns = torch.ops.deeplab2_d2.panoptic_from_logits(
             semantic_logits,
             center_offsets,

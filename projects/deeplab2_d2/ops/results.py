@@ -1,4 +1,4 @@
-"""What the panoptic operators return."""
+"""What the operators return."""
 
 from typing import NamedTuple
 
@@ -106,3 +106,22 @@ class SlotSegmentation(NamedTuple):
     def num_instance_rows(self) -> int:
         """The first so many rows of the segment table are things."""
         return self.class_confidence.shape[1]
+
+
+class TargetMaps(NamedTuple):
+    """
+    Attributes:
+        sem_seg: (H, W) int64.
+        sem_seg_weights: (H, W) float32.
+        center_heatmap: (H, W) float32.
+        center_weights: (H, W) float32.
+        center_offsets: (2, H, W) float32 ``(dy, dx)``.
+        offset_weights: (H, W) float32.
+    """
+
+    sem_seg: Tensor
+    sem_seg_weights: Tensor
+    center_heatmap: Tensor
+    center_weights: Tensor
+    center_offsets: Tensor
+    offset_weights: Tensor

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from . import reference
 from .checks import check_class_ids, check_label_divisor, check_scale, check_shape, check_size
-from .extension import has_extension, register_fake
+from .extension import has_kernels, register_fake
 from .results import SegmentTable, SlotSegmentation
 
 # Above a third (and a margin for rounding) at most two probabilities of a pixel fit into 1.
@@ -91,7 +91,7 @@ def panoptic_from_slots(
             f"{tuple(rank_weights)}"
         )
     check_scale("panoptic_from_slots: scale", scale, size)
-    if has_extension("panoptic_from_slots", mask_logits.device.type):
+    if has_kernels("panoptic_from_slots", mask_logits.device.type):
         outputs = torch.ops.deeplab2_d2.panoptic_from_slots(mask_logits, class_logits, **options)
         panoptic, semantic, slot, confidence, class_confidence, rank, *columns, segment_slot = (
             outputs

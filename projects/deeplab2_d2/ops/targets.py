@@ -1,30 +1,14 @@
 """Operator: Panoptic-DeepLab's training targets of one segment map, on the CPU."""
 
-from typing import NamedTuple, Tuple
+from typing import Tuple
 
 import torch
 from torch import Tensor
 
-from .extension import has_extension, register_fake
-
-
-class TargetMaps(NamedTuple):
-    """
-    Attributes:
-        sem_seg: (H, W) int64.
-        sem_seg_weights: (H, W) float32.
-        center_heatmap: (H, W) float32.
-        center_weights: (H, W) float32.
-        center_offsets: (2, H, W) float32 ``(dy, dx)``.
-        offset_weights: (H, W) float32.
-    """
-
-    sem_seg: Tensor
-    sem_seg_weights: Tensor
-    center_heatmap: Tensor
-    center_weights: Tensor
-    center_offsets: Tensor
-    offset_weights: Tensor
+from . import reference
+from .checks import check_range, check_shape
+from .extension import has_kernels, register_fake
+from .results import TargetMaps
 
 
 def panoptic_targets(
@@ -42,38 +26,66 @@ def panoptic_targets(
     """
     Make all targets of a segment map in two passes over it.
 
-    The specification is `deeplab2_d2.data.targets.PanopticTargetGenerator`, which has the numbers
-    of DeepLab2's ``sample_generator.py`` and runs where this operator is not built
-    (`has_extension`); it says what each target is.
+    Reference: Panoptic-DeepLab (arXiv:1911.10194), Sec. 3, and DeepLab2's ``sample_generator.py``,
+    whose numbers these are. `deeplab2_d2.data.targets.PanopticTargets` says what each target is.
 
     Args:
-        segment_map: (H, W) int32 in [0, S]; 0 is unlabeled, ``k + 1`` is segment k.
+        segment_map: (H, W) int32 in [0, S], on the CPU; 0 is unlabeled, ``k + 1`` is segment k.
         semantic: (S,) int64 label of each segment's pixels in ``sem_seg``.
         is_instance: (S,) bool, segments that have a center.
         is_crowd: (S,) bool.
         window: (n, n) float32, the Gaussian of a center.
-        window_before: pixels of the window before the center, in each direction.
+        window_before: pixels of the window before the center, in each direction; 0 to n.
         ignore_label: of unlabeled pixels.
         small_instance_area: an instance with fewer pixels is small.
         small_instance_weight: weight of its pixels in the semantic loss.
 
     Raises:
-        RuntimeError: if an argument is not as above, or the operators are not built.
+        ValueError: if an argument is not as above; RuntimeError if a kernel finds a label that is
+            not.
     """
-    if not has_extension("panoptic_targets"):
-        raise RuntimeError("panoptic_targets: the operators are not built; see has_extension")
-    return TargetMaps(
-        *torch.ops.deeplab2_d2.panoptic_targets(
-            segment_map,
-            semantic,
-            is_instance,
-            is_crowd,
-            window,
-            window_before=window_before,
-            ignore_label=ignore_label,
-            small_instance_area=small_instance_area,
-            small_instance_weight=small_instance_weight,
+    name = "panoptic_targets"
+    num_segments, side = len(semantic), len(window)
+    for argument, tensor, shape, dtype, words in (
+        ("segment_map", segment_map, ("H", "W"), torch.int32, "(H, W) int32"),
+        ("semantic", semantic, ("S",), torch.int64, "(S,) int64"),
+        ("is_instance", is_instance, (num_segments,), torch.bool, f"({num_segments},) bool"),
+        ("is_crowd", is_crowd, (num_segments,), torch.bool, f"({num_segments},) bool"),
+        ("window", window, (side, side), torch.float32, "(n, n) float32"),
+    ):
+        check_shape(f"{name}: {argument}", tensor, shape, words)
+        if tensor.dtype != dtype:
+            raise ValueError(f"{name}: {argument} must be {words}, got {tensor.dtype}")
+    if segment_map.device.type != "cpu":
+        raise ValueError(f"{name}: segment_map must be on the CPU, got {segment_map.device}")
+    if not 0 <= window_before <= side:
+        raise ValueError(f"{name}: window_before must be in [0, {side}], got {window_before}")
+    if has_kernels(name, "cpu"):
+        return TargetMaps(
+            *torch.ops.deeplab2_d2.panoptic_targets(
+                segment_map,
+                semantic,
+                is_instance,
+                is_crowd,
+                window,
+                window_before=window_before,
+                ignore_label=ignore_label,
+                small_instance_area=small_instance_area,
+                small_instance_weight=small_instance_weight,
+            )
         )
+    if segment_map.numel():
+        check_range(f"{name}: segment_map", segment_map, 0, num_segments)
+    return reference.panoptic_targets(
+        segment_map,
+        semantic,
+        is_instance,
+        is_crowd,
+        window,
+        window_before=window_before,
+        ignore_label=ignore_label,
+        small_instance_area=small_instance_area,
+        small_instance_weight=small_instance_weight,
     )
 
 

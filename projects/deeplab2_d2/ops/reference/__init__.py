@@ -14,6 +14,7 @@ from .overlap import label_overlap
 from .panoptic import panoptic_from_logits
 from .resampling import resample_aligned
 from .slots import panoptic_from_slots
+from .targets import panoptic_targets
 
 __all__ = [
     "find_centers",
@@ -23,6 +24,7 @@ __all__ = [
     "merge_panoptic",
     "panoptic_from_logits",
     "panoptic_from_slots",
+    "panoptic_targets",
     "resample_aligned",
     "upsampled_cross_entropy",
 ]
