@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from deeplab2_d2.data.reading import read_image
 from deeplab2_d2.engine import ConfigError, load_config
+from deeplab2_d2.engine.evaluators import model_outputs
 from deeplab2_d2.engine.prediction_files import PredictionWriter
 from deeplab2_d2.engine.predictor import DeepLab2Predictor
 
@@ -61,9 +62,7 @@ def main() -> None:
     cfg = load_config(args.config_file, args.opts)
     if cfg.MODEL.DEVICE == "cuda" and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
-    if not cfg.MODEL.DEEPLAB2.INSTANCE_ENABLED or not (
-        cfg.MODEL.DEEPLAB2.POSTPROCESSING.PANOPTIC_OUTPUT
-    ):
+    if "panoptic_seg" not in model_outputs(cfg):
         raise ConfigError("the model of --config-file must have a panoptic output")
     files = list_images(args.input)
     predictor = DeepLab2Predictor(cfg)

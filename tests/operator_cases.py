@@ -1,15 +1,14 @@
 """One call of each operator: inputs by seed, and a function from them to output tensors."""
 
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Sequence
 
 import torch
 from operator_inputs import make_prediction, make_slots
 from torch import Tensor
 
 from deeplab2_d2 import ops
-from deeplab2_d2.postprocessing import postprocess_panoptic
-from deeplab2_d2.structures import PanopticDeepLabPrediction
+from deeplab2_d2.postprocessing import Frames, panoptic_from_centers
 
 LABEL_OPTIONS: Dict[str, Any] = {"label_divisor": 1000, "stuff_area_limit": 20}
 POSTPROCESSING_OPTIONS: Dict[str, Any] = {
@@ -72,15 +71,14 @@ def _merge_panoptic(semantic: Tensor, instance: Tensor, scores: Tensor) -> Seque
 
 
 def _maps(seed: int) -> List[Tensor]:
-    return list(vars(make_prediction(2, 5, (33, 41), 12, seed=seed)).values())
+    return list(make_prediction(2, 5, (33, 41), 12, seed=seed).values())
 
 
 def _postprocess(logits: Tensor, heatmap: Tensor, offsets: Tensor) -> Sequence[Tensor]:
-    prediction = PanopticDeepLabPrediction(logits, heatmap, offsets)
-    sizes: Dict[str, Tuple[int, int]] = dict.fromkeys(
-        ("input_size", "image_size", "output_size"), (129, 161)
+    frames = Frames.unpadded((129, 161))
+    *fields, segments = panoptic_from_centers(
+        logits, heatmap, offsets, frames, **POSTPROCESSING_OPTIONS
     )
-    *fields, segments = postprocess_panoptic(prediction, **sizes, **POSTPROCESSING_OPTIONS)
     return [*fields, *segments]
 
 

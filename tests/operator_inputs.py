@@ -5,7 +5,7 @@ from typing import Any, Dict, Tuple
 import torch
 from torch import Tensor
 
-from deeplab2_d2.structures import PanopticDeepLabPrediction
+from deeplab2_d2.structures import Prediction
 
 
 def make_prediction(
@@ -17,7 +17,7 @@ def make_prediction(
     seed: int = 0,
     noise: float = 0.5,
     dtype: torch.dtype = torch.float32,
-) -> PanopticDeepLabPrediction:
+) -> Prediction:
     """Patches of classes, peaks at random points, and offsets to the nearest of them with noise."""
     generator = torch.Generator().manual_seed(seed)
     height, width = size
@@ -42,7 +42,11 @@ def make_prediction(
         nearest = (delta_y**2 + delta_x**2).argmin(dim=0, keepdim=True)
         offsets[image, 0] += delta_y.gather(0, nearest)[0]
         offsets[image, 1] += delta_x.gather(0, nearest)[0]
-    return PanopticDeepLabPrediction(logits.to(dtype), heatmap.to(dtype), offsets.to(dtype))
+    return {
+        "semantic_logits": logits.to(dtype),
+        "center_heatmap": heatmap.to(dtype),
+        "center_offsets": offsets.to(dtype),
+    }
 
 
 def make_slots(

@@ -10,7 +10,7 @@ import numpy as np
 from measuring import measure
 from PIL import Image
 
-from deeplab2_d2.data import PanopticDeepLabDatasetMapper
+from deeplab2_d2.data import PanopticDatasetMapper
 from deeplab2_d2.data.augmentation import (
     RandomCropOrPad,
     RandomHorizontalFlip,
@@ -47,7 +47,7 @@ def _mapper_row(
     text: str,
     repeats: int,
 ) -> Dict[str, Any]:
-    mapper = PanopticDeepLabDatasetMapper(
+    mapper = PanopticDatasetMapper(
         is_train=True,
         augmentations=[*augmentations, RandomCropOrPad(crop_size), RandomHorizontalFlip()],
         target_generator=PanopticTargetGenerator(ignore_label=255),

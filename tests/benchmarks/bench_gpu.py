@@ -17,8 +17,8 @@ from operator_inputs import differences, make_prediction
 from torch import Tensor
 
 from deeplab2_d2.ops import use_reference
-from deeplab2_d2.postprocessing import postprocess_panoptic
-from deeplab2_d2.structures import PanopticDeepLabPrediction
+from deeplab2_d2.postprocessing import Frames, panoptic_from_centers
+from deeplab2_d2.structures import Prediction
 
 Size = Tuple[int, int]
 FULL: Size = (1025, 2049)
@@ -77,15 +77,14 @@ def _measure(replay: Callable[[], None], repeats: int) -> Measurement:
 
 
 def capture(
-    prediction: PanopticDeepLabPrediction, size: Size, with_scores: bool
+    prediction: Prediction, size: Size, with_scores: bool
 ) -> Tuple[Callable[[], None], Tensor]:
     """A function that runs all of post-processing on the GPU, and the panoptic map it fills."""
-    sizes = dict.fromkeys(("input_size", "image_size", "output_size"), size)
     options = {**OPTIONS, "nms_kernel": 13, "top_k_centers": 400}
 
     def run() -> Tensor:
-        return postprocess_panoptic(
-            prediction, with_probability=with_scores, **sizes, **options
+        return panoptic_from_centers(
+            **prediction, frames=Frames.unpadded(size), with_probability=with_scores, **options
         ).panoptic_map
 
     return captured(run)
@@ -132,12 +131,12 @@ def _slots_row(
     }
 
 
-def detectron2(prediction: PanopticDeepLabPrediction, size: Size) -> Tensor:
+def detectron2(prediction: Prediction, size: Size) -> Tensor:
     """(N, H, W) panoptic maps by Detectron2's Panoptic-DeepLab project, image by image."""
     from detectron2.projects.panoptic_deeplab.post_processing import get_panoptic_segmentation
 
     results = []
-    for logits, heatmap, offsets in zip(*vars(prediction).values()):
+    for logits, heatmap, offsets in zip(*prediction.values()):
         maps = (
             F.interpolate(field[None].float(), size, mode="bilinear", align_corners=True)[0]
             for field in (logits, heatmap, 4 * offsets)

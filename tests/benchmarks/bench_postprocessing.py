@@ -7,7 +7,7 @@ from measuring import measure
 from operator_inputs import make_prediction
 
 from deeplab2_d2.ops import resample_aligned
-from deeplab2_d2.postprocessing import postprocess_full_resolution, postprocess_panoptic
+from deeplab2_d2.postprocessing import Frames, panoptic_from_centers
 
 THINGS = tuple(range(11, 19))
 OPTIONS: Dict[str, Any] = {
@@ -46,12 +46,12 @@ def _full_resolution(args: Any, size: Any, num_instances: int) -> Iterator[Dict[
     maps = _inputs(args, size, num_instances)
     logits, heatmap, offsets = (
         resample_aligned(m, size, (0.25, 0.25)) * factor
-        for m, factor in zip(vars(maps).values(), (1.0, 1.0, 4.0))
+        for m, factor in zip(maps.values(), (1.0, 1.0, 4.0))
     )
 
     def ours() -> Any:
-        return postprocess_full_resolution(
-            logits, heatmap, offsets, with_probability=False, **OPTIONS
+        return panoptic_from_centers(
+            logits, heatmap, offsets, Frames.unpadded(size), with_probability=False, **OPTIONS
         )
 
     def peer() -> Any:
@@ -89,15 +89,17 @@ def _from_stride_4(
 ) -> Iterator[Dict[str, Any]]:
     prediction = _inputs(args, size, num_instances, num_images)
     options = {**OPTIONS, "nms_kernel": 13, "top_k_centers": 400}
-    sizes = {"input_size": size, "image_size": size, "output_size": size}
 
     def ours(with_probability: bool) -> Any:
-        return postprocess_panoptic(
-            prediction, with_probability=with_probability, **sizes, **options
+        return panoptic_from_centers(
+            **prediction,
+            frames=Frames.unpadded(size),
+            with_probability=with_probability,
+            **options,
         )
 
     def plain_copy() -> Any:
-        maps = [maps + 0 for maps in vars(prediction).values()]
+        maps = [maps + 0 for maps in prediction.values()]
         outputs = [torch.empty_like(ours_once.panoptic_map).fill_(1) for _ in range(3)]
         return maps, outputs
 

@@ -8,7 +8,7 @@ from operator_inputs import differences, make_slots
 from torch import Tensor
 
 from deeplab2_d2.ops import SlotSegmentation, use_reference
-from deeplab2_d2.postprocessing import MaXDeepLabPostprocessing, panoptic_from_mask_slots
+from deeplab2_d2.postprocessing import SlotOptions, panoptic_from_mask_slots
 
 NUM_SLOTS, NUM_CLASSES, NUM_THINGS = 128, 133, 80
 Size = Tuple[int, int]
@@ -35,7 +35,7 @@ def post_process(
 ) -> SlotSegmentation:
     masks, class_logits = inputs
     # With a weight of the masks mask-wise also computes their means.
-    options = MaXDeepLabPostprocessing(mode=mode, mask_weight=1.0)
+    options = SlotOptions(mode=mode, mask_weight=1.0)
     return panoptic_from_mask_slots(
         masks, class_logits, thing_ids=range(NUM_THINGS), label_divisor=1000, input_size=size,
         output_size=output_size, options=options,

@@ -5,8 +5,9 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_backbone, build_sem_seg_head
 from torch import nn
 
-from deeplab2_d2.heads import MaXDeepLabHead, PanopticDeepLabHead
-from deeplab2_d2.meta_arch.class_map import class_map_from_config
+from deeplab2_d2.models.class_map import class_map_from_config
+from deeplab2_d2.models.max_deeplab import MaXDeepLabHead
+from deeplab2_d2.models.panoptic_deeplab import build_heads
 
 
 class Network(nn.Module):
@@ -22,7 +23,7 @@ class Network(nn.Module):
             num_classes = class_map_from_config(cfg).num_classes
             self.head = MaXDeepLabHead(cfg, shape, num_classes=num_classes)
         else:
-            self.head = PanopticDeepLabHead(cfg, shape)
+            self.head = build_heads(cfg, shape)
 
     def forward(self, images):
         return self.head(self.backbone(images))

@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 
 from deeplab2_d2.checkpoint import config_from_options, import_options
+from deeplab2_d2.checkpoint.option_rules import OptionRules
+from deeplab2_d2.checkpoint.option_view import ConfigBuilder, Options
+from deeplab2_d2.checkpoint.run_option_rules import read_solver
 
 PARITY = Path(__file__).parents[2] / ".." / "shared" / "parity"
 
@@ -61,7 +64,8 @@ def test_without_override_the_instance_decoder_is_the_semantic_one():
     panoptic = {**MODEL["panoptic_deeplab"], "instance": instance}
     options = {"model_options": {**MODEL, "panoptic_deeplab": panoptic}}
     node = config_from_options(options).MODEL.DEEPLAB2.INSTANCE_DECODER
-    assert (node.ASPP_CHANNELS, node.ATROUS_RATES) == (192, [6, 12, 18])
+    # The released rates are those of the stride.
+    assert (node.ASPP_CHANNELS, node.ATROUS_RATES) == (192, [])
     assert node.LOW_LEVEL_CHANNELS == [64, 32]
 
 
@@ -76,17 +80,17 @@ def test_solver_momentum_decay_and_clipping_change_convention():
     assert (silent.SOLVER.BASE_LR, silent.SOLVER.MAX_ITER) == (1e-3, 60000)
 
 
-def test_motion_deeplab_decays_twice_as_much():
-    panoptic = MODEL["panoptic_deeplab"]
-    motion = {**panoptic, "motion_head": {"output_channels": 2, "head_channels": 32}}
+def test_a_model_may_decay_twice_as_much():
+    builder, solver = ConfigBuilder(), Options("SolverOptions", {"weight_decay": 1e-4})
+    read_solver(builder, solver, OptionRules(lambda *_: None, weight_decay_factor=2.0))
+    assert builder.values["SOLVER.WEIGHT_DECAY"] == 2e-4
+
+
+def test_of_a_model_that_does_not_exist_here_backbone_and_decoder_are_read():
     model = {key: value for key, value in MODEL.items() if key != "panoptic_deeplab"}
-    options = {
-        "model_options": {**model, "motion_deeplab": motion},
-        "trainer_options": {"solver_options": {"weight_decay": 1e-4}},
-    }
-    cfg = config_from_options(options)
-    assert cfg.MODEL.META_ARCHITECTURE == "DeepLab2MotionDeepLab"
-    assert cfg.SOLVER.WEIGHT_DECAY == 2e-4
+    imported = import_options({"model_options": {**model, "motion_deeplab": {}}})
+    assert imported.values["MODEL.DEEPLAB2.BACKBONE.NAME"] == "resnet50_beta"
+    assert "MODEL.META_ARCHITECTURE" not in imported.values
 
 
 def test_a_loss_that_is_not_set_is_not_computed():
@@ -159,7 +163,7 @@ def test_a_model_with_mask_slots_has_no_centers():
     }
     imported = import_options(options)
     name = "evaluator_options.nms_kernel"
-    assert imported.unsupported == {name: "mask slots have no centers"}
+    assert imported.unsupported == {name: "the meta-architecture has no such post-processing"}
     node = imported.to_config().MODEL.DEEPLAB2.POSTPROCESSING
     assert (node.NMS_KERNEL, node.THING_AREA_LIMIT) == (13, 256)
 

@@ -90,9 +90,9 @@ def parity_case():
 def assert_outputs_equal(prediction, path):
     reference = np.load(path)
     for key, tensor in (
-        ("raw/semantic_logits", prediction.semantic_logits),
-        ("raw/center_heatmap", prediction.center_heatmap),
-        ("raw/offset_map", prediction.center_offsets),
+        ("raw/semantic_logits", prediction["semantic_logits"]),
+        ("raw/center_heatmap", prediction["center_heatmap"]),
+        ("raw/offset_map", prediction["center_offsets"]),
     ):
         expected = reference[key]
         actual = tensor.permute(0, 2, 3, 1).numpy().reshape(expected.shape)

@@ -9,7 +9,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.data.datasets.cityscapes_panoptic import load_cityscapes_panoptic
 from detectron2.data.datasets.coco_panoptic import load_coco_panoptic_json
 
-from deeplab2_d2.data import PanopticDeepLabDatasetMapper
+from deeplab2_d2.data import PanopticDatasetMapper
 from deeplab2_d2.data.metadata import training_metadata
 from deeplab2_d2.data.targets import PanopticTargetGenerator
 
@@ -44,7 +44,7 @@ def _cityscapes():
 
 def _sample(name, dataset_dict):
     metadata = training_metadata([name])
-    mapper = PanopticDeepLabDatasetMapper(
+    mapper = PanopticDatasetMapper(
         is_train=True,
         augmentations=[],
         target_generator=PanopticTargetGenerator(ignore_label=metadata["ignore_label"]),

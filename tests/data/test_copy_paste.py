@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from deeplab2_d2.data import PanopticDeepLabDatasetMapper, build_train_loader
+from deeplab2_d2.data import build_train_loader
 from deeplab2_d2.data.copy_paste import PADDING, LabeledImage, PanopticCopyPaste
 from deeplab2_d2.data.segment_map import SegmentTable
+from deeplab2_d2.models.panoptic_deeplab.targets import build_mapper
 
 # Rows: void, thing of class 1, crowd of class 1, stuff of class 5, padding.
 _SOURCE_MAP = np.array([[0, 1, 2, 3, PADDING]], np.int32)
@@ -74,7 +75,7 @@ def test_the_loader_brings_a_partner_and_the_samples_have_things_of_both(shapes_
         shapes_cfg.INPUT.DEEPLAB2.COPY_PASTE.SCALE = scale
         shapes_cfg.INPUT.DEEPLAB2.COPY_PASTE.THING = "all"
         shapes_cfg.INPUT.DEEPLAB2.COPY_PASTE.STUFF = "none"
-        loader = iter(build_train_loader(shapes_cfg))
+        loader = iter(build_train_loader(shapes_cfg, build_mapper(shapes_cfg, is_train=True)))
         samples = [sample for _ in range(6) for sample in next(loader)]
         return np.mean([float(sample["offset_weights"].mean()) for sample in samples])
 
@@ -85,7 +86,7 @@ def test_a_mapper_that_pastes_refuses_to_work_without_a_partner(shapes_cfg):
     from detectron2.data import DatasetCatalog
 
     shapes_cfg.INPUT.DEEPLAB2.COPY_PASTE.SCALE = 1.0
-    mapper = PanopticDeepLabDatasetMapper(shapes_cfg, is_train=True)
+    mapper = build_mapper(shapes_cfg, is_train=True)
     assert mapper.needs_partner
     with pytest.raises(ValueError, match="partner must be given"):
         mapper(DatasetCatalog.get(shapes_cfg.DATASETS.TRAIN[0])[0], np.random.default_rng(0))

@@ -4,9 +4,10 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
-from deeplab2_d2.data import PanopticDeepLabDatasetMapper
+from deeplab2_d2.data import PanopticDatasetMapper
 from deeplab2_d2.data.metadata import training_metadata
 from deeplab2_d2.data.targets import PanopticTargetGenerator
+from deeplab2_d2.models.panoptic_deeplab.targets import build_mapper
 
 
 def _first(name, **changes):
@@ -16,7 +17,7 @@ def _first(name, **changes):
 @pytest.fixture
 def plain_mapper():
     """Training samples without any augmentation."""
-    return PanopticDeepLabDatasetMapper(
+    return PanopticDatasetMapper(
         is_train=True,
         augmentations=[],
         target_generator=PanopticTargetGenerator(ignore_label=255),
@@ -26,7 +27,7 @@ def plain_mapper():
 
 
 def test_a_training_sample_has_the_crop_size_and_dtypes(shapes_cfg):
-    sample = PanopticDeepLabDatasetMapper(shapes_cfg, is_train=True)(
+    sample = build_mapper(shapes_cfg, is_train=True)(
         _first(shapes_cfg.DATASETS.TRAIN[0]), np.random.default_rng(0)
     )
     tensors = {k: (tuple(v.shape), v.dtype) for k, v in sample.items() if torch.is_tensor(v)}
@@ -47,7 +48,7 @@ def test_a_training_sample_has_the_crop_size_and_dtypes(shapes_cfg):
 def test_padding_is_mean_pixel_and_ignored_everywhere(shapes_cfg):
     shapes_cfg.INPUT.CROP.SIZE = [257, 257]
     shapes_cfg.INPUT.DEEPLAB2.MAX_SCALE = 1.0
-    sample = PanopticDeepLabDatasetMapper(shapes_cfg, is_train=True)(
+    sample = build_mapper(shapes_cfg, is_train=True)(
         _first(shapes_cfg.DATASETS.TRAIN[0]), np.random.default_rng(0)
     )
     padded = (sample["image"] == 127.5).all(dim=0)
@@ -74,7 +75,7 @@ def test_without_augmentation_targets_match_the_png_on_disk(plain_mapper, regist
 
 
 def test_the_dataset_dict_is_not_changed(shapes_cfg):
-    mapper = PanopticDeepLabDatasetMapper(shapes_cfg, is_train=True)
+    mapper = build_mapper(shapes_cfg, is_train=True)
     dataset_dict = _first(shapes_cfg.DATASETS.TRAIN[0])
     before = repr(dataset_dict)
     mapper(dataset_dict, np.random.default_rng(0))
@@ -82,7 +83,7 @@ def test_the_dataset_dict_is_not_changed(shapes_cfg):
 
 
 def test_a_sample_depends_on_the_generator_only(shapes_cfg):
-    mapper = PanopticDeepLabDatasetMapper(shapes_cfg, is_train=True)
+    mapper = build_mapper(shapes_cfg, is_train=True)
     dataset_dict = _first(shapes_cfg.DATASETS.TRAIN[0])
     samples = [mapper(dataset_dict, np.random.default_rng(seed)) for seed in (1, 1, 2)]
     assert torch.equal(samples[0]["image"], samples[1]["image"])
@@ -92,7 +93,7 @@ def test_a_sample_depends_on_the_generator_only(shapes_cfg):
 
 def test_without_a_generator_the_global_seed_decides(shapes_cfg):
     # Under Detectron2's own loaders, which seed numpy in each worker.
-    mapper = PanopticDeepLabDatasetMapper(shapes_cfg, is_train=True)
+    mapper = build_mapper(shapes_cfg, is_train=True)
     images = []
     for _ in range(2):
         np.random.seed(5)
@@ -102,11 +103,11 @@ def test_without_a_generator_the_global_seed_decides(shapes_cfg):
 
 def test_a_test_sample_is_resized_to_the_range_and_not_padded(shapes_cfg):
     dataset_dict = _first(shapes_cfg.DATASETS.TEST[0])
-    mapper = PanopticDeepLabDatasetMapper(shapes_cfg, is_train=False)
+    mapper = build_mapper(shapes_cfg, is_train=False)
     assert mapper(dataset_dict)["image"].shape == (3, 64, 80)
 
     shapes_cfg.INPUT.MIN_SIZE_TEST = shapes_cfg.INPUT.MAX_SIZE_TEST = 41
-    sample = PanopticDeepLabDatasetMapper(shapes_cfg, is_train=False)(dataset_dict)
+    sample = build_mapper(shapes_cfg, is_train=False)(dataset_dict)
     # 41 / 80 of 64 is 32.8, rounded down.
     assert sample["image"].shape == (3, 32, 41)
     assert (sample["height"], sample["width"]) == (64, 80)
@@ -115,7 +116,7 @@ def test_a_test_sample_is_resized_to_the_range_and_not_padded(shapes_cfg):
 
 def test_semantic_only_training_has_no_instance_targets(shapes_cfg):
     shapes_cfg.MODEL.DEEPLAB2.INSTANCE_ENABLED = False
-    sample = PanopticDeepLabDatasetMapper(shapes_cfg, is_train=True)(
+    sample = build_mapper(shapes_cfg, is_train=True)(
         _first(shapes_cfg.DATASETS.TRAIN[0]), np.random.default_rng(0)
     )
     assert {k for k, v in sample.items() if torch.is_tensor(v)} == {
@@ -173,4 +174,4 @@ def test_training_sets_must_have_panoptic_metadata_and_the_same_classes(register
 def test_vertical_flip_is_refused(shapes_cfg):
     shapes_cfg.INPUT.RANDOM_FLIP = "vertical"
     with pytest.raises(ValueError, match="INPUT.RANDOM_FLIP"):
-        PanopticDeepLabDatasetMapper(shapes_cfg, is_train=True)
+        build_mapper(shapes_cfg, is_train=True)

@@ -10,6 +10,7 @@ from detectron2.data.datasets import register_coco_panoptic
 from deeplab2_d2.data import build_test_loader, build_train_loader
 from deeplab2_d2.data.loader import ResumableTrainingSampler, load_dataset_dicts
 from deeplab2_d2.data.shapes import shapes_metadata
+from deeplab2_d2.models.panoptic_deeplab.targets import build_mapper
 
 
 def _keys(num_iterations, **arguments):
@@ -19,7 +20,8 @@ def _keys(num_iterations, **arguments):
 
 
 def _batches(cfg, num_iterations, **arguments):
-    return list(itertools.islice(build_train_loader(cfg, **arguments), num_iterations))
+    mapper = build_mapper(cfg, is_train=True)
+    return list(itertools.islice(build_train_loader(cfg, mapper, **arguments), num_iterations))
 
 
 def _equal(batches, others):
@@ -96,11 +98,12 @@ def test_without_a_seed_in_the_config_two_loaders_differ(shapes_cfg):
 def test_a_sampler_that_cannot_be_resumed_is_refused(shapes_cfg):
     shapes_cfg.DATALOADER.SAMPLER_TRAIN = "RepeatFactorTrainingSampler"
     with pytest.raises(ValueError, match="DATALOADER.SAMPLER_TRAIN must be 'TrainingSampler'"):
-        build_train_loader(shapes_cfg)
+        build_train_loader(shapes_cfg, build_mapper(shapes_cfg, is_train=True))
 
 
 def test_the_test_loader_gives_every_image_once(shapes_cfg):
-    batches = list(build_test_loader(shapes_cfg, shapes_cfg.DATASETS.TEST[0]))
+    mapper = build_mapper(shapes_cfg, is_train=False)
+    batches = list(build_test_loader(shapes_cfg, shapes_cfg.DATASETS.TEST[0], mapper))
     assert [[sample["image_id"] for sample in batch] for batch in batches] == [[1], [2]]
 
 

@@ -1,12 +1,13 @@
 import numpy as np
 from PIL import Image
 
-from deeplab2_d2.data import PanopticDeepLabDatasetMapper, build_train_loader
+from deeplab2_d2.data import build_train_loader
 from deeplab2_d2.data.show.__main__ import TITLES, main, sample_row
+from deeplab2_d2.models.panoptic_deeplab.targets import build_mapper
 
 
 def test_a_row_shows_the_targets_of_its_sample(shapes_cfg):
-    first, _ = next(iter(build_train_loader(shapes_cfg)))
+    first, _ = next(iter(build_train_loader(shapes_cfg, build_mapper(shapes_cfg, is_train=True))))
     colors = np.arange(21, dtype=np.uint8).reshape(7, 3) * 10
     image, classes, weights, centers, offsets = sample_row(first, colors)
     assert {picture.shape for picture in (image, classes, weights, centers, offsets)} == {
@@ -21,7 +22,7 @@ def test_a_row_shows_the_targets_of_its_sample(shapes_cfg):
 
 def test_semantic_only_samples_have_three_pictures(shapes_cfg):
     shapes_cfg.MODEL.DEEPLAB2.INSTANCE_ENABLED = False
-    mapper = PanopticDeepLabDatasetMapper(shapes_cfg, is_train=True)
+    mapper = build_mapper(shapes_cfg, is_train=True)
     sample, _ = next(iter(build_train_loader(shapes_cfg, mapper)))
     assert len(sample_row(sample, np.zeros((7, 3)))) == 3
 

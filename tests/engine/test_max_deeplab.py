@@ -10,9 +10,9 @@ from detectron2.utils.events import EventStorage
 from deeplab2_d2.engine import DeepLab2Trainer, load_config
 from deeplab2_d2.engine.baselines import score_baselines
 from deeplab2_d2.engine.loaders import build_train_loader
-from deeplab2_d2.engine.mask_averaging import AveragedMaXDeepLab
-from deeplab2_d2.engine.pictures import build_sheets
+from deeplab2_d2.engine.pictures import PredictionSheets
 from deeplab2_d2.engine.testing import evaluate, load_test_model
+from deeplab2_d2.models.max_deeplab import RECORD
 
 CONFIG = str(
     Path(__file__).resolve().parents[2]
@@ -49,7 +49,6 @@ def train(output, *options, steps=12):
         ("SOLVER.DEEPLAB2.OPTIMIZER", "radam_lookahead", "SOLVER.WEIGHT_DECAY", 1e-4),
         ("MODEL.DEEPLAB2.BACKBONE.CHECKPOINTED_KINDS", ["axial", "transformer", "basic"]),
         ("MODEL.DEEPLAB2.LOSS.PQ_STYLE_SIMILARITY", "sum"),
-        ("MODEL.DEEPLAB2.LOSS.FUSED", False),
         ("MODEL.DEEPLAB2.LOSS.INSTANCE_DISCRIMINATION_SAMPLES", 256),
     ],
     ids=lambda options: " ".join(map(str, options)) or "default",
@@ -80,7 +79,7 @@ def test_evaluation_averages_flips_and_scales(dataset, tmp_path):
         *("TEST.DEEPLAB2.SCALES", [1.0, 0.75]),
     )
     model = load_test_model(augmented)
-    assert isinstance(model, AveragedMaXDeepLab) and model.flip
+    assert model.averaging is RECORD.averaging and model.flip
     scores = evaluate(augmented)
     assert {"panoptic_seg", "sem_seg", "segm"} <= set(scores)
     assert 0 <= scores["panoptic_seg"]["PQ"] <= 100
@@ -103,7 +102,7 @@ def test_one_view_scores_what_the_model_scores(dataset, tmp_path):
 def test_the_sheet_shows_slots_and_the_oracle_is_nearly_perfect(dataset, tmp_path):
     cfg = config()
     model = load_test_model(cfg)
-    picture = build_sheets(cfg, "shapes_panoptic_val", 1).draw(model)
+    picture = PredictionSheets(cfg, "shapes_panoptic_val", 1).draw(model)
     assert picture.dtype == np.uint8 and picture.ndim == 3
     scores = score_baselines(cfg, "shapes_panoptic_val")
     # Masks at a quarter of the resolution lose borders, and things of a few pixels.

@@ -10,10 +10,10 @@ from detectron2.utils.events import EventStorage
 
 from deeplab2_d2.engine import ConfigError, DeepLab2Trainer, load_config
 from deeplab2_d2.engine.evaluators import build_evaluators
-from deeplab2_d2.engine.test_time_averaging import AveragedPanopticDeepLab, average_views
 from deeplab2_d2.engine.testing import dense_config, evaluate, load_model, load_test_model
 from deeplab2_d2.engine.throughput import Throughput
 from deeplab2_d2.engine.trainer import scale_learning_rate
+from deeplab2_d2.models import AveragedSegmenter, average_views
 
 CONFIG = str(
     Path(__file__).resolve().parents[2]
@@ -65,10 +65,15 @@ def test_an_image_and_its_mirror_average_to_mirrored_predictions():
     mean = average_views([model], images, scales=(1.0, 0.5), flip=True)
     mirrored = average_views([model], images.flip(3), scales=(1.0, 0.5), flip=True)
     torch.testing.assert_close(
-        mirrored.semantic_probabilities.flip(3), mean.semantic_probabilities, rtol=1e-4, atol=1e-5
+        mirrored.probabilities["semantic_logits"].flip(3),
+        mean.probabilities["semantic_logits"],
+        rtol=1e-4,
+        atol=1e-5,
     )
-    dy, dx = mirrored.center_offsets.flip(3).unbind(1)
-    torch.testing.assert_close(torch.stack((dy, -dx), 1), mean.center_offsets, rtol=1e-3, atol=1e-3)
+    dy, dx = mirrored.maps["center_offsets"].flip(3).unbind(1)
+    torch.testing.assert_close(
+        torch.stack((dy, -dx), 1), mean.maps["center_offsets"], rtol=1e-3, atol=1e-3
+    )
 
 
 def test_an_ensemble_averages_probabilities_and_offsets_of_its_members():
@@ -79,17 +84,22 @@ def test_an_ensemble_averages_probabilities_and_offsets_of_its_members():
     images = torch.randn(1, 3, 65, 65)
     both = average_views([first, second], images)
     alone = [average_views([model], images) for model in (first, second)]
-    for name in ("semantic_probabilities", "center_heatmap", "center_offsets"):
-        expected = (getattr(alone[0], name) + getattr(alone[1], name)) / 2
-        torch.testing.assert_close(getattr(both, name), expected)
-    assert not torch.allclose(alone[0].center_offsets, alone[1].center_offsets)
+    for name, mean in both.maps.items():
+        torch.testing.assert_close(mean, (alone[0].maps[name] + alone[1].maps[name]) / 2)
+    (mean,), (first, second) = (
+        both.probabilities.values(),
+        [one.probabilities["semantic_logits"] for one in alone],
+    )
+    torch.testing.assert_close(mean, (first + second) / 2)
+    torch.testing.assert_close(both.prediction()["semantic_logits"].exp(), mean)
+    assert not torch.allclose(alone[0].maps["center_offsets"], alone[1].maps["center_offsets"])
 
 
 def test_min_sizes_of_detectron2s_augmentation_become_scales_of_each_image():
     cfg = config(
         "TEST.AUG.ENABLED", True, "TEST.AUG.MIN_SIZES", (50, 100), "TEST.AUG.MAX_SIZE", 150
     )
-    averaging = AveragedPanopticDeepLab.from_config(cfg, [network()])
+    averaging = AveragedSegmenter.from_config(cfg, [network()])
     # The shorter side of 100 becomes 50 and 100; the longer of 200 may not exceed 150.
     assert averaging._scales_of((100, 200)) == (0.5, 0.75)
     assert averaging.flip

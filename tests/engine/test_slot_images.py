@@ -14,7 +14,7 @@ from deeplab2_d2.engine.loaders import build_test_loader
 from deeplab2_d2.engine.slot_images import NUM_MASKS, Frames, SlotImages
 from deeplab2_d2.engine.testing import load_test_model
 from deeplab2_d2.layers import record_memory_attention
-from deeplab2_d2.meta_arch.image_batch import ImageBatch
+from deeplab2_d2.models.image_batch import ImageBatch
 from deeplab2_d2.visualization.slots.__main__ import main
 from deeplab2_d2.visualization.slots.sizes import resize
 
@@ -76,7 +76,7 @@ def test_average_masks_are_softmax_probabilities_within_the_image(dataset):
     for sample in parts:
         slots.look(sample, is_pictured=False)
         with torch.no_grad():
-            images = model.batch([sample["image"]])
+            images = model.batch([sample])
             probabilities = model.predict(images.tensor).mask_logits.softmax(dim=1)
         height, width = sample["image"].shape[-2:]
         padded = images.tensor.shape[-2:]
@@ -103,7 +103,7 @@ def test_average_masks_are_softmax_probabilities_within_the_image(dataset):
 def test_attention_is_that_of_the_largest_segments(dataset):
     model, samples = model_and_samples()
     found = SlotImages(model, COLORS).look(samples[0], is_pictured=True)
-    images = model.batch([samples[0]["image"]])
+    images = model.batch([samples[0]])
     with record_memory_attention(model) as recorded, torch.no_grad():
         model.predict(images.tensor)
     areas = [segment.area for segment in found.chosen]
@@ -140,7 +140,7 @@ def test_three_pixel_features_are_shown_as_they_are(dataset):
     model, samples = model_and_samples("MODEL.DEEPLAB2.MAX_DEEPLAB.PIXEL_CHANNELS", 3)
     found = SlotImages(model, COLORS).look(samples[0], is_pictured=True)
     with torch.no_grad():
-        features = model.predict(model.batch([samples[0]["image"]]).tensor).pixel_features[0]
+        features = model.predict(model.batch([samples[0]]).tensor)["pixel_features"][0]
     assert torch.allclose(features.norm(dim=0), torch.ones(()))
     colors = ((features + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
     expected = resize(colors, found.pictures["image"].shape[:2])

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from deeplab2_d2.backbones import BACKBONE_NAMES
 from deeplab2_d2.config import add_deeplab2_config
-from deeplab2_d2.heads import PanopticDeepLabHead
+from deeplab2_d2.models.panoptic_deeplab import build_heads
 
 _HEIGHT, _WIDTH = 65, 97
 _SEMANTIC, _INSTANCE = "MODEL.DEEPLAB2.SEMANTIC_DECODER.", "MODEL.DEEPLAB2.INSTANCE_DECODER."
@@ -62,17 +62,16 @@ def test_panoptic_deeplab_predicts_at_stride_4(backbone_name: str, arrangement: 
     cfg = _config(backbone_name, output_stride, _ARRANGEMENTS[arrangement])
     with torch.device("meta"):
         backbone = build_backbone(cfg, ShapeSpec(channels=3)).eval()
-        head = PanopticDeepLabHead(cfg, backbone.output_shape()).eval()
+        head = build_heads(cfg, backbone.output_shape()).eval()
         prediction = head(backbone(torch.zeros(1, 3, _HEIGHT, _WIDTH)))
-    outputs = [output for output in vars(prediction).values() if output is not None]
-    assert _without_gradient(head, outputs) == []
+    assert _without_gradient(head, list(prediction.values())) == []
     assert next(backbone.parameters()).grad is not None
-    assert prediction.semantic_logits.shape == (1, 19, *_stride_4())
+    assert prediction["semantic_logits"].shape == (1, 19, *_stride_4())
     if arrangement == "semantic only":
-        assert prediction.center_heatmap is None
+        assert set(prediction) == {"semantic_logits"}
     else:
-        assert prediction.center_heatmap.shape == (1, 1, *_stride_4())
-        assert prediction.center_offsets.shape == (1, 2, *_stride_4())
+        assert prediction["center_heatmap"].shape == (1, 1, *_stride_4())
+        assert prediction["center_offsets"].shape == (1, 2, *_stride_4())
 
 
 @pytest.mark.parametrize("head_name", ["DeepLab2DeepLabV3Head", "DeepLab2DeepLabV3PlusHead"])

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from deeplab2_d2.meta_arch.image_batch import batch_images, next_grid_size
+from deeplab2_d2.models.image_batch import batch_images, next_grid_size
 
 MEAN = torch.full((3, 1, 1), 127.5)
 

@@ -9,7 +9,7 @@ from operator_inputs import differences, make_prediction
 
 from deeplab2_d2 import ops
 from deeplab2_d2.ops import reference
-from deeplab2_d2.postprocessing import postprocess_panoptic
+from deeplab2_d2.postprocessing import Frames, panoptic_from_centers
 
 
 @few
@@ -125,10 +125,15 @@ def test_fused_path(
         num_images, 6, map_size, num_instances, seed=seed, noise=noise, dtype=dtype
     )
     height, width = (4 * side - 3 for side in map_size)
+    frames = Frames.unpadded((height, width))
+    if is_resized:
+        frames = Frames(
+            (height, width),
+            (max(height - 2, 1), max(width - 1, 1)),
+            (height + 7, max(width // 2, 1)),
+        )
     options = {
-        "input_size": (height, width),
-        "image_size": (max(height - 2, 1), max(width - 1, 1)) if is_resized else (height, width),
-        "output_size": (height + 7, max(width // 2, 1)) if is_resized else (height, width),
+        "frames": frames,
         "thing_ids": (2, 3, 4),
         "label_divisor": 1000,
         "stuff_area_limit": 20,
@@ -137,14 +142,14 @@ def test_fused_path(
         "with_probability": with_probability,
     }
     with ops.use_reference():
-        expected = postprocess_panoptic(prediction, **options)
-    maps = to_device(kernel_device, *vars(prediction).values())
+        expected = panoptic_from_centers(**prediction, **options)
+    maps = to_device(kernel_device, *prediction.values())
     for _ in schedules(kernel_device, monkeypatch):
-        ours = postprocess_panoptic(type(prediction)(*maps), **options)
+        ours = panoptic_from_centers(*maps, **options)
         segments = type(ours.segments)(*(column.cpu() for column in ours.segments))
         on_cpu = type(ours)(*(field.cpu() for field in ours[:-1]), segments)
         assert differences(on_cpu, expected) == {}
-    assert_equal(maps, vars(prediction).values())
+    assert_equal(maps, prediction.values())
 
 
 @few

@@ -6,7 +6,7 @@ from operator_cases import CASES
 from operator_inputs import make_prediction, make_slots
 
 from deeplab2_d2 import ops
-from deeplab2_d2.postprocessing import postprocess_panoptic
+from deeplab2_d2.postprocessing import Frames, panoptic_from_centers
 
 pytestmark = pytest.mark.gpu
 
@@ -113,15 +113,15 @@ def test_work_goes_to_the_device_of_the_tensors(case):
 def test_fused_path_needs_its_outputs_and_16_mebibytes(with_probability, dtype):
     size = (1025, 2049)
     prediction = make_prediction(1, 19, (257, 513), 40, dtype=dtype)
-    prediction = type(prediction)(*on_gpu(vars(prediction).values()))
+    maps = on_gpu(prediction.values())
     options = {
         "thing_ids": tuple(range(11, 19)), "label_divisor": 1000, "stuff_area_limit": 2048,
         "with_probability": with_probability,
-        **dict.fromkeys(("input_size", "image_size", "output_size"), size),
+        "frames": Frames.unpadded(size),
     }  # fmt: skip
 
     def run():
-        return postprocess_panoptic(prediction, **options)
+        return panoptic_from_centers(*maps, **options)
 
     run()
     torch.cuda.synchronize()

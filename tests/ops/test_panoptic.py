@@ -8,7 +8,7 @@ from operator_inputs import differences, make_prediction
 
 from deeplab2_d2 import ops
 from deeplab2_d2.ops import reference
-from deeplab2_d2.postprocessing import postprocess_panoptic
+from deeplab2_d2.postprocessing import Frames, panoptic_from_centers
 from deeplab2_d2.structures import ClassMap
 
 needs_extension = pytest.mark.skipif(
@@ -28,7 +28,8 @@ def process(prediction, size, **options):
         "top_k_centers": 400,
         **options,
     }
-    return postprocess_panoptic(prediction, **options)
+    frames = Frames(*(options.pop(f"{name}_size") for name in ("input", "image", "output")))
+    return panoptic_from_centers(**prediction, frames=frames, **options)
 
 
 @needs_extension
@@ -70,7 +71,9 @@ def test_channel_that_stands_for_void_stays_void():
     # Channel 0 wins on the left, channel 2 (class 1) on the right.
     logits = torch.tensor([[[[3.0, 0.0]], [[0.0, 0.0]], [[1.0, 2.0]]]])
     prediction = make_prediction(1, 3, (1, 2), 0)
-    prediction = type(prediction)(logits, prediction.center_heatmap, prediction.center_offsets)
+    prediction = type(prediction)(
+        logits, prediction["center_heatmap"], prediction["center_offsets"]
+    )
     result = process(
         prediction,
         (1, 2),

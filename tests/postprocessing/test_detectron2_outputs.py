@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from deeplab2_d2.postprocessing import (
-    postprocess_full_resolution,
+    Frames,
+    panoptic_from_centers,
     to_instances,
     to_panoptic_seg,
 )
@@ -17,8 +18,9 @@ def segment(label_divisor=10, num_instances=1):
     logits[0, 0, 0], logits[0, 1, 1] = 5.0, 5.0
     heatmap = torch.zeros(1, 1, 2, width)
     heatmap[0, 0, 1, ::2] = 0.5
-    return postprocess_full_resolution(
-        logits, heatmap, torch.zeros(1, 2, 2, width), thing_ids=[1], label_divisor=label_divisor,
+    return panoptic_from_centers(
+        logits, heatmap, torch.zeros(1, 2, 2, width), Frames.unpadded((2, width)),
+        thing_ids=[1], label_divisor=label_divisor,
         stuff_area_limit=0, nms_kernel=1,
     )  # fmt: skip
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from deeplab2_d2.postprocessing import semantic_scores
+from deeplab2_d2.postprocessing import Frames, semantic_scores
 from deeplab2_d2.postprocessing.geometry import FrameGeometry
 
 
@@ -25,14 +25,14 @@ def test_output_corner_is_the_images_corner_in_the_map():
 
 def test_linear_maps_stay_linear_through_padding_and_resizing():
     rows = torch.arange(17.0)[:, None].expand(17, 25)[None, None]
-    scores = semantic_scores(rows, input_size=(65, 97), image_size=(61, 81), output_size=(31, 41))
+    scores = semantic_scores(rows, Frames((65, 97), (61, 81), (31, 41)))
     expected = torch.linspace(0, 15, 31)[:, None].expand(31, 41)
     torch.testing.assert_close(scores[0, 0], expected, rtol=1e-6, atol=1e-5)
 
 
 def test_upsampling_is_pytorchs_within_its_rounding():
     logits = torch.randn(1, 3, 17, 25)
-    scores = semantic_scores(logits, input_size=(65, 97), image_size=(65, 97), output_size=(65, 97))
+    scores = semantic_scores(logits, Frames.unpadded((65, 97)))
     expected = F.interpolate(logits, size=(65, 97), mode="bilinear", align_corners=True)
     torch.testing.assert_close(scores, expected, rtol=0, atol=1e-6)
 

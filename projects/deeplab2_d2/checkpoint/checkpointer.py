@@ -14,7 +14,7 @@ from .deeplab2_checkpoint import find_prefix
 from .load import LoadReport, compare_shapes
 from .names import NEW_BACKBONE_WORDS
 from .sorted_table import CheckpointFormatError
-from .weights_file import AUTHOR, check_whole, read_weights
+from .weights_file import AUTHOR, check_sums, check_whole, load_pkl, load_pth, read_weights
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +70,41 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
             path = local if prefix is None else prefix + ".index"
         return super().load(path, checkpointables)
 
+    def has_checkpoint(self) -> bool:
+        """Whether the run's folder has a checkpoint to go on from."""
+        return bool(self.get_checkpoint_file())
+
+    def get_checkpoint_file(self) -> str:
+        """
+        The newest checkpoint of the run's folder: what ``last_checkpoint`` names.
+
+        Where that file is lost or names none, it is the newest whole one there, with a warning, so
+        that a resumed run neither begins again nor overwrites what there is.
+
+        Returns:
+            Its path, or "" where there is none.
+
+        Raises:
+            ValueError: if ``last_checkpoint`` names something outside of the folder.
+        """
+        tag = os.path.join(self.save_dir, "last_checkpoint")
+        name = ""
+        if os.path.isfile(tag):
+            with open(tag, encoding="utf-8") as file:
+                name = file.read().strip()
+        if name != os.path.basename(name):
+            raise ValueError(f"{tag} must name a file of its own folder, got {name!r}")
+        path = os.path.join(self.save_dir, name)
+        if name and os.path.isfile(path):
+            return path
+        newest = _newest_whole(self.save_dir) if self.save_dir else ""
+        if newest:
+            lost = f"names {name!r}, which is not there" if name else "is lost or empty"
+            logger.warning(
+                "%s %s; resuming from the newest whole checkpoint, %s", tag, lost, newest
+            )
+        return newest
+
     def save(self, name: str, **kwargs: Any) -> None:
         """
         Save the model and all checkpointables as ``name``.pth in the run's folder.
@@ -98,14 +133,17 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
         if filename.endswith((".index", ".safetensors") + ARCHIVE_ENDINGS):
             weights, unknown = read_weights(filename)
             return {"model": weights, "__author__": AUTHOR, "unknown": unknown}
-        if filename.endswith(".pth"):
-            try:
-                check_whole(filename)
-            except CheckpointFormatError as error:
-                raise CheckpointFormatError(
-                    filename, error.offset, error.reason + self._offer_another(filename)
-                ) from error
-        return super()._load_file(filename)
+        if filename.endswith(".pkl"):
+            return _named_arrays(load_pkl(filename))
+        if not filename.endswith(".pth"):
+            return super()._load_file(filename)
+        try:
+            loaded = load_pth(filename)
+        except CheckpointFormatError as error:
+            raise CheckpointFormatError(
+                filename, error.offset, error.reason + self._offer_another(filename)
+            ) from error
+        return loaded if "model" in loaded else {"model": loaded}
 
     def _load_model(self, checkpoint: Dict[str, Any]) -> Any:
         unknown = checkpoint.pop("unknown", [])
@@ -135,23 +173,40 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
         return report
 
     def _offer_another(self, path: str) -> str:
-        folder = os.path.dirname(path)
-        names = [name for name in os.listdir(folder) if name.endswith(".pth")]
-        # Neither what a killed process was writing, nor the dump of a batch.
-        names = [name for name in names if not name.startswith((".", "non_finite_loss"))]
-        files = [os.path.join(folder, name) for name in names]
-        for other in sorted(files, key=os.path.getmtime, reverse=True):
-            if _is_whole(other):
-                return f"; the newest whole one is {other}"
+        newest = _newest_whole(os.path.dirname(path))
+        return f"; the newest whole one is {newest}" if newest else ""
+
+
+def _newest_whole(folder: str) -> str:
+    """The newest checkpoint of a folder that is neither cut short nor damaged; "" for none."""
+    if not os.path.isdir(folder):
         return ""
+    names = [name for name in os.listdir(folder) if name.endswith(".pth")]
+    # Neither what a killed process was writing, nor the dump of a batch.
+    names = [name for name in names if not name.startswith((".", "non_finite_loss"))]
+    files = [os.path.join(folder, name) for name in names]
+    for path in sorted(files, key=lambda path: (os.path.getmtime(path), path), reverse=True):
+        if _is_whole(path):
+            return path
+    return ""
 
 
 def _is_whole(path: str) -> bool:
     try:
         check_whole(path)
+        check_sums(path)
     except CheckpointFormatError:
         return False
     return True
+
+
+def _named_arrays(data: Dict[str, Any]) -> Dict[str, Any]:
+    """A pickle of Detectron2's model zoo, or of Caffe2's, as Detectron2 reads it."""
+    if "model" in data and "__author__" in data:
+        return data
+    blobs = data.get("blobs", data)
+    weights = {name: value for name, value in blobs.items() if not name.endswith("_momentum")}
+    return {"model": weights, "__author__": "Caffe2", "matching_heuristics": True}
 
 
 def _is_pretrained(name: str) -> bool:

@@ -1,7 +1,7 @@
 """What DeepLab2's model options are called in our config, and what a model adds to the rules."""
 
 from dataclasses import dataclass
-from typing import Callable, Dict, Sequence, Tuple
+from typing import Callable, Dict, List, Sequence, Tuple
 
 from ..records import all_records
 from .deeplab2_schema import MESSAGES
@@ -143,9 +143,16 @@ def read_decoder(builder: ConfigBuilder, decoder: Options, node: str) -> None:
     if not decoder.value("feature_key"):
         raise ValueError(f"{decoder.name('feature_key')} must name a feature, got none")
     for field, key in _DECODER.items():
-        if field == "atrous_rates" and not decoder.value(field):
-            continue  # An ASPP of one 1x1 convolution has no rates.
         builder.copy(decoder, field, f"MODEL.DEEPLAB2.{node}.{key}")
+    key = f"MODEL.DEEPLAB2.{node}.ATROUS_RATES"
+    if builder.values[key] == _rates_of_stride(builder):
+        builder.values[key] = []
+
+
+def _rates_of_stride(builder: ConfigBuilder) -> List[int]:
+    """What an empty list of rates stands for where the decoder reads the last feature."""
+    stride = builder.values["MODEL.DEEPLAB2.BACKBONE.OUTPUT_STRIDE"]
+    return [reach // stride for reach in (96, 192, 288)]
 
 
 def read_low_level(builder: ConfigBuilder, items: Sequence[Options], node: str) -> None:

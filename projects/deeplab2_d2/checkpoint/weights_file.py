@@ -1,8 +1,10 @@
 """Weights on disk: DeepLab2's checkpoints, Detectron2's .pth and .safetensors."""
 
 import os
+import pickle
 import tempfile
 import zipfile
+import zlib
 from typing import Any, Dict, List, Mapping, Tuple
 
 import torch
@@ -76,13 +78,86 @@ def convert_checkpoint(
 
 def load_pth(path: str) -> Dict[str, Any]:
     """
-    ``torch.load`` of a whole file, onto the CPU.
+    What ``torch.save`` has written, onto the CPU. No code of the file runs, whatever it holds.
 
     Raises:
-        CheckpointFormatError: if the file is cut short or no checkpoint of PyTorch.
+        CheckpointFormatError: if the file is cut short, damaged or no checkpoint of PyTorch, or
+            holds more than tensors, numbers, strings and containers of them.
     """
     check_whole(path)
-    return torch.load(path, map_location="cpu")
+    check_sums(path)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointFormatError(path, 0, f"it holds more than weights ({reason})") from error
+
+
+def check_sums(path: str) -> None:
+    """
+    Hold every value of a checkpoint against the checksum (CRC-32) that PyTorch keeps with it.
+
+    Files of the format before PyTorch 1.6, and those written with checksums switched off, have
+    none.
+
+    Raises:
+        CheckpointFormatError: naming the file and the damaged part.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        if not any(member.CRC for member in members):
+            return
+        try:
+            damaged = archive.testzip()
+        except (zipfile.BadZipFile, zlib.error) as error:
+            raise CheckpointFormatError(path, 0, f"the file is damaged: {error}") from error
+    if damaged is not None:
+        raise CheckpointFormatError(
+            path, 0, f"the file is damaged: {damaged!r} does not have its checksum"
+        )
+
+
+# What the pickles of Detectron2's model zoo are made of.
+_PICKLED = {
+    ("numpy", "dtype"),
+    ("numpy", "ndarray"),
+    ("collections", "OrderedDict"),
+    ("_codecs", "encode"),
+    *(
+        (f"numpy.{core}.multiarray", name)
+        for core in ("core", "_core")
+        for name in (
+            "_reconstruct",
+            "scalar",
+        )
+    ),
+}
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _PICKLED:
+            raise pickle.UnpicklingError(f"{module}.{name}")
+        return super().find_class(module, name)
+
+
+def load_pkl(path: str) -> Dict[str, Any]:
+    """
+    A pickle of Detectron2's model zoo: containers of NumPy arrays. No code of the file runs.
+
+    Raises:
+        CheckpointFormatError: if it is damaged, or holds anything else.
+    """
+    with open(path, "rb") as file:
+        try:
+            return _ArrayUnpickler(file, encoding="latin1").load()
+        except pickle.UnpicklingError as error:
+            reason = f"a .pkl must hold arrays alone, got {error}"
+            raise CheckpointFormatError(path, file.tell(), reason) from error
+        except (EOFError, ValueError, IndexError, KeyError, AttributeError) as error:
+            raise CheckpointFormatError(path, file.tell(), f"no whole pickle: {error}") from error
 
 
 def check_whole(path: str) -> None:

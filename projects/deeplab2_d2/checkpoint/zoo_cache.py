@@ -12,15 +12,12 @@ from .archive import unpack
 from .deeplab2_checkpoint import DeepLab2Checkpoint, find_prefix
 from .download import DownloadError, download
 from .weights_file import convert_checkpoint, write_weights
-from .zoo_table import PREFIX, ZooRow, find_row
+from .zoo_table import PREFIX, PRETRAINED, ZooRow, find_row
 
 logger = logging.getLogger(__name__)
 
 # Part of the file names: raised when the same variables get other names here.
 _FORMAT = 1
-
-# The models that have a network here; others are refused before they are downloaded.
-_PORTED = ("ImageNet", "Panoptic-DeepLab", "Axial-DeepLab")
 
 
 def cache_folder() -> str:
@@ -50,8 +47,9 @@ def fetch(name: str, url: Optional[str] = None) -> str:
     from filelock import FileLock
 
     row = find_row(name)
-    if row.model not in _PORTED:
-        raise ValueError(f"{row.name} is a {row.model}, which is not ported yet")
+    # Refused before it is downloaded.
+    if row.config is None and row.model != PRETRAINED:
+        raise ValueError(f"{row.name} is a {row.model}, which has no configuration here")
     folder = cache_folder()
     path = os.path.join(folder, f"{row.name}.v{_FORMAT}.pth")
     if os.path.isfile(path):

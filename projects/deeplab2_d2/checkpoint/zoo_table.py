@@ -15,6 +15,9 @@ logger = logging.getLogger(__name__)
 # The address of a row's weights: MODEL.WEIGHTS deeplab2://NAME.
 PREFIX = "deeplab2://"
 
+# The model of rows that are backbones, trained on ImageNet.
+PRETRAINED = "ImageNet"
+
 _FILE = os.path.join(os.path.dirname(__file__), "zoo.json")
 
 

@@ -1,7 +1,7 @@
 """Config keys that all models share, and checks of values. A model's own stand in its folder."""
 
 from .checks import require, require_one_of
-from .defaults import add_deeplab2_config, decoder_node, head_node
+from .defaults import add_deeplab2_config, decoder_node, head_node, outputs_from_config
 from .validation import check_decoder, check_head, validate_config
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "check_head",
     "decoder_node",
     "head_node",
+    "outputs_from_config",
     "require",
     "require_one_of",
     "validate_config",

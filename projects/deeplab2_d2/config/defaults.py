@@ -8,7 +8,7 @@ Detectron2's own keys (RGB input, mean and std of 127.5, ...) is said by the bas
 Where a default is DeepLab2's, it is that of its ``*.proto`` files.
 """
 
-from typing import List
+from typing import List, Tuple
 
 from detectron2.config import CfgNode
 
@@ -110,7 +110,20 @@ def _add_postprocessing(node: CfgNode) -> None:
     # Stuff segments of fewer pixels become void. 0 = off.
     node.POSTPROCESSING.STUFF_AREA_LIMIT = 2048
     # What evaluation returns per image, as far as the model has it: each costs time and memory.
-    node.POSTPROCESSING.OUTPUTS = ["sem_seg", "panoptic_seg", "instances"]
+    node.POSTPROCESSING.SEMANTIC_OUTPUT = True
+    node.POSTPROCESSING.PANOPTIC_OUTPUT = True
+    node.POSTPROCESSING.INSTANCE_OUTPUT = True
+
+
+def outputs_from_config(cfg: CfgNode) -> Tuple[str, ...]:
+    """The keys of Detectron2's output dict that MODEL.DEEPLAB2.POSTPROCESSING asks for."""
+    node = cfg.MODEL.DEEPLAB2.POSTPROCESSING
+    wanted = {
+        "sem_seg": node.SEMANTIC_OUTPUT,
+        "panoptic_seg": node.PANOPTIC_OUTPUT,
+        "instances": node.INSTANCE_OUTPUT,
+    }
+    return tuple(name for name, is_wanted in wanted.items() if is_wanted)
 
 
 def _add_input(cfg: CfgNode) -> None:

@@ -10,7 +10,6 @@ from .checks import require as _require
 from .checks import require_one_of as _require_one_of
 
 _CONV_TYPES = ("depthwise_separable_conv", "standard_conv")
-_OUTPUTS = ("sem_seg", "panoptic_seg", "instances")
 
 
 def validate_config(cfg: CfgNode) -> None:

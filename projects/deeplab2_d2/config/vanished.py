@@ -11,15 +11,6 @@ _REFERENCE = (
 
 # The full old key, and a sentence that tells the new way.
 VANISHED_KEYS: Dict[str, str] = {
-    "MODEL.DEEPLAB2.POSTPROCESSING.SEMANTIC_OUTPUT": (
-        "MODEL.DEEPLAB2.POSTPROCESSING.OUTPUTS lists the outputs, 'sem_seg' among them."
-    ),
-    "MODEL.DEEPLAB2.POSTPROCESSING.PANOPTIC_OUTPUT": (
-        "MODEL.DEEPLAB2.POSTPROCESSING.OUTPUTS lists the outputs, 'panoptic_seg' among them."
-    ),
-    "MODEL.DEEPLAB2.POSTPROCESSING.INSTANCE_OUTPUT": (
-        "MODEL.DEEPLAB2.POSTPROCESSING.OUTPUTS lists the outputs, 'instances' among them."
-    ),
     "MODEL.DEEPLAB2.POSTPROCESSING.USE_OPS": _REFERENCE,
     "INPUT.DEEPLAB2.USE_OPS": _REFERENCE,
 }

@@ -44,7 +44,7 @@ def main(args: argparse.Namespace) -> Dict[str, Dict[str, float]]:
     if "panoptic_seg" not in model_outputs(cfg):
         raise ConfigError(
             "the demo must have a model that returns panoptic_seg (config key "
-            f"MODEL.DEEPLAB2.POSTPROCESSING.OUTPUTS), got one with {model_outputs(cfg)}"
+            f"MODEL.DEEPLAB2.POSTPROCESSING.PANOPTIC_OUTPUT), got one with {model_outputs(cfg)}"
         )
     trainer = DeepLab2Trainer(cfg)
     trainer.resume_or_load(resume=args.resume)

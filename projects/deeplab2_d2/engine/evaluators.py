@@ -7,6 +7,7 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 
+from ..config import outputs_from_config
 from ..evaluation import (
     CityscapesInstanceSubmission,
     CityscapesMaskEvaluator,
@@ -35,7 +36,7 @@ def build_evaluators(
 
     Args:
         cfg: what the model returns, its record says; of a model without one, it is what
-            MODEL.DEEPLAB2.POSTPROCESSING.OUTPUTS says.
+            MODEL.DEEPLAB2.POSTPROCESSING asks for.
         dataset_name: registered dataset.
         output_folder: default OUTPUT_DIR/inference.
 
@@ -82,7 +83,7 @@ def model_outputs(cfg: CfgNode) -> Tuple[str, ...]:
     record = find_record(cfg)
     if record is not None and record.outputs is not None:
         return record.outputs(cfg)
-    return tuple(cfg.MODEL.DEEPLAB2.POSTPROCESSING.OUTPUTS)
+    return outputs_from_config(cfg)
 
 
 def _build_submissions(

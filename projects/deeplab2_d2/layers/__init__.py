@@ -28,7 +28,7 @@ from .initialization import (
 from .norm import NORM_NAMES, Norm, TFBatchNorm2d
 from .position_encoding import MAX_SPAN, AbsolutePositionEncoding, RelativePositionEncoding
 from .resized_fuse import ResizedFuse
-from .resizing import resize_align_corners, resize_offsets
+from .resizing import resize_align_corners
 from .sequence_convolution import SequenceConvNormAct
 from .squeeze_and_excite import SimplifiedSqueezeAndExcite, SqueezeAndExcite
 from .stage import STAGE_KINDS, Stage, StageOptions, StageSpec, plan_blocks

@@ -15,8 +15,10 @@ from deeplab2_d2 import layers
 from deeplab2_d2.backbones.mobile_network import make_divisible
 from deeplab2_d2.checkpoint import parameter_for_key
 from deeplab2_d2.data.resizing import resize_nearest
-from deeplab2_d2.heads import FuseConvs, PanopticDeepLabDecoder, PredictionHead
+from deeplab2_d2.heads import Decoder, DecoderSpec, PredictionHead
 from deeplab2_d2.layers import Norm
+from deeplab2_d2.models.deeplab import FuseConvs
+from deeplab2_d2.postprocessing import resize_map
 
 Arrays = Mapping[str, np.ndarray]
 Kwargs = Dict[str, Any]
@@ -391,16 +393,22 @@ def _decoder(call: _Call) -> Port:
         name: ShapeSpec(channels=feature.shape[1]) for name, feature in call.inputs[0].items()
     }
     return _module(
-        PanopticDeepLabDecoder(
-            input_shape=shapes,
-            feature=call.get("high_level_feature_name"),
-            low_level_features=call.get("low_level_feature_names"),
-            low_level_channels=call.get("low_level_channels_project"),
-            channels=call.get("decoder_output_channels"),
-            aspp_channels=call.get("aspp_output_channels"),
-            atrous_rates=call.get("atrous_rates"),
-            aspp_only_1x1=call.get("aspp_use_only_1x1_proj_conv", False),
-            conv_type=call.get("decoder_conv_type", "depthwise_separable_conv"),
+        Decoder(
+            DecoderSpec(
+                feature=call.get("high_level_feature_name"),
+                low_level=tuple(
+                    zip(
+                        call.get("low_level_feature_names"),
+                        call.get("low_level_channels_project"),
+                    )
+                ),
+                channels=call.get("decoder_output_channels"),
+                aspp_channels=call.get("aspp_output_channels"),
+                atrous_rates=tuple(call.get("atrous_rates") or ()),
+                aspp_only_1x1=call.get("aspp_use_only_1x1_proj_conv", False),
+                conv_type=call.get("decoder_conv_type", "depthwise_separable_conv"),
+            ),
+            shapes,
             norm=_NORM,
             activation=call.get("activation", "relu"),
         )
@@ -434,7 +442,7 @@ def _resize(call: _Call) -> Optional[Port]:
 
 
 def _resize_offsets(call: _Call) -> Port:
-    return None, lambda offsets: layers.resize_offsets(offsets, call.get("target_size"))
+    return None, lambda offsets: resize_map(offsets, "offset", call.get("target_size"))
 
 
 _PORTS: Dict[str, Callable[[_Call], Union[Port, None]]] = {

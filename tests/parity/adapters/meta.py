@@ -4,8 +4,7 @@ from typing import Any, Dict, Mapping, Optional
 
 import numpy as np
 
-from deeplab2_d2.postprocessing import postprocess_panoptic
-from deeplab2_d2.structures import PanopticDeepLabPrediction
+from deeplab2_d2.postprocessing import Frames, panoptic_from_centers
 
 from .postprocessing import channels_first, kept_heatmap, reference_outputs
 
@@ -27,17 +26,12 @@ def port(case: Dict[str, Any], arrays: Arrays) -> Optional[Arrays]:
     options = {**_DEFAULTS, **case["config"]["evaluator_options"]}
     height, width = case["config"]["eval_dataset_options"]["crop_size"]
     size = (height, width)
-    prediction = PanopticDeepLabPrediction(
-        *(
-            channels_first(arrays[name])
-            for name in ("in/semantic_logits", "in/center_heatmap", "in/offset_map")
-        )
-    )
-    segmentation = postprocess_panoptic(
-        prediction,
-        input_size=size,
-        image_size=size,
-        output_size=size,
+    heatmap = channels_first(arrays["in/center_heatmap"])
+    segmentation = panoptic_from_centers(
+        channels_first(arrays["in/semantic_logits"]),
+        heatmap,
+        channels_first(arrays["in/offset_map"]),
+        Frames.unpadded(size),
         thing_ids=case["thing_class_ids"],
         label_divisor=case["label_divisor"],
         stuff_area_limit=options["stuff_area_limit"],
@@ -46,7 +40,7 @@ def port(case: Dict[str, Any], arrays: Arrays) -> Optional[Arrays]:
         top_k_centers=options["keep_k_centers"],
     )
     kept = kept_heatmap(
-        prediction.center_heatmap,
+        heatmap,
         threshold=options["center_score_threshold"],
         nms_kernel=options["nms_kernel"],
         size=size,

@@ -12,11 +12,13 @@ from torch import Tensor, nn
 
 from deeplab2_d2.backbones import BACKBONE_NAMES
 from deeplab2_d2.checkpoint import config_from_options, load_deeplab2_weights
-from deeplab2_d2.engine.test_time_averaging import AveragedPanopticDeepLab, average_views
-from deeplab2_d2.layers import resize_align_corners, resize_offsets
-from deeplab2_d2.structures import PanopticDeepLabPrediction
+from deeplab2_d2.models import AveragedSegmenter, average_views
+from deeplab2_d2.postprocessing import resize_map
 
 Arrays = Mapping[str, np.ndarray]
+
+# The reference's names of our maps, where they differ.
+_REFERENCE_NAMES = {"center_offsets": "offset_map"}
 
 # Images of three channels that a network sees one after the other.
 _FRAMES = {"vip_deeplab": ("", "next/")}
@@ -57,16 +59,16 @@ def _full_call(case: Dict[str, Any]) -> Dict[str, np.ndarray]:
     model = build_model(cfg).eval()
     load_rule_weights(model, case, encoder_only=False)
     images = torch.from_numpy(image_input(case["name"], case["input"]["shape"]))
-    batch = model.batch(list(images.permute(0, 3, 1, 2)))
-    averaging = AveragedPanopticDeepLab.from_config(cfg, [model])
+    batch = model.batch([{"image": image} for image in images.permute(0, 3, 1, 2)])
+    averaging = AveragedSegmenter.from_config(cfg, [model])
     mean = average_views([model], batch.tensor, scales=averaging.scales, flip=averaging.flip)
     outputs = {
-        "full/semantic_logits": _channels_last(mean.semantic_logits),
-        "full/semantic_probs": _channels_last(mean.semantic_probabilities),
+        "full/semantic_logits": _channels_last(mean.maps["semantic_logits"]),
+        "full/semantic_probs": _channels_last(mean.probabilities["semantic_logits"]),
     }
-    if mean.center_heatmap is not None and mean.center_offsets is not None:
-        outputs["full/center_heatmap"] = mean.center_heatmap[:, 0].numpy()
-        outputs["full/offset_map"] = _channels_last(mean.center_offsets)
+    if "center_heatmap" in mean.maps:
+        outputs["full/center_heatmap"] = mean.maps["center_heatmap"][:, 0].numpy()
+        outputs["full/offset_map"] = _channels_last(mean.maps["center_offsets"])
     return outputs
 
 
@@ -93,12 +95,13 @@ def load_rule_weights(model: nn.Module, case: Dict[str, Any], *, encoder_only: b
 def _panoptic_deeplab(
     model: nn.Module, endpoints: Mapping[str, Tensor], image: Tensor
 ) -> Dict[str, np.ndarray]:
+    size = (int(image.shape[-2]), int(image.shape[-1]))
     outputs = {}
-    for name, features in _named(model.head(endpoints)).items():
-        outputs[f"raw/{name}"] = _channels_last(features)
-        resize = resize_offsets if "offset" in name else resize_align_corners
-        resized = resize(features, (image.shape[-2], image.shape[-1]))
-        outputs[f"resized/{name}"] = _channels_last(resized)
+    for name, maps in model.head(endpoints).items():
+        reference = _REFERENCE_NAMES.get(name, name)
+        outputs[f"raw/{reference}"] = _channels_last(maps)
+        resized = resize_map(maps, model.head.kinds[name], size)
+        outputs[f"resized/{reference}"] = _channels_last(resized)
     return outputs
 
 
@@ -108,10 +111,10 @@ def _max_deeplab(
     model.head.has_semantic_in_evaluation = True
     prediction = model.head(endpoints)
     return {
-        "raw/pixel_space_mask_logits": _channels_last(prediction.mask_logits),
-        "raw/pixel_space_normalized_feature": _channels_last(prediction.pixel_features),
-        "raw/transformer_class_logits": prediction.class_logits.numpy(),
-        "raw/semantic_logits": _channels_last(prediction.semantic_logits),
+        "raw/pixel_space_mask_logits": _channels_last(prediction["mask_logits"]),
+        "raw/pixel_space_normalized_feature": _channels_last(prediction["pixel_features"]),
+        "raw/transformer_class_logits": prediction["class_logits"].numpy(),
+        "raw/semantic_logits": _channels_last(prediction["semantic_logits"]),
     }
 
 
@@ -132,15 +135,6 @@ _PREDICTIONS: Dict[str, Callable[..., Dict[str, np.ndarray]]] = {
     "deeplab_v3": _semantic_segmentor,
     "deeplab_v3_plus": _semantic_segmentor,
 }
-
-
-def _named(prediction: PanopticDeepLabPrediction) -> Dict[str, Tensor]:
-    named = {
-        "semantic_logits": prediction.semantic_logits,
-        "center_heatmap": prediction.center_heatmap,
-        "offset_map": prediction.center_offsets,
-    }
-    return {name: features for name, features in named.items() if features is not None}
 
 
 def _channels_last(features: Tensor) -> np.ndarray:

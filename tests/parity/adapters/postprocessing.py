@@ -8,9 +8,10 @@ from torch import Tensor
 
 from deeplab2_d2.ops import PanopticSegmentation, find_centers
 from deeplab2_d2.postprocessing import (
-    MaXDeepLabPostprocessing,
+    Frames,
+    SlotOptions,
+    panoptic_from_centers,
     panoptic_from_mask_slots,
-    postprocess_full_resolution,
 )
 
 Arrays = Mapping[str, np.ndarray]
@@ -27,10 +28,12 @@ def port(case: Dict[str, Any], arrays: Arrays) -> Optional[Arrays]:
         return None
     params = case["params"]
     heatmap = channels_first(arrays["in/center_heatmap"])
-    segmentation = postprocess_full_resolution(
+    height, width = heatmap.shape[-2:]
+    segmentation = panoptic_from_centers(
         channels_first(arrays["in/semantic_probs"]),
         heatmap,
         channels_first(arrays["in/offset_map"]),
+        Frames.unpadded((height, width)),
         thing_ids=params["thing_class_ids"],
         label_divisor=params["label_divisor"],
         stuff_area_limit=params["stuff_area_limit"],
@@ -59,11 +62,11 @@ def _port_max_deeplab(params: Dict[str, Any], arrays: Arrays) -> Arrays:
     segmentation = panoptic_from_mask_slots(
         channels_first(arrays["in/pixel_space_mask_logits"]),
         torch.from_numpy(arrays["in/transformer_class_logits"]),
+        Frames.unpadded(tuple(params["image_shape"])),
         thing_ids=params["thing_class_ids"],
         channel_to_class=params["thing_class_ids"] + params["stuff_class_ids"],
         label_divisor=params["label_divisor"],
-        output_size=tuple(params["image_shape"]),
-        options=MaXDeepLabPostprocessing(
+        options=SlotOptions(
             mode=params["transformer_post_processing"],
             class_confidence_threshold=params["transformer_class_confidence_threshold"],
             mask_confidence_threshold=params["pixel_confidence_threshold"],

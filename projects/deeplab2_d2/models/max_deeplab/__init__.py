@@ -7,6 +7,7 @@ architecture) with ``head.py``, ``criterion.py`` (losses), ``inference.py`` (slo
 slots over views, ``oracle.py`` and ``pictures.py`` what evaluation and training show of it.
 """
 
+from ...config import outputs_from_config
 from ...records import ModelRecord, register
 from .averaging import AVERAGING
 from .config import add_config, check_config
@@ -16,14 +17,14 @@ from .inference import MaXDeepLabInference
 from .network import DeepLab2MaXDeepLab
 from .oracle import SlotStrideOracle
 from .pictures import SlotPictures
-from .targets import build_mapper, outputs
+from .targets import build_mapper
 from .weights import CHECKPOINT_MODULES, LAST_LAYERS, OPTION_RULES
 
 RECORD = ModelRecord(
     add_config=add_config,
     check_config=check_config,
     build_mapper=build_mapper,
-    outputs=outputs,
+    outputs=outputs_from_config,
     averaging=AVERAGING,
     build_oracle=SlotStrideOracle.from_config,
     build_pictures=SlotPictures.from_config,

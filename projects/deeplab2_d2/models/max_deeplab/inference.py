@@ -5,6 +5,7 @@ from typing import Any, Dict, List, Sequence, Tuple
 
 from detectron2.config import CfgNode
 
+from ...config import outputs_from_config
 from ...ops import SlotSegmentation
 from ...postprocessing import (
     Frames,
@@ -47,14 +48,13 @@ class MaXDeepLabInference:
         Raises:
             ValueError: if a key of MODEL.DEEPLAB2.POSTPROCESSING has a value it must not have.
         """
-        node = cfg.MODEL.DEEPLAB2.POSTPROCESSING
         metadata = metadata_from_config(cfg)
         return cls(
             class_map=class_map_from_config(cfg),
             thing_ids=tuple(metadata.thing_ids),
             label_divisor=metadata.label_divisor,
             options=slot_options_from_config(cfg),
-            outputs=tuple(node.OUTPUTS),
+            outputs=outputs_from_config(cfg),
         )
 
     def with_outputs(self, *outputs: str) -> "MaXDeepLabInference":

@@ -1,7 +1,5 @@
 """What a sample teaches: classes of pixels, and numbered things with their classes."""
 
-from typing import Tuple
-
 from detectron2.config import CfgNode
 
 from ...data import MaskTargetGenerator, PanopticDatasetMapper
@@ -29,8 +27,3 @@ def _build_generator(cfg: CfgNode, ignore_label: int) -> MaskTargetGenerator:
         small_instance_weight=node.SMALL_INSTANCE_WEIGHT,
         ignore_crowd_in_semantic=node.IGNORE_CROWD_IN_SEMANTIC,
     )
-
-
-def outputs(cfg: CfgNode) -> Tuple[str, ...]:
-    """What a config's model returns of an image."""
-    return tuple(cfg.MODEL.DEEPLAB2.POSTPROCESSING.OUTPUTS)

@@ -5,6 +5,7 @@ from typing import Any, Dict, List, Sequence, Tuple
 
 from detectron2.config import CfgNode
 
+from ...config import outputs_from_config
 from ...postprocessing import (
     Frames,
     panoptic_from_centers,
@@ -54,7 +55,7 @@ class PanopticDeepLabInference:
             nms_kernel=node.NMS_KERNEL,
             top_k_centers=node.TOP_K_CENTERS,
             stuff_area_limit=node.STUFF_AREA_LIMIT,
-            outputs=tuple(node.OUTPUTS),
+            outputs=outputs_from_config(cfg),
         )
 
     def with_outputs(self, *outputs: str) -> "PanopticDeepLabInference":

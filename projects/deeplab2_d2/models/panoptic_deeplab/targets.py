@@ -4,6 +4,7 @@ from typing import Tuple
 
 from detectron2.config import CfgNode
 
+from ...config import outputs_from_config
 from ...data import PanopticDatasetMapper, PanopticTargetGenerator
 
 
@@ -33,7 +34,7 @@ def _build_generator(cfg: CfgNode, ignore_label: int) -> PanopticTargetGenerator
 
 def outputs(cfg: CfgNode) -> Tuple[str, ...]:
     """What a config's model returns of an image: of a semantic model ``sem_seg`` alone."""
-    wanted = tuple(cfg.MODEL.DEEPLAB2.POSTPROCESSING.OUTPUTS)
+    wanted = outputs_from_config(cfg)
     if cfg.MODEL.DEEPLAB2.INSTANCE_ENABLED:
         return wanted
     return tuple(name for name in wanted if name == "sem_seg")

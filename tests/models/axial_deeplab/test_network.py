@@ -32,7 +32,7 @@ def test_axial_backbone_is_built_under_the_papers_name() -> None:
     assert type(attention).__name__ == "AxialAttention2d"
     with torch.no_grad():
         prediction = model.predict(torch.randn(1, 3, 33, 49))
-    assert prediction.center_offsets.shape == (1, 2, 9, 13)
+    assert prediction["center_offsets"].shape == (1, 2, 9, 13)
 
 
 def test_backbone_without_attention_is_refused() -> None:

@@ -5,8 +5,9 @@ import torch
 import torch.nn.functional as F
 from detectron2.layers import ShapeSpec
 
-from deeplab2_d2.heads import MaXDeepLabHead, PredictionHead
+from deeplab2_d2.heads import PredictionHead
 from deeplab2_d2.layers import Norm
+from deeplab2_d2.models.max_deeplab import MaXDeepLabHead
 
 NORM = Norm(name="BN")
 SHAPES = {
@@ -48,16 +49,16 @@ def test_masks_are_the_normalised_products_of_pixel_features_and_mask_features()
     norm = network.pixel_space_mask_batch_norm
     # A new batch norm has mean 0, variance 1, shift 0; the scale begins at 0.1.
     scale = 0.1 / math.sqrt(1 + norm.eps)
-    expected = scale * torch.einsum("ndhw,ndk->nkhw", prediction.pixel_features, kernels)
+    expected = scale * torch.einsum("ndhw,ndk->nkhw", prediction["pixel_features"], kernels)
     # Sums of nine products in another order.
-    torch.testing.assert_close(prediction.mask_logits, expected, rtol=1e-5, atol=1e-6)
-    lengths = prediction.pixel_features.norm(dim=1)
+    torch.testing.assert_close(prediction["mask_logits"], expected, rtol=1e-5, atol=1e-6)
+    lengths = prediction["pixel_features"].norm(dim=1)
     torch.testing.assert_close(lengths, torch.ones_like(lengths), rtol=1e-5, atol=0)
 
 
 def test_one_mean_and_variance_normalise_the_masks_of_all_slots():
     network = head().train()
-    mask_logits = network(features()).mask_logits
+    mask_logits = network(features())["mask_logits"]
     # Batch norm with scale 0.1 over everything.
     assert abs(float(mask_logits.detach().mean())) < 1e-6
     assert float(mask_logits.detach().std(unbiased=False)) == pytest.approx(0.1, rel=0.05)
@@ -65,25 +66,31 @@ def test_one_mean_and_variance_normalise_the_masks_of_all_slots():
 
 def test_an_untrained_slot_is_void_with_nine_tenths():
     prediction = head(num_classes=50)(features())
-    void = F.softmax(prediction.class_logits, dim=2)[..., -1]
+    void = F.softmax(prediction["class_logits"], dim=2)[..., -1]
     # The weights begin with a standard deviation of 0.01, so the logits are close to their bias.
     torch.testing.assert_close(void, torch.full_like(void, 0.9), rtol=0.02, atol=0)
 
 
 def test_there_is_no_semantic_prediction_without_its_head():
-    assert head(with_semantic=False)(features()).semantic_logits is None
-    assert head()(features()).semantic_logits.shape == (2, 3, 5, 7)
+    assert "semantic_logits" not in head(with_semantic=False)(features())
+    network = head()
+    semantic = network(features())["semantic_logits"]
+    # The head alone, whose batch norm sees the same batch.
+    expected = network.semantic_head(features()["feature_semantic"])
+    torch.testing.assert_close(semantic, expected)
 
 
 def test_the_semantic_branch_runs_in_evaluation_only_if_asked():
     network, called = head().eval(), []
     network.semantic_head.register_forward_hook(lambda *_: called.append(True))
     prediction = network(features())
-    assert prediction.semantic_logits is None and not called
+    assert "semantic_logits" not in prediction and not called
     network.has_semantic_in_evaluation = True
     asked = network(features())
-    assert torch.equal(asked.semantic_logits, network.semantic_head(features()["feature_semantic"]))
-    assert torch.equal(asked.mask_logits, prediction.mask_logits)
+    assert torch.equal(
+        asked["semantic_logits"], network.semantic_head(features()["feature_semantic"])
+    )
+    assert torch.equal(asked["mask_logits"], prediction["mask_logits"])
 
 
 def test_a_backbone_without_memory_is_refused():
@@ -97,17 +104,9 @@ def test_the_heads_compile_into_one_graph_and_export():
     expected = network(inputs)
     compiled = torch.compile(network, backend="aot_eager", fullgraph=True)(inputs)
     # The same operators, in the same order.
-    assert torch.equal(compiled.mask_logits, expected.mask_logits)
+    assert torch.equal(compiled["mask_logits"], expected["mask_logits"])
 
-    class Masks(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.head = network
-
-        def forward(self, inputs):
-            prediction = self.head(inputs)
-            return prediction.mask_logits, prediction.class_logits
-
-    exported = torch.export.export(Masks(), (inputs,)).module()(inputs)
-    assert torch.equal(exported[0], expected.mask_logits)
-    assert torch.equal(exported[1], expected.class_logits)
+    exported = torch.export.export(network, (inputs,)).module()(inputs)
+    assert list(exported) == list(expected)
+    assert torch.equal(exported["mask_logits"], expected["mask_logits"])
+    assert torch.equal(exported["class_logits"], expected["class_logits"])

@@ -10,15 +10,11 @@ from detectron2.utils.visualizer import Visualizer
 
 from deeplab2_d2.engine import load_config
 from deeplab2_d2.engine.predictor import DeepLab2Predictor
-from deeplab2_d2.meta_arch import LossTerm, PanopticDeepLabCriterion
-from deeplab2_d2.structures import (
-    PanopticDeepLabPrediction,
-    deeplab2_coco_class_map,
-    identity_class_map,
-)
+from deeplab2_d2.models.panoptic_deeplab import LossTerm, PanopticDeepLabCriterion
+from deeplab2_d2.structures import deeplab2_coco_class_map, identity_class_map
 
 CONFIG = str(
-    Path(__file__).resolve().parents[2]
+    Path(__file__).resolve().parents[3]
     / "configs/Shapes-PanopticSegmentation"
     / "panoptic_deeplab_tiny_os16_poly_bs8_crop_129_161.yaml"
 )
@@ -156,9 +152,11 @@ def test_losses_compare_at_the_size_of_the_crop_and_rescale_offsets():
         center=LossTerm(10.0),
         offset=LossTerm(0.5),
     )
-    prediction = PanopticDeepLabPrediction(
-        torch.zeros(1, 2, 2, 2), torch.full((1, 1, 2, 2), 0.5), torch.ones(1, 2, 2, 2)
-    )
+    prediction = {
+        "semantic_logits": torch.zeros(1, 2, 2, 2),
+        "center_heatmap": torch.full((1, 1, 2, 2), 0.5),
+        "center_offsets": torch.ones(1, 2, 2, 2),
+    }
     ones = torch.ones(1, 5, 5)
     targets = {
         "sem_seg": torch.zeros(1, 5, 5, dtype=torch.int64),
@@ -168,7 +166,7 @@ def test_losses_compare_at_the_size_of_the_crop_and_rescale_offsets():
         "center_offsets": torch.full((1, 2, 5, 5), 3.0),
         "offset_weights": ones,
     }
-    losses = criterion(prediction, targets)
+    losses, _ = criterion([prediction], targets)
     assert losses["loss_semantic"].item() == pytest.approx(np.log(2))
     assert losses["loss_center"].item() == pytest.approx(10 * 0.5**2)
     # DeepLab2 averages |4 - 3| over both coordinates.
@@ -182,6 +180,7 @@ def test_labels_go_to_the_channels_of_deeplab2s_coco_models():
         semantic=LossTerm(1.0),
         center=LossTerm(1.0),
         offset=LossTerm(1.0),
+        has_instances=False,
     )
     logits = torch.zeros(1, 134, 1, 1)
     logits[0, 5] = 100.0  # channel 5 is contiguous class 4
@@ -189,7 +188,8 @@ def test_labels_go_to_the_channels_of_deeplab2s_coco_models():
 
     def loss(label):
         targets = {"sem_seg": torch.full((1, 1, 1), label), "sem_seg_weights": ones}
-        return criterion(PanopticDeepLabPrediction(logits), targets)["loss_semantic"].item()
+        losses, _ = criterion([{"semantic_logits": logits}], targets)
+        return losses["loss_semantic"].item()
 
     assert loss(4) == pytest.approx(0.0, abs=1e-6)
     assert loss(5) == pytest.approx(100.0)
@@ -203,8 +203,12 @@ def test_pixels_of_the_void_channel_are_void_in_every_output():
     logits = torch.zeros(1, 134, 9, 9)
     logits[0, 0, :, :5] = 1.0  # void on the left
     logits[0, 100, :, 5:] = 1.0  # channel 100, so class 99, on the right
-    prediction = PanopticDeepLabPrediction(logits, torch.zeros(1, 1, 9, 9), torch.zeros(1, 2, 9, 9))
-    images = network.batch([image(33, 33)])
+    prediction = {
+        "semantic_logits": logits,
+        "center_heatmap": torch.zeros(1, 1, 9, 9),
+        "center_offsets": torch.zeros(1, 2, 9, 9),
+    }
+    images = network.batch([{"image": image(33, 33)}])
     output = network.postprocess(prediction, images, [{}])[0]
     segment_map, segments = output["panoptic_seg"]
     assert [segment["category_id"] for segment in segments] == [99]

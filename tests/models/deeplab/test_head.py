@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from deeplab2_d2.heads import SemanticSegmentationHead
+from deeplab2_d2.models.deeplab.head import SemanticSegmentationHead
 
 
 class _GivenLogits(SemanticSegmentationHead):

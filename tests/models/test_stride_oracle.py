@@ -2,8 +2,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deeplab2_d2.engine.baselines import MaskStrideOracle, StrideOracle
-from deeplab2_d2.postprocessing import MaXDeepLabPostprocessing
+from deeplab2_d2.models.max_deeplab.oracle import SlotStrideOracle
+from deeplab2_d2.models.panoptic_deeplab.oracle import CenterStrideOracle
+from deeplab2_d2.models.stride_oracle import OracleClasses
+from deeplab2_d2.postprocessing import SlotOptions
+
+CLASSES = OracleClasses(num_classes=2, thing_ids=[1], label_divisor=1000)
 
 
 def _record(folder, ids):
@@ -27,7 +31,7 @@ def record(tmp_path):
 
 def _oracle(**options):
     options = {"stuff_area_limit": 0, "nms_kernel": 5, **options}
-    return StrideOracle(num_classes=2, thing_ids=[1], label_divisor=1000, **options)
+    return CenterStrideOracle(CLASSES, **options)
 
 
 def _iou(panoptic_map, label, truth):
@@ -67,8 +71,8 @@ def test_masks_keep_instances_apart_that_share_a_center(tmp_path):
     ids = np.ones((49, 65))
     ids[8:41, 8:41] = 2
     ids[16:33, 16:33] = 3
-    options = MaXDeepLabPostprocessing(thing_area_limit=16, stuff_area_limit=16)
-    oracle = MaskStrideOracle(num_classes=2, thing_ids=[1], label_divisor=1000, options=options)
+    options = SlotOptions(thing_area_limit=16, stuff_area_limit=16)
+    oracle = SlotStrideOracle(CLASSES, options=options)
     panoptic_map, _ = oracle([_record(tmp_path, ids)])[0]["panoptic_seg"]
     # Slot 0 is for void, 1 for the road, so the numbers within the class are 3 and 4.
     assert np.unique(panoptic_map).tolist() == [0, 1003, 1004]
