@@ -3,7 +3,12 @@
 from .augmentation import ResizeToRange
 from .builtin import register_all
 from .dataset_mapper import PanopticDatasetMapper, TargetGenerator, build_train_augmentations
-from .loader import build_test_loader, build_train_loader, check_dataset_paths
+from .loader import (
+    GloballySeeded,
+    build_test_loader,
+    build_train_loader,
+    check_dataset_paths,
+)
 from .mask_targets import MaskTargetGenerator, ThingMaskTargets
 from .registration import panoptic_metadata, register_panoptic_dataset
 from .targets import PanopticTargetGenerator, PanopticTargets

@@ -4,13 +4,14 @@ Data loaders whose stream of samples is a function of the seed and the iteration
 Detectron2's training sampler starts from the beginning when training is resumed, and its workers
 draw augmentations from a global state that depends on how many of them there are. Here a sample
 is known by (seed, iteration, place in the batch): training that was interrupted goes on with the
-samples it would have had, whatever the number of workers; and where the total batch size is kept,
-also with another number of processes.
+samples it would have had, whatever the number of workers. The loaders themselves are Detectron2's.
 """
 
 import contextlib
+import itertools
 import os
-from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence
+import random
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence
 
 import numpy as np
 import torch
@@ -20,94 +21,105 @@ from detectron2.data import (
     DatasetFromList,
     MetadataCatalog,
     build_detection_test_loader,
+    build_detection_train_loader,
 )
 from detectron2.utils import comm
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import IterableDataset, get_worker_info
+
+from ..records import DatasetMapper
+from .samplers import SampleKey, SequenceSampler, build_sample_keys
 
 # Metadata that names a file or a folder which has to be there before anything is read.
 _PATHS = ("panoptic_json", "panoptic_root", "image_root")
 
 
-class SampleKey(NamedTuple):
-    """What a training sample depends on, beside the seed."""
-
-    iteration: int
-    slot: int
-    image_index: int
-
-
-class ResumableTrainingSampler(Sampler):
+class GloballySeeded:
     """
-    Endless shuffled stream of samples that can start at any iteration.
+    Any mapper of Detectron2's kind, which draws from global states, as a :class:`DatasetMapper`.
 
-    The dataset is permuted anew in each pass; a batch may reach over the end of a pass.
+    The states of ``random``, NumPy and PyTorch are seeded for each sample, and restored.
+    """
 
-    Args:
-        size: number of images, at least 1.
-        total_batch_size: images in an iteration, over all processes.
-        seed: equal seeds give equal streams.
-        start_iteration: the first iteration wanted.
-        rank, world_size: of this process; each takes its equal part of every batch.
+    needs_partner = False
+
+    def __init__(self, mapper: Callable[[Dict[str, Any]], Any]):
+        self.mapper = mapper
+
+    def __call__(
+        self,
+        dataset_dict: Dict[str, Any],
+        rng: Optional[np.random.Generator] = None,
+        partner: Optional[Dict[str, Any]] = None,
+    ) -> Any:
+        assert rng is not None
+        seed = int(rng.integers(2**31))
+        states = random.getstate(), np.random.get_state()
+        try:
+            random.seed(seed)
+            np.random.seed(seed)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                return self.mapper(dataset_dict)
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+
+
+class SampleStream(IterableDataset):
+    """
+    An endless stream of samples, batch by batch, that can start at any iteration.
+
+    Each data worker makes whole iterations, every one of which is worker
+    ``(iteration - start) % workers``'s, in the order in which the loader asks them.
     """
 
     def __init__(
         self,
-        size: int,
+        dataset: Sequence[Dict[str, Any]],
+        mapper: DatasetMapper,
+        keys: Callable[[], Iterator[SampleKey]],
         *,
-        total_batch_size: int,
+        batch_size: int,
         seed: int,
-        start_iteration: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
     ):
-        if size < 1:
-            raise ValueError(f"size must be at least 1, got {size}")
-        if total_batch_size < 1 or total_batch_size % world_size != 0:
-            raise ValueError(
-                f"total_batch_size must be a multiple of the {world_size} processes, got "
-                f"{total_batch_size}"
-            )
-        if start_iteration < 0:
-            raise ValueError(f"start_iteration must not be negative, got {start_iteration}")
-        self.size = size
-        self.total_batch_size = total_batch_size
-        self.seed = seed
-        self.start_iteration = start_iteration
-        self.batch_size = total_batch_size // world_size
-        self.rank = rank
-
-    def __iter__(self) -> Iterator[SampleKey]:
-        iteration, current_pass = self.start_iteration, -1
-        while True:
-            for k in range(self.batch_size):
-                slot = self.rank * self.batch_size + k
-                wanted_pass, place = divmod(iteration * self.total_batch_size + slot, self.size)
-                if wanted_pass != current_pass:
-                    current_pass = wanted_pass
-                    order = np.random.default_rng([self.seed, current_pass]).permutation(self.size)
-                yield SampleKey(iteration, slot, int(order[place]))
-            iteration += 1
-
-
-class _SeededDataset(Dataset):
-    """Applies a mapper with a generator that is seeded by the sample's key."""
-
-    def __init__(self, dataset: Sequence[Dict[str, Any]], mapper: Callable, seed: int):
+        """
+        Args:
+            dataset: dataset dicts.
+            mapper: to samples.
+            keys: a new iterator over the keys of this process's samples, in order.
+            batch_size: keys of an iteration.
+            seed: of the mapper's generators.
+        """
+        super().__init__()
         self.dataset = dataset
         self.mapper = mapper
+        self.keys = keys
+        self.batch_size = batch_size
         self.seed = seed
 
-    def __len__(self) -> int:
-        return len(self.dataset)
+    def __iter__(self) -> Iterator[Dict[str, Any]]:
+        worker = get_worker_info()
+        number, count = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        keys = self.keys()
+        for index in itertools.count():
+            batch = list(itertools.islice(keys, self.batch_size))
+            if index % count == number:
+                yield from map(self._sample, batch)
 
-    def __getitem__(self, key: SampleKey) -> Dict[str, Any]:
-        # The trailing 1 keeps these streams apart from those of the sampler's passes.
+    def _sample(self, key: SampleKey) -> Dict[str, Any]:
+        # The trailing 1 keeps these streams apart from those of the passes.
         rng = np.random.default_rng([self.seed, key.iteration, key.slot, 1])
         dataset_dict = self.dataset[key.image_index]
         with _one_thread():
-            if getattr(self.mapper, "needs_partner", False):
-                return self.mapper(dataset_dict, rng, self.dataset[int(rng.integers(len(self)))])
-            return self.mapper(dataset_dict, rng)
+            while True:
+                partner = None
+                if self.mapper.needs_partner:
+                    partner = self.dataset[int(rng.integers(len(self.dataset)))]
+                sample = self.mapper(dataset_dict, rng, partner)
+                if sample is not None:
+                    return sample
+                # Detectron2's mappers may leave an image out; another takes its place.
+                dataset_dict = self.dataset[int(rng.integers(len(self.dataset)))]
 
 
 @contextlib.contextmanager
@@ -128,18 +140,20 @@ def _one_thread() -> Iterator[None]:
 
 def build_train_loader(
     cfg: CfgNode,
-    mapper: Callable,
+    mapper: DatasetMapper,
     *,
+    dataset_dicts: Optional[List[Dict[str, Any]]] = None,
     start_iteration: int = 0,
     seed: Optional[int] = None,
 ) -> Iterable[List[Dict[str, Any]]]:
     """
-    The loader of training batches.
+    The loader of training batches: Detectron2's, of a :class:`SampleStream`.
 
     Args:
-        cfg: DATASETS.TRAIN, SOLVER.IMS_PER_BATCH (over all processes), DATALOADER.NUM_WORKERS,
-            and what the mapper reads.
+        cfg: DATASETS.TRAIN, SOLVER.IMS_PER_BATCH (over all processes), DATALOADER.NUM_WORKERS and
+            SAMPLER_TRAIN, any of Detectron2's, with its options.
         mapper: called with a dataset dict and a generator.
+        dataset_dicts: instead of those of DATASETS.TRAIN.
         start_iteration: the first iteration wanted; that of the checkpoint when resuming.
         seed: default SEED of the config, or where that is negative one random number that all
             processes agree on.
@@ -148,36 +162,32 @@ def build_train_loader(
         an endless iterable of lists of samples, this process's part of the batch.
 
     Raises:
-        FileNotFoundError, ValueError: see :func:`load_dataset_dicts`.
-        ValueError: if DATALOADER.SAMPLER_TRAIN asks for another sampler.
+        FileNotFoundError, ValueError: see :func:`load_dataset_dicts` and
+            :func:`build_sample_keys`.
     """
-    if cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":
-        raise ValueError(
-            f"DATALOADER.SAMPLER_TRAIN must be 'TrainingSampler', got "
-            f"{cfg.DATALOADER.SAMPLER_TRAIN!r}: Detectron2's other samplers cannot be resumed"
-        )
     if seed is None:
         seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
-    dataset = DatasetFromList(load_dataset_dicts(cfg.DATASETS.TRAIN), copy=False)
-    sampler = ResumableTrainingSampler(
-        len(dataset),
-        total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
+    if dataset_dicts is None:
+        dataset_dicts = load_dataset_dicts(cfg.DATASETS.TRAIN)
+    keys = build_sample_keys(cfg, dataset_dicts, seed=seed, start_iteration=start_iteration)
+    stream = SampleStream(
+        DatasetFromList(dataset_dicts, copy=False),
+        mapper,
+        keys,
+        batch_size=cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size(),
         seed=seed,
-        start_iteration=start_iteration,
-        rank=comm.get_rank(),
-        world_size=comm.get_world_size(),
     )
-    return DataLoader(
-        _SeededDataset(dataset, mapper, seed),
-        batch_size=sampler.batch_size,
-        sampler=sampler,
+    return build_detection_train_loader(
+        stream,
+        mapper=None,
+        total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
+        aspect_ratio_grouping=False,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
-        collate_fn=_keep_list,
     )
 
 
 def build_test_loader(
-    cfg: CfgNode, dataset_name: str, mapper: Callable
+    cfg: CfgNode, dataset_name: str, mapper: Callable[[Dict[str, Any]], Dict[str, Any]]
 ) -> Iterable[List[Dict[str, Any]]]:
     """
     Detectron2's test loader with our mapper, its dataset checked first.
@@ -188,13 +198,18 @@ def build_test_loader(
         mapper: called with a dataset dict.
 
     Returns:
-        an iterable of lists of one sample, this process's part of the dataset.
+        an iterable of lists of one sample, this process's part of the dataset: frames of a
+        sequence stay together, in their order.
 
     Raises:
         FileNotFoundError, ValueError: see :func:`load_dataset_dicts`.
     """
+    dataset_dicts = load_dataset_dicts([dataset_name])
     return build_detection_test_loader(
-        load_dataset_dicts([dataset_name]), mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS
+        dataset_dicts,
+        mapper=mapper,
+        sampler=SequenceSampler.for_dataset(dataset_dicts),
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
     )
 
 
@@ -251,7 +266,3 @@ def check_dataset_paths(name: str) -> None:
                 f"dataset {name}: {key} {path} does not exist. DETECTRON2_DATASETS is {root}; "
                 f"datasets/README.md has the folder trees and how to make them"
             )
-
-
-def _keep_list(samples: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
-    return samples

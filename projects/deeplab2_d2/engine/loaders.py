@@ -3,10 +3,14 @@
 from typing import Any, Dict, Iterable, List, Optional
 
 from detectron2.config import CfgNode
-from detectron2.data import build_detection_test_loader, build_detection_train_loader
+from detectron2.data import (
+    DatasetMapper,
+    build_detection_test_loader,
+    get_detection_dataset_dicts,
+)
 
-from .. import data
-from ..records import DatasetMapper, find_record
+from .. import data, records
+from ..records import find_record
 
 Batches = Iterable[List[Dict[str, Any]]]
 
@@ -16,26 +20,39 @@ def build_train_loader(cfg: CfgNode, *, start_iteration: int = 0) -> Batches:
     Endless batches of DATASETS.TRAIN.
 
     Args:
-        cfg: META_ARCHITECTURE decides on the mapper.
-        start_iteration: first optimizer step wanted; Detectron2's own loader, used for models that
-            are not of this package, starts from the beginning whatever it is.
+        cfg: the model's record decides on the mapper; a model without one has Detectron2's dataset
+            dicts and mapper.
+        start_iteration: first optimizer step wanted.
     """
-    mapper = _mapper(cfg, is_train=True)
-    if mapper is None:
-        return build_detection_train_loader(cfg)
     first_batch = start_iteration * cfg.SOLVER.DEEPLAB2.ACCUMULATION_STEPS
-    return data.build_train_loader(cfg, mapper, start_iteration=first_batch)
+    mapper = _mapper(cfg, is_train=True)
+    if mapper is not None:
+        return data.build_train_loader(cfg, mapper, start_iteration=first_batch)
+    dataset_dicts = get_detection_dataset_dicts(
+        cfg.DATASETS.TRAIN,
+        filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
+        min_keypoints=(
+            cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE if cfg.MODEL.KEYPOINT_ON else 0
+        ),
+        proposal_files=cfg.DATASETS.PROPOSAL_FILES_TRAIN if cfg.MODEL.LOAD_PROPOSALS else None,
+    )
+    return data.build_train_loader(
+        cfg,
+        data.GloballySeeded(DatasetMapper(cfg, True)),
+        dataset_dicts=dataset_dicts,
+        start_iteration=first_batch,
+    )
 
 
 def build_test_loader(cfg: CfgNode, dataset_name: str) -> Batches:
     """One pass over a dataset, split over the processes."""
-    mapper = _mapper
+    mapper = _mapper(cfg, is_train=False)
     if mapper is None:
         return build_detection_test_loader(cfg, dataset_name)
     return data.build_test_loader(cfg, dataset_name, mapper)
 
 
-def _mapper(cfg: CfgNode, *, is_train: bool) -> Optional[DatasetMapper]:
+def _mapper(cfg: CfgNode, *, is_train: bool) -> Optional[records.DatasetMapper]:
     """The mapper of the model's record; None for a model without one."""
     record = find_record(cfg)
     if record is None or record.build_mapper is None:

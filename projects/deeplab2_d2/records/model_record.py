@@ -16,9 +16,19 @@ Predictor = Callable[[Sequence[Sample]], List[Dict[str, Any]]]
 
 
 class DatasetMapper(Protocol):
-    """From a dataset dict to a sample."""
+    """From a dataset dict to a sample; what is random is drawn from the generator alone."""
 
-    def __call__(self, dataset_dict: Dict[str, Any]) -> Dict[str, Any]: ...
+    @property
+    def needs_partner(self) -> bool:
+        """Whether a call needs a second dataset dict, of an image to paste from."""
+        ...
+
+    def __call__(
+        self,
+        dataset_dict: Dict[str, Any],
+        rng: Optional[np.random.Generator] = None,
+        partner: Optional[Dict[str, Any]] = None,
+    ) -> Dict[str, Any]: ...
 
 
 class Pictures(Protocol):
