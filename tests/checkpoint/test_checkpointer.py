@@ -1,4 +1,6 @@
 import errno
+import os
+import pickle
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from torch import nn
 from deeplab2_d2.checkpoint.checkpointer import DeepLab2Checkpointer
 from deeplab2_d2.checkpoint.names import NEW_BACKBONE_WORDS
 from deeplab2_d2.checkpoint.sorted_table import CheckpointFormatError
+from deeplab2_d2.checkpoint.weights_file import read_weights
 from deeplab2_d2.solver.parameter_groups import FULL_RATE_WORDS
 
 
@@ -155,6 +158,106 @@ def test_a_checkpoint_cut_short_is_named_and_the_newest_whole_one_offered(tmp_pa
         checkpointer.resume_or_load("", resume=True)
     assert str(last) in str(error.value)
     assert f"the newest whole one is {tmp_path / 'model_0000001.pth'}" in str(error.value)
+
+
+def flip_a_bit(path, values):
+    """Change one bit of the values of a tensor in a file."""
+    data = bytearray(path.read_bytes())
+    data[data.index(values.numpy().tobytes()) + 5] ^= 0x40
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("is_resumed", [False, True])
+def test_a_flipped_bit_is_found(tmp_path, is_resumed):
+    model = TinyModel()
+    checkpointer = DeepLab2Checkpointer(model, str(tmp_path))
+    checkpointer.save("model_0000001")
+    checkpointer.save("model_0000002")
+    last = tmp_path / "model_0000002.pth"
+    flip_a_bit(last, model.backbone["stem"]["conv"].weight.detach())
+    with pytest.raises(CheckpointFormatError, match="model_0000002.pth.*damaged.*model_0000001"):
+        if is_resumed:
+            checkpointer.resume_or_load("", resume=True)
+        else:
+            checkpointer.load(str(last))
+
+
+def test_a_file_written_without_checksums_loads(tmp_path):
+    model = TinyModel()
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save({"model": model.state_dict()}, tmp_path / "w.pth")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    other = TinyModel()
+    DeepLab2Checkpointer(other).load(str(tmp_path / "w.pth"))
+    weights = [m.backbone["stem"]["conv"].weight for m in (model, other)]
+    assert torch.equal(*weights)
+
+
+@pytest.mark.parametrize("tag", [None, "", "model_0000009.pth"])
+def test_without_a_usable_last_checkpoint_the_newest_whole_one_is_resumed(tmp_path, tag, caplog):
+    checkpointer = DeepLab2Checkpointer(TinyModel(), str(tmp_path))
+    for number in (1, 2, 3):
+        checkpointer.save(f"model_000000{number}", iteration=number)
+        os.utime(tmp_path / f"model_000000{number}.pth", (number, number))
+    last = tmp_path / "model_0000003.pth"
+    last.write_bytes(last.read_bytes()[:200])
+    (tmp_path / "last_checkpoint").unlink()
+    if tag is not None:
+        (tmp_path / "last_checkpoint").write_text(tag)
+    rest = checkpointer.resume_or_load("", resume=True)
+    assert rest["iteration"] == 2
+    assert "resuming from the newest whole checkpoint" in caplog.text
+
+
+def test_a_folder_without_checkpoints_has_none_to_resume(tmp_path):
+    (tmp_path / "non_finite_loss_iter3.pth").write_bytes(b"PK")
+    assert not DeepLab2Checkpointer(TinyModel(), str(tmp_path)).has_checkpoint()
+    assert not DeepLab2Checkpointer(TinyModel(), str(tmp_path / "none")).has_checkpoint()
+
+
+@pytest.mark.parametrize("name", ["../model_0000001.pth", "{root}/model_0000001.pth"])
+def test_last_checkpoint_names_a_file_of_its_folder(tmp_path, name):
+    run = tmp_path / "run"
+    checkpointer = DeepLab2Checkpointer(TinyModel(), str(run))
+    run.mkdir()
+    (run / "last_checkpoint").write_text(name.format(root=tmp_path))
+    with pytest.raises(ValueError, match="must name a file of its own folder"):
+        checkpointer.resume_or_load("", resume=True)
+
+
+class RunsCode:
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+@pytest.mark.parametrize("ending", [".pth", ".pkl"])
+def test_no_code_of_a_file_runs(tmp_path, ending, monkeypatch):
+    # As before PyTorch 2.6, where a call that says nothing trusts the file.
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    path, content = tmp_path / f"w{ending}", {"model": {"a": RunsCode(tmp_path / "ran")}}
+    if ending == ".pth":
+        torch.save(content, path)
+    else:
+        path.write_bytes(pickle.dumps(content))
+    for load in (DeepLab2Checkpointer(TinyModel()).load, read_weights):
+        with pytest.raises(CheckpointFormatError, match=f"w{ending}"):
+            load(str(path))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_pickles_of_detectron2s_model_zoo_load(tmp_path):
+    model = TinyModel()
+    arrays = {name: value.numpy() for name, value in model.state_dict().items()}
+    path = tmp_path / "w.pkl"
+    path.write_bytes(pickle.dumps({"model": arrays, "__author__": "someone"}))
+    other = TinyModel()
+    DeepLab2Checkpointer(other).load(str(path))
+    assert all(torch.equal(value, model.state_dict()[n]) for n, value in other.state_dict().items())
 
 
 def test_a_missing_file_is_named():

@@ -196,9 +196,15 @@ def test_variables_without_a_place_are_refused(cache, tmp_path):
             fetch(NAME, f"{server.address}/a.tar.gz")
 
 
-def test_a_model_that_is_not_ported_is_refused_before_the_download(cache):
-    with pytest.raises(ValueError, match="is a kMaX-DeepLab, which is not ported yet"):
+def test_a_model_without_a_configuration_is_refused_before_the_download(cache):
+    with pytest.raises(ValueError, match="is a kMaX-DeepLab, which has no configuration here"):
         fetch("kmax_resnet50_coco_train")
+
+
+def test_every_row_with_a_configuration_is_fetched(cache, server):
+    names = [row.name for row in zoo_rows() if row.config is not None]
+    assert "max_deeplab_s_os16_res641_100k_coco_train" in names and len(names) >= 30
+    assert [n for n in names if not weights_equal(fetch(n, f"{server.address}/a.tar.gz"))] == []
 
 
 def fetch_in_process(url, start, results):

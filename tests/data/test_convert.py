@@ -195,3 +195,49 @@ def test_the_command_says_how_to_go_on_or_what_is_wrong(photos, capsys):
     assert "deeplab2_d2.data.check fruit_train" in capsys.readouterr().out
     assert main(arguments + ["--images", str(photos / "maps" / "none")]) == 1
     assert "none" in capsys.readouterr().err
+
+
+def _everything(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("name", ["{root}/photos/a.png", "../photos/a.png", "b/../../a.png", ""])
+def test_a_name_that_leads_out_of_the_images_is_refused_before_anything_is_written(photos, name):
+    before = _everything(photos)
+    with pytest.raises(ValueError, match="must be relative to its folder and stay in it"):
+        _convert(photos, [AnnotatedImage("a.png"), AnnotatedImage(name.format(root=photos))])
+    assert _everything(photos) == before
+
+
+@pytest.mark.parametrize("other", ["a.jpg", "A.png", "b/../a.png", "a.png"])
+def test_two_images_never_share_an_annotation(photos, other):
+    before = _everything(photos)
+    with pytest.raises(ValueError, match=r"got a.png and .*both would have the annotation"):
+        _convert(photos, [AnnotatedImage("a.png"), AnnotatedImage(other)])
+    assert _everything(photos) == before
+
+
+@pytest.mark.parametrize("linked", ["photos", "maps"])
+def test_a_file_that_is_read_is_not_written_over(photos, linked):
+    # The folder of the annotations is that of the inputs.
+    (photos / "set").mkdir()
+    (photos / "set" / "panoptic_train").symlink_to(photos / linked)
+    before = _everything(photos)
+    with pytest.raises(ValueError, match="--output must not lead to files that are read"):
+        _convert(photos, [AnnotatedImage("a.png")])
+    assert _everything(photos) == before
+
+
+def test_the_instances_that_are_read_are_not_written_over(photos, capsys):
+    source = photos / "set" / "annotations" / "instances_train.json"
+    source.parent.mkdir(parents=True)
+    categories = photos / "categories.json"
+    categories.write_text(json.dumps(_CATEGORIES))
+    image = {"id": 1, "file_name": "a.png"}
+    source.write_text(json.dumps({"images": [image], "annotations": [], "categories": []}))
+    before = _everything(photos)
+    arguments = ["--name", "fruit", "--split", "train", "--images", str(photos / "photos")]
+    arguments += ["--categories", str(categories), "--instances", str(source)]
+    assert main([*arguments, "--output", str(photos / "set")]) == 1
+    assert "instances_train.json" in capsys.readouterr().err
+    assert _everything(photos) == before

@@ -48,7 +48,7 @@ def read_weights(path: str, show_progress: bool = False) -> Tuple[Weights, List[
         raise FileNotFoundError(f"{path}: no such checkpoint")
     if path.endswith(".safetensors"):
         return _read_safetensors(path), []
-    loaded = load_pth(path)
+    loaded = load_pkl(path) if path.endswith(".pkl") else load_pth(path)
     weights = loaded.get("model", loaded)
     return {name: torch.as_tensor(value) for name, value in weights.items()}, []
 

@@ -14,7 +14,7 @@ import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
-from .panoptic_writer import PanopticWriter, Segment, instance_annotations
+from .panoptic_writer import PanopticWriter, Segment, instance_annotations, pngs_of_images
 from .registration import MARKER, panoptic_metadata
 
 Categories = Sequence[Mapping[str, Any]]
@@ -128,11 +128,12 @@ def convert_split(
     folder: str,
     name: str,
     split: str,
-    images: Iterable[AnnotatedImage],
+    images: Sequence[AnnotatedImage],
     *,
     image_root: str,
     categories: Categories,
     semantic_root: Optional[str] = None,
+    sources: Sequence[str] = (),
 ) -> str:
     """
     Write one split of a dataset and its entry in ``panoptic_dataset.json``.
@@ -150,6 +151,7 @@ def convert_split(
         categories: ``id``, ``name`` and ``isthing`` of every class.
         semantic_root: folder of the semantic maps, ``<image without its ending>.png`` with one
             channel of category ids; None for a dataset without stuff.
+        sources: other files that were read.
 
     Returns:
         the name of the split's dataset.
@@ -157,7 +159,9 @@ def convert_split(
     Raises:
         FileNotFoundError: if an image, a mask or a semantic map is missing.
         ValueError: if a class is not among the categories or is no thing, if sizes differ, or if
-            the folder holds a dataset with another name or other categories.
+            the folder holds a dataset with another name or other categories. Before anything is
+            written: if a file name leads out of ``image_root``, two images would have one
+            annotation, or a file that is read would be written over.
     """
     panoptic_metadata(categories)
     marker = _read_marker(folder, name, categories)
@@ -167,6 +171,11 @@ def convert_split(
         "panoptic_json": os.path.join("annotations", f"panoptic_{split}.json"),
         "instances_json": os.path.join("annotations", f"instances_{split}.json"),
     }
+    inputs = [*sources, *_files_of(images, image_root, semantic_root)]
+    pngs = pngs_of_images(image.file_name for image in images)
+    outputs = [os.path.join(paths["panoptic"], png) for png in pngs]
+    outputs += [paths["panoptic_json"], paths["instances_json"]]
+    _check_outputs(inputs, [os.path.join(folder, output) for output in outputs])
     writer = PanopticWriter(
         panoptic_root=os.path.join(folder, paths["panoptic"]),
         panoptic_json=os.path.join(folder, paths["panoptic_json"]),
@@ -191,6 +200,33 @@ def convert_split(
     marker["splits"][split] = paths
     _write_json(os.path.join(folder, MARKER), marker)
     return f"{name}_{split}"
+
+
+def _files_of(
+    images: Sequence[AnnotatedImage], image_root: str, semantic_root: Optional[str]
+) -> Iterable[str]:
+    """The files that images and their annotations are read from."""
+    for image in images:
+        yield os.path.join(image_root, image.file_name)
+        if semantic_root is not None:
+            yield _semantic_map_of(image, semantic_root)
+        for _, segmentation, _ in image.instances:
+            if isinstance(segmentation, str):
+                yield segmentation
+
+
+def _check_outputs(inputs: Iterable[str], outputs: Iterable[str]) -> None:
+    read = {os.path.realpath(path): path for path in inputs}
+    for path in outputs:
+        if os.path.realpath(path) in read:
+            raise ValueError(
+                f"--output must not lead to files that are read, but {path} is "
+                f"{read[os.path.realpath(path)]}"
+            )
+
+
+def _semantic_map_of(image: AnnotatedImage, root: str) -> str:
+    return os.path.join(root, os.path.splitext(image.file_name)[0] + ".png")
 
 
 def decode_segmentation(segmentation: Any, size: Tuple[int, int]) -> np.ndarray:
@@ -233,7 +269,7 @@ def _image_size(file: str) -> Tuple[int, int]:
 def _stuff(
     root: str, image: AnnotatedImage, size: Tuple[int, int], categories: Categories
 ) -> List[Segment]:
-    file = os.path.join(root, os.path.splitext(image.file_name)[0] + ".png")
+    file = _semantic_map_of(image, root)
     if not os.path.isfile(file):
         raise FileNotFoundError(f"semantic map {file} of {image.file_name} does not exist")
     with Image.open(file) as opened:

@@ -36,6 +36,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             image_root=options.images,
             categories=categories,
             semantic_root=options.semantic,
+            sources=[options.categories, *filter(None, [options.instances])],
         )
     except (FileNotFoundError, ValueError) as error:
         print(f"convert: {error}", file=sys.stderr)

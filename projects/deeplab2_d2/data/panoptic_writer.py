@@ -3,7 +3,7 @@
 import json
 import os
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from PIL import Image
@@ -31,8 +31,9 @@ class PanopticWriter:
     """
     Collect images with their segments and write PNGs and the JSON.
 
-    The JSON is written under a temporary name and renamed when all is done, so that it never
-    names a PNG that is not there.
+    Each image has a PNG of its own below ``panoptic_root``, and no other file is written. The JSON
+    is written under a temporary name and renamed when all is done, so that it never names a PNG
+    that is not there.
 
     Args:
         panoptic_root: folder of the PNGs; made if absent.
@@ -48,6 +49,7 @@ class PanopticWriter:
         self.categories = [dict(category) for category in categories]
         self._is_thing = {c["id"]: bool(c["isthing"]) for c in categories}
         self._images: List[Dict[str, Any]] = []
+        self._owners: Dict[str, str] = {}
         self._annotations: List[Dict[str, Any]] = []
         os.makedirs(panoptic_root, exist_ok=True)
         os.makedirs(os.path.dirname(os.path.abspath(panoptic_json)), exist_ok=True)
@@ -75,10 +77,11 @@ class PanopticWriter:
             the segments with their visible pixels, in the order of the JSON.
 
         Raises:
-            ValueError: if a mask has another size, or a category is not among the categories.
+            ValueError: if a mask has another size, a category is not among the categories, the file
+                name leads out of the folder, or an image before has the same PNG.
         """
         segment_map, kept = self._stack(file_name, size, segments)
-        png = f"{os.path.splitext(file_name)[0]}.png"
+        (png,) = pngs_of_images([file_name], self._owners)
         target = os.path.join(self.panoptic_root, png)
         os.makedirs(os.path.dirname(target), exist_ok=True)
         ids = np.array([0] + [segment_id(k) for k in range(len(kept))])[segment_map]
@@ -139,6 +142,49 @@ class PanopticWriter:
             for i, k in enumerate(visible)
         ]
         return segment_map, kept
+
+
+def png_of_image(file_name: str) -> str:
+    """
+    The panoptic PNG of an image, both relative to their folders.
+
+    Raises:
+        ValueError: if the name is absolute or leads out of its folder, where the PNG could replace
+            another file.
+    """
+    normal = os.path.normpath(file_name)
+    if os.path.isabs(file_name) or normal.split(os.sep)[0] == os.pardir or not file_name:
+        raise ValueError(
+            f"the file name of an image must be relative to its folder and stay in it, "
+            f"got {file_name!r}"
+        )
+    return os.path.splitext(normal)[0] + ".png"
+
+
+def pngs_of_images(file_names: Iterable[str], owners: Optional[Dict[str, str]] = None) -> List[str]:
+    """
+    The PNGs of several images, each of its own.
+
+    Args:
+        file_names: of the images, relative to their folder.
+        owners: images before these, by the name of their PNG in lower case; filled.
+
+    Raises:
+        ValueError: if two images would have one PNG, also where file names know no case; or see
+            :func:`png_of_image`.
+    """
+    owners = {} if owners is None else owners
+    pngs = []
+    for file_name in file_names:
+        png = png_of_image(file_name)
+        if png.lower() in owners:
+            raise ValueError(
+                "images must differ in more than their ending or case, got "
+                f"{owners[png.lower()]} and {file_name}: both would have the annotation {png}"
+            )
+        owners[png.lower()] = file_name
+        pngs.append(png)
+    return pngs
 
 
 def write_json(content: Mapping[str, Any], path: str) -> None:
