@@ -6,20 +6,21 @@ features, and it is given as a multiple of the inputs: mask logits, pixel featur
 semantic logits, and the targets as the mapper gives them (at the full resolution).
 """
 
-from dataclasses import replace
 from typing import Any, Callable, Dict, Iterator, List
 
+import plain_forms
 import torch
 from measuring import measure
 from torch import Tensor
 
 from deeplab2_d2.losses import (
-    MaXDeepLabLossOptions,
+    MaskOutputs,
+    MaskTransformerLossOptions,
     build_mask_targets,
     hungarian_matching,
-    max_deeplab_losses,
+    mask_transformer_losses,
 )
-from deeplab2_d2.ops import linear_assignment
+from deeplab2_d2.ops import use_reference
 
 IGNORE_LABEL = 255
 NUM_THINGS, NUM_CLASSES, NUM_IDS = 80, 133, 128
@@ -36,10 +37,11 @@ def matching_row(args: Any) -> Dict[str, Any]:
     costs = costs.to(args.device)
 
     def ours() -> Tensor:
-        return hungarian_matching(costs, solver=linear_assignment)
+        return hungarian_matching(costs)
 
     def peer() -> Tensor:
-        return hungarian_matching(costs)
+        with use_reference():
+            return hungarian_matching(costs)
 
     if not torch.equal(ours(), peer()):
         raise RuntimeError("the assignment differs from SciPy's")
@@ -100,8 +102,8 @@ def make_inputs(size: int, device: str) -> Dict[str, Tensor]:
     return {name: tensor.to(device) for name, tensor in inputs.items()}
 
 
-def loss_and_gradients(inputs: Dict[str, Tensor], form: str) -> Callable[[], List[Tensor]]:
-    options = replace(MaXDeepLabLossOptions(), form=form)
+def loss_and_gradients(inputs: Dict[str, Tensor], form: str = "lean") -> Callable[[], List[Tensor]]:
+    options = MaskTransformerLossOptions()
     names = ("mask_logits", "class_logits", "pixel_features", "semantic_logits")
     outputs = [inputs[name].requires_grad_() for name in names]
 
@@ -116,18 +118,28 @@ def loss_and_gradients(inputs: Dict[str, Tensor], form: str) -> Callable[[], Lis
             stuff_ids=range(NUM_THINGS, NUM_CLASSES),
             ignore_label=IGNORE_LABEL,
         )
-        losses, _ = max_deeplab_losses(
-            masks.flatten(2),
-            classes,
-            features.flatten(2),
-            targets,
-            options,
-            semantic_logits=semantic,
-            semantic_labels=inputs["sem_seg"],
-            semantic_weights=inputs["sem_seg_weights"],
-            ignore_label=IGNORE_LABEL,
-            solver=linear_assignment,
-        )
+        given = [MaskOutputs(masks.flatten(2), classes, features.flatten(2))]
+        labels, weights = inputs["sem_seg"], inputs["sem_seg_weights"]
+        if form == "lean":
+            losses, _ = mask_transformer_losses(
+                given,
+                targets,
+                options,
+                semantic_logits=semantic,
+                semantic_labels=labels,
+                semantic_weights=weights,
+                ignore_label=IGNORE_LABEL,
+            )
+        else:
+            losses, _ = plain_forms.mask_transformer_losses(
+                given,
+                targets,
+                options,
+                semantic,
+                labels[:, ::4, ::4],
+                weights[:, ::4, ::4],
+                IGNORE_LABEL,
+            )
         total = torch.stack([loss.mean() for loss in losses.values()]).sum()
         return list(torch.autograd.grad(total, outputs))
 

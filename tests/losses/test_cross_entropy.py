@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from deeplab2_d2.losses import cross_entropy_per_pixel, stride_to_size, topk_cross_entropy
+from deeplab2_d2.losses import soft_cross_entropy, stride_to_size, topk_cross_entropy
 
 LOG2 = math.log(2.0)
 
@@ -42,7 +42,7 @@ def test_one_hot_labels_equal_integer_labels():
 
 def test_all_zero_label_has_no_loss_but_tensorflows_gradient():
     logits = torch.tensor([[1.0, 2.0, 3.0]], requires_grad=True)
-    loss = cross_entropy_per_pixel(logits, torch.zeros(1, 3))
+    loss = soft_cross_entropy(logits, torch.zeros(1, 3))
     loss.sum().backward()
     torch.testing.assert_close(loss.detach(), torch.zeros(1))
     torch.testing.assert_close(logits.grad, logits.detach().softmax(1))

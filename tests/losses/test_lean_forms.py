@@ -1,56 +1,63 @@
 """The lean forms of the losses equal the plain ones, and need little memory."""
 
-from dataclasses import replace
-
 import bench_max_loss
+import plain_forms
 import pytest
 import torch
 from max_loss_inputs import VOID, make_targets, random_outputs, random_targets
 from measuring import allocated_peak
 
 from deeplab2_d2.losses import (
-    MaXDeepLabLossOptions,
+    MaskOutputs,
+    MaskTransformerLossOptions,
     instance_discrimination_loss,
     mask_losses,
+    mask_transformer_losses,
     match_masks,
-    match_overlaps,
-    max_deeplab_losses,
     measure_overlaps,
-    pixel_chunks,
     pixel_contrastive_loss,
+    pixel_softmax,
     topk_cross_entropy,
 )
 
 OPTIONS = [
-    MaXDeepLabLossOptions(),
-    MaXDeepLabLossOptions(similarity="sum", temperature=0.1),
-    MaXDeepLabLossOptions(unmatched_weight="one"),
-    MaXDeepLabLossOptions(
+    MaskTransformerLossOptions(),
+    MaskTransformerLossOptions(similarity="sum", temperature=0.1),
+    MaskTransformerLossOptions(unmatched_weight="one"),
+    MaskTransformerLossOptions(
         mask_id_top_k=0.5, instance_discrimination_top_k=0.4, semantic_top_k=0.3, alpha=0.6
     ),
-    MaXDeepLabLossOptions(num_samples=20, instance_discrimination_top_k=0.7),
+    MaskTransformerLossOptions(num_samples=20, instance_discrimination_top_k=0.7),
 ]
 
 
 @pytest.fixture(params=["chunks of 2 pixels", "one chunk"])
 def chunks(request, monkeypatch):
     if request.param != "one chunk":
-        monkeypatch.setattr(pixel_chunks, "_CHUNK_ELEMENTS", 30)
+        monkeypatch.setattr(pixel_softmax, "_CHUNK_ELEMENTS", 30)
 
 
-def compute_all(outputs, semantic_logits, targets, labels, options, autocast=False):
+def lean_losses(outputs, targets, options, logits, labels, weights, ignore_label):
+    return mask_transformer_losses(
+        outputs,
+        targets,
+        options,
+        semantic_logits=logits,
+        semantic_labels=labels,
+        semantic_weights=weights,
+        ignore_label=ignore_label,
+    )
+
+
+def compute_all(
+    outputs, semantic_logits, targets, labels, options, autocast=False, form=lean_losses
+):
     """Losses by name, metrics, and the gradients of a sum in which every loss counts otherwise."""
     torch.manual_seed(3)  # of the draw of samples
     weights = torch.linspace(0, 3, labels[0].numel()).view_as(labels[0]).expand_as(labels)
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
-        losses, metrics = max_deeplab_losses(
-            *outputs,
-            targets,
-            options,
-            semantic_logits=semantic_logits,
-            semantic_labels=labels,
-            semantic_weights=weights,
-            ignore_label=VOID,
+        losses, metrics = form(
+            [MaskOutputs(*outputs)], targets, options, semantic_logits, labels, weights, VOID
         )
     factors = torch.linspace(0.5, 2.0, 2 * len(losses)).view(-1, 2)
     total = (torch.stack(list(losses.values())) * factors).sum()
@@ -67,8 +74,8 @@ def test_lean_losses_metrics_and_gradients_equal_the_plain_ones(options, num_slo
     labels = torch.randint(4, (2, 4, 9))
     labels[0, 1] = VOID
     lean, plain = (
-        compute_all(outputs, semantic_logits, targets, labels, replace(options, form=form))
-        for form in ("lean", "plain")
+        compute_all(outputs, semantic_logits, targets, labels, options, form=form)
+        for form in (lean_losses, plain_forms.mask_transformer_losses)
     )
     assert list(lean[0]) == list(plain[0]) and len(lean[0]) == 5
     assert list(lean[1]) == list(plain[1])
@@ -82,8 +89,8 @@ def test_lean_losses_metrics_and_gradients_equal_the_plain_ones(options, num_slo
 def test_matching_of_overlaps_is_that_of_probabilities(chunks):
     targets = random_targets()
     mask_logits, class_logits, _ = random_outputs(targets, dtype=torch.float32)
-    plain = match_masks(targets, mask_logits.softmax(1), class_logits)
-    lean = match_overlaps(targets, measure_overlaps(mask_logits, targets), class_logits)
+    plain = plain_forms.match_probabilities(targets, mask_logits.softmax(1), class_logits)
+    lean = match_masks(targets, measure_overlaps(mask_logits, targets), class_logits)
     assert torch.equal(lean.slots, plain.slots)
     for name in ("mask_weights", "class_weights", "class_labels", "class_confidence", "dice"):
         torch.testing.assert_close(getattr(lean, name), getattr(plain, name))
@@ -92,10 +99,13 @@ def test_matching_of_overlaps_is_that_of_probabilities(chunks):
 def test_gradients_of_lean_mask_losses_are_derivatives(chunks):
     targets = random_targets(has_crowds=False)
     mask_logits, class_logits, _ = random_outputs(targets)
-    matching = match_masks(targets, mask_logits.float().softmax(1), class_logits)
+    matching = match_masks(targets, measure_overlaps(mask_logits, targets), class_logits)
 
     def losses(mask_logits, class_logits):
-        terms = mask_losses(mask_logits, class_logits, targets, matching, mask_id_top_k=0.6)
+        overlaps = measure_overlaps(mask_logits, targets)
+        terms = mask_losses(
+            mask_logits, class_logits, targets, matching, overlaps, mask_id_top_k=0.6
+        )
         return terms.class_term, terms.mask_term, terms.mask_id
 
     assert torch.autograd.gradcheck(losses, (mask_logits, class_logits))
@@ -125,14 +135,11 @@ def test_gradient_of_the_lean_cross_entropy_is_the_derivative(chunks):
     labels = torch.randint(3, (2, 7, 9))
     labels[:, :3] = VOID
     weights = torch.rand(2, 7, 9)
-    losses = {
-        form: topk_cross_entropy(
-            logits, labels, weights, ignore_label=VOID, top_k_percent=0.5, form=form
-        )
-        for form in ("lean", "plain")
-    }
-    gradients = [torch.autograd.grad(loss.sum(), logits)[0] for loss in losses.values()]
-    torch.testing.assert_close(losses["lean"], losses["plain"])
+    options = {"ignore_label": VOID, "top_k_percent": 0.5}
+    lean = topk_cross_entropy(logits, labels, weights, **options)
+    plain = plain_forms.cross_entropy(logits, labels[:, ::2, ::2], weights[:, ::2, ::2], **options)
+    gradients = [torch.autograd.grad(loss.sum(), logits)[0] for loss in (lean, plain)]
+    torch.testing.assert_close(lean, plain)
     torch.testing.assert_close(*gradients)
 
 
@@ -142,17 +149,16 @@ def test_masks_without_features_have_no_direction():
         torch.tensor([[[2, 2, 0]]]), torch.tensor([[[0, 0, -1]]]), torch.tensor([[2]])
     )
     features = torch.tensor([[[1.0, -1.0, 0.6], [0.0, 0.0, 0.8]]], requires_grad=True)
-    gradients = []
-    for form in ("lean", "plain"):
-        loss = instance_discrimination_loss(features, targets, form=form)
-        gradients.append(torch.autograd.grad(loss.sum(), features)[0])
+    lean = instance_discrimination_loss(features, targets)
+    plain, _ = plain_forms.discriminate(features, targets, temperature=0.3)
+    plain = plain.sum(1) / (plain != 0).sum(1)
+    gradients = [torch.autograd.grad(loss.sum(), features)[0] for loss in (lean, plain)]
     torch.testing.assert_close(*gradients)
 
 
-@pytest.mark.parametrize("form", ["lean", "plain"])
-def test_losses_are_float32_under_bfloat16_autocast(form):
+def test_losses_are_float32_under_bfloat16_autocast():
     targets = random_targets()
-    options = MaXDeepLabLossOptions(form=form)
+    options = MaskTransformerLossOptions()
     outputs = random_outputs(targets, dtype=torch.float32)
     semantic_logits, labels = torch.randn(2, 4, 4, 9, requires_grad=True), torch.randint(
         4, (2, 4, 9)
@@ -166,11 +172,10 @@ def test_losses_are_float32_under_bfloat16_autocast(form):
         assert torch.equal(ours, theirs)
 
 
-@pytest.mark.parametrize("form", ["lean", "plain"])
 @pytest.mark.parametrize("num_samples", [0, 20])
-def test_bfloat16_outputs_have_the_losses_of_their_float32_copies(form, num_samples):
+def test_bfloat16_outputs_have_the_losses_of_their_float32_copies(num_samples):
     targets = random_targets()
-    options = MaXDeepLabLossOptions(form=form, num_samples=num_samples)
+    options = MaskTransformerLossOptions(num_samples=num_samples)
     semantic_logits, labels = torch.randn(2, 4, 4, 9), torch.randint(4, (2, 4, 9))
     half = [
         output.detach().bfloat16().requires_grad_()
@@ -190,7 +195,9 @@ def test_gradient_can_be_taken_twice_and_leaves_inputs_alone():
     targets = random_targets()
     outputs = random_outputs(targets)
     before = [output.detach().clone() for output in outputs]
-    losses, _ = max_deeplab_losses(*outputs, targets, MaXDeepLabLossOptions())
+    losses, _ = mask_transformer_losses(
+        [MaskOutputs(*outputs)], targets, MaskTransformerLossOptions()
+    )
     total = torch.stack(list(losses.values())).sum()
     first = torch.autograd.grad(total, outputs, retain_graph=True)
     second = torch.autograd.grad(2 * total, outputs)
@@ -199,14 +206,9 @@ def test_gradient_can_be_taken_twice_and_leaves_inputs_alone():
     assert all(torch.equal(output, copy) for output, copy in zip(outputs, before))
 
 
-def test_unknown_form_is_refused():
-    with pytest.raises(ValueError, match=r"form must be one of \('lean', 'plain'\), got 'thin'"):
-        MaXDeepLabLossOptions(form="thin")
-
-
 @pytest.mark.slow
 def test_losses_and_gradients_take_at_most_1_2_of_the_memory_of_their_inputs():
     inputs = bench_max_loss.make_inputs(641, "cpu")
-    call = bench_max_loss.loss_and_gradients(inputs, "lean")
+    call = bench_max_loss.loss_and_gradients(inputs)
     # The gradients alone are 0.9.
     assert allocated_peak(call) <= 1.2 * sum(tensor.nbytes for tensor in inputs.values())

@@ -6,12 +6,21 @@ from parity.comparison import compare, relative_error
 
 
 def test_error_is_relative_to_the_standard_deviation_of_the_reference() -> None:
-    reference = np.array([0.0, 2.0, 4.0])  # std = sqrt(8 / 3)
+    reference = np.tile([0.0, 2.0, 4.0], 6)  # 18 numbers; std = sqrt(8 / 3)
     assert relative_error(reference + 0.1, reference) == pytest.approx(0.1 / np.sqrt(8 / 3))
 
 
+def test_of_few_numbers_the_root_mean_square_counts_if_it_is_larger() -> None:
+    reference = np.array([0.0, 2.0, 4.0])  # rms = sqrt(20 / 3), std = sqrt(8 / 3)
+    assert relative_error(reference + 0.1, reference) == pytest.approx(0.1 / np.sqrt(20 / 3))
+    # Two equal losses, of which one differs in the last digit of float32.
+    loss = np.full(2, 4.0, np.float32)
+    other = np.array([4.0, np.nextafter(np.float32(4.0), np.float32(5.0))])
+    assert relative_error(other, loss) == pytest.approx(2.0**-21 / 4.0)
+
+
 def test_constant_reference_is_scaled_by_a_thousandth_of_its_size() -> None:
-    assert relative_error(np.full(3, 2.0 + 1e-4), np.full(3, 2.0)) == pytest.approx(0.05)
+    assert relative_error(np.full(16, 2.0 + 1e-4), np.full(16, 2.0)) == pytest.approx(0.05)
 
 
 def test_nan_equals_nan_and_nothing_else() -> None:

@@ -3,15 +3,10 @@
 from typing import Optional, Set, Tuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from .pixel_chunks import check_form
-from .slot_cross_entropy import slot_cross_entropy
+from .pixel_softmax import slot_cross_entropy
 from .topk import average_top_k, to_full_precision
-
-# An index that no label has: what F.cross_entropy is told when nothing is ignored.
-_NO_LABEL = -(1 << 31)
 
 
 def topk_cross_entropy(
@@ -21,7 +16,6 @@ def topk_cross_entropy(
     *,
     ignore_label: Optional[int],
     top_k_percent: float = 1.0,
-    form: str = "plain",
 ) -> Tensor:
     """
     Weighted bootstrapped cross-entropy: the mean over the hardest pixels of each image.
@@ -40,17 +34,13 @@ def topk_cross_entropy(
             gradients (MaX-DeepLab weights slots by their predicted masks).
         ignore_label: class id without a loss; None = no such id. Unused for probabilities.
         top_k_percent: fraction of an image's pixels to keep, in [0, 1].
-        form: "lean" keeps no tensor of the logits' size but them for the backward pass, and works
-            on a part of the pixels at a time; for integer labels. "plain" leaves it to PyTorch.
 
     Returns:
         (N,) mean over the kept pixels whose loss is not zero; 0 where there is none.
 
     Raises:
-        ValueError: if shapes do not fit each other, ``top_k_percent`` is not in [0, 1] or ``form``
-            is unknown.
+        ValueError: if shapes do not fit each other or ``top_k_percent`` is not in [0, 1].
     """
-    check_form(form)
     is_soft = labels.is_floating_point()
     spatial = tuple(logits.shape[2:])
     if len(spatial) == 2:
@@ -63,17 +53,17 @@ def topk_cross_entropy(
         raise ValueError(
             f"weights must be {(logits.shape[0], *spatial)}, got {tuple(weights.shape)}"
         )
-    if form == "lean" and not is_soft:
-        losses = _lean_cross_entropy(logits, labels, ignore_label)
+    if is_soft:
+        losses = soft_cross_entropy(logits, labels)
     else:
-        losses = cross_entropy_per_pixel(logits, labels, ignore_label=ignore_label)
+        losses = _hard_cross_entropy(logits, labels, ignore_label)
     if weights is not None:
         losses = losses * to_full_precision(weights)
     return average_top_k(losses, top_k_percent)
 
 
-def _lean_cross_entropy(logits: Tensor, labels: Tensor, ignore_label: Optional[int]) -> Tensor:
-    """:func:`cross_entropy_per_pixel` of integer labels."""
+def _hard_cross_entropy(logits: Tensor, labels: Tensor, ignore_label: Optional[int]) -> Tensor:
+    """Of integer labels, in at least float32; 0 and without a gradient at the ignore label."""
     has_label = torch.ones_like(labels, dtype=torch.bool)
     if ignore_label is not None:
         has_label = labels != ignore_label
@@ -84,34 +74,28 @@ def _lean_cross_entropy(logits: Tensor, labels: Tensor, ignore_label: Optional[i
     return losses.view(labels.shape) * has_label
 
 
-def cross_entropy_per_pixel(
-    logits: Tensor, labels: Tensor, *, ignore_label: Optional[int] = None
-) -> Tensor:
+def soft_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """
-    Cross-entropy without a reduction, in at least float32.
+    Cross-entropy with class probabilities, without a reduction, in at least float32.
 
-    For probabilities the gradient is that of TensorFlow, ``softmax - labels``, also where they do
-    not sum to 1: an all-zero label has loss 0 and still pushes all logits down. Give such elements
-    weight 0 where that is not wanted.
+    The gradient is that of TensorFlow, ``softmax - labels``, also where they do not sum to 1: an
+    all-zero label has loss 0 and still pushes all logits down. Give such elements weight 0 where
+    that is not wanted.
 
     Args:
         logits: (N, C, ...) float.
-        labels: (N, ...) integer ids, or (N, C, ...) float probabilities without a gradient.
-        ignore_label: id whose loss is 0; None = no such id.
+        labels: (N, C, ...) float probabilities without a gradient.
 
     Returns:
         (N, ...) float.
     """
     logits = to_full_precision(logits)
     with torch.autocast(logits.device.type, enabled=False):
-        if labels.is_floating_point():
-            labels = labels.to(logits.dtype)
-            log_partition = torch.logsumexp(logits, 1)
-            # The missing mass changes the value only; see the docstring.
-            missing = (1.0 - labels.sum(1)) * log_partition.detach()
-            return log_partition - (labels * logits).sum(1) - missing
-        ignore_index = _NO_LABEL if ignore_label is None else ignore_label
-        return F.cross_entropy(logits, labels.long(), reduction="none", ignore_index=ignore_index)
+        labels = labels.to(logits.dtype)
+        log_partition = torch.logsumexp(logits, 1)
+        # The missing mass changes the value only; see the docstring.
+        missing = (1.0 - labels.sum(1)) * log_partition.detach()
+        return log_partition - (labels * logits).sum(1) - missing
 
 
 def stride_to_size(maps: Tensor, size: Tuple[int, int]) -> Tensor:

@@ -4,7 +4,7 @@ from typing import Optional
 
 from torch import Tensor
 
-from .cross_entropy import cross_entropy_per_pixel
+from .cross_entropy import soft_cross_entropy
 from .topk import average_top_k, to_full_precision
 
 
@@ -43,7 +43,7 @@ def focal_cross_entropy(
         raise ValueError(f"labels must be {tuple(logits.shape)}, got {tuple(labels.shape)}")
     logits = to_full_precision(logits)
     labels = labels.to(logits.dtype)
-    losses = cross_entropy_per_pixel(logits, labels)
+    losses = soft_cross_entropy(logits, labels)
     if gamma != 0:
         probability = (logits.softmax(1) * labels).sum(1)
         losses = losses * (1.0 - probability) ** gamma

@@ -1,4 +1,4 @@
-"""Which predicted mask stands for which ground truth mask."""
+"""How predicted masks overlap ground truth masks, and which stands for which."""
 
 from dataclasses import dataclass
 from typing import Optional, Tuple
@@ -6,16 +6,110 @@ from typing import Optional, Tuple
 import torch
 from torch import Tensor
 
+from ..ops import linear_assignment
 from .dice import similarity_from_areas
-from .hungarian import AssignmentSolver, hungarian_matching
-from .mask_overlaps import MaskOverlaps
 from .mask_targets import MaskTargets
+from .pixel_softmax import exponentials, full_precision, one_hot, pixel_chunks
 
 SIMILARITIES = ("product", "sum")
 UNMATCHED_WEIGHTS = ("void_ratio", "one")
 
 # Least weight of a term: with 0 the mean over non-zero elements would change its divisor.
 _LEAST_WEIGHT = 1e-5
+
+
+@dataclass(frozen=True)
+class MaskOverlaps:
+    """
+    Sums of the masks' probabilities (softmax over K slots), float32 or float64.
+
+    Attributes:
+        overlap: (N, G, K) over the pixels of each ground truth mask.
+        crowd_area: (N, K) over labeled pixels without a mask.
+        void_area: (N, K) over void pixels.
+        partition: (N, 2, P) of the slots' logits at each pixel, see :func:`measure_partition`.
+    """
+
+    overlap: Tensor
+    crowd_area: Tensor
+    void_area: Tensor
+    partition: Tensor
+
+    @property
+    def largest(self) -> Tensor:
+        """(N, P) the largest logit of each pixel."""
+        return self.partition[:, 0]
+
+    @property
+    def mask_area(self) -> Tensor:
+        """(N, K) over pixels with a mask."""
+        return self.overlap.sum(1)
+
+
+@torch.no_grad()
+def measure_overlaps(mask_logits: Tensor, targets: MaskTargets) -> MaskOverlaps:
+    """
+    Args:
+        mask_logits: (N, K, P) float; float16 and bfloat16 are computed in float32.
+        targets: G masks over the P pixels.
+    """
+    num_masks = targets.classes.shape[1]
+    # Two more rows take the pixels without a mask.
+    other = torch.where(targets.is_labeled, num_masks, num_masks + 1)
+    rows = torch.where(targets.mask_ids >= 0, targets.mask_ids, other)
+    dtype = full_precision(mask_logits.dtype)
+    partition = mask_logits.new_empty((len(rows), 2, rows.shape[1]), dtype=dtype)
+    sums = partition.new_zeros(len(rows), num_masks + 2, mask_logits.shape[1])
+    with torch.autocast(mask_logits.device.type, enabled=False):
+        for chunk in pixel_chunks(mask_logits, other_channels=num_masks + 2):
+            values, total = exponentials(mask_logits[:, :, chunk], partition[:, :, chunk])
+            values /= total[:, None]
+            sums.baddbmm_(one_hot(rows[:, chunk], num_masks + 2, dtype), values.transpose(1, 2))
+    return MaskOverlaps(
+        overlap=sums[:, :num_masks],
+        crowd_area=sums[:, num_masks],
+        void_area=sums[:, num_masks + 1],
+        partition=partition,
+    )
+
+
+def hungarian_matching(
+    costs: Tensor, *, has_row: Optional[Tensor] = None, name: str = "costs"
+) -> Tensor:
+    """
+    Assign each row a column of its own so that the sum of the costs is least.
+
+    Reference: MaX-DeepLab (arXiv:2012.00759), Eq. 7. Nothing leaves the device of the costs.
+
+    Args:
+        costs: (N, R, C) float, finite. No gradient passes through.
+        has_row: (N, R) bool, False for padding, whose costs may be anything; None: all rows.
+        name: of the tensor, for the error.
+
+    Returns:
+        (N, R) int64 on the device of ``costs``: the column of each row, all different; -1 for
+        padding and for rows without a column, of which there are R - C if R is greater than C. (A
+        GPU, which cannot raise an error without waiting, returns another negative number for all
+        rows of an image whose costs are not finite.)
+
+    Raises:
+        ValueError: if ``costs`` is not (N, R, C), or if a value is not finite and the costs are on
+            the host.
+    """
+    if costs.dim() != 3:
+        raise ValueError(f"{name} must be (N, R, C), got {tuple(costs.shape)}")
+    costs = costs.detach()
+    if costs.device.type == "cpu":
+        _check_finite(costs, has_row, name)
+    return linear_assignment(costs, has_row=has_row)
+
+
+def _check_finite(costs: Tensor, has_row: Optional[Tensor], name: str) -> None:
+    is_finite = torch.isfinite(costs).all(2)
+    is_finite = is_finite if has_row is None else is_finite | ~has_row
+    if not is_finite.all():
+        first = int((~is_finite).any(1).nonzero()[0])
+        raise ValueError(f"{name} must be finite, but those of image {first} are not")
 
 
 @dataclass(frozen=True)
@@ -46,12 +140,11 @@ class MaskMatching:
 @torch.no_grad()
 def match_masks(
     targets: MaskTargets,
-    mask_probabilities: Tensor,
+    overlaps: MaskOverlaps,
     class_logits: Tensor,
     *,
     similarity: str = "product",
     unmatched_weight: str = "void_ratio",
-    solver: Optional[AssignmentSolver] = None,
 ) -> MaskMatching:
     """
     Match masks and slots so that their total similarity is largest, in float32.
@@ -61,44 +154,24 @@ def match_masks(
 
     Args:
         targets: G masks.
-        mask_probabilities: (N, K, P) float, softmax over the slots.
+        overlaps: of the slots' masks with them.
         class_logits: (N, K, C + 1) float, void last.
         similarity: "product" of class probability and dice; or "sum", the ablation of the paper's
             Table 6, which also leaves the weights of matched pairs at 1.
         unmatched_weight: of the class terms of slots without a match: "void_ratio" is the part of
             the slot's mask that lies on void pixels, as in DeepLab2; "one" as in the paper.
-        solver: see :func:`hungarian_matching`.
 
     Raises:
         ValueError: if ``similarity`` or ``unmatched_weight`` is unknown or a cost is not finite.
     """
-    with torch.autocast(mask_probabilities.device.type, enabled=False):
-        probabilities = mask_probabilities.float()
-        labeled = probabilities * targets.is_labeled[:, None]
-        overlap = targets.one_hot_masks() @ labeled.transpose(1, 2)
-        dice = similarity_from_areas(overlap, targets.areas, labeled.sum(2))
-        on_void = (probabilities * ~targets.is_labeled[:, None]).sum(2)
-        unmatched = _weigh_unmatched(unmatched_weight, on_void, probabilities.sum(2))
-        return _match(targets, dice, unmatched, class_logits.float(), similarity, solver)
-
-
-@torch.no_grad()
-def match_overlaps(
-    targets: MaskTargets,
-    overlaps: MaskOverlaps,
-    class_logits: Tensor,
-    *,
-    similarity: str = "product",
-    unmatched_weight: str = "void_ratio",
-    solver: Optional[AssignmentSolver] = None,
-) -> MaskMatching:
-    """:func:`match_masks` of masks that have been measured by :func:`measure_overlaps`."""
+    if similarity not in SIMILARITIES:
+        raise ValueError(f"similarity must be one of {SIMILARITIES}, got {similarity!r}")
     with torch.autocast(class_logits.device.type, enabled=False):
         labeled_area = overlaps.mask_area.float() + overlaps.crowd_area.float()
         void_area = overlaps.void_area.float()
         dice = similarity_from_areas(overlaps.overlap.float(), targets.areas, labeled_area)
         unmatched = _weigh_unmatched(unmatched_weight, void_area, labeled_area + void_area)
-        return _match(targets, dice, unmatched, class_logits.float(), similarity, solver)
+        return _match(targets, dice, unmatched, class_logits.float(), similarity)
 
 
 def _match(
@@ -107,10 +180,7 @@ def _match(
     unmatched: Tensor,
     class_logits: Tensor,
     similarity: str,
-    solver: Optional[AssignmentSolver],
 ) -> MaskMatching:
-    if similarity not in SIMILARITIES:
-        raise ValueError(f"similarity must be one of {SIMILARITIES}, got {similarity!r}")
     exists = targets.exists
     # (N, G, K): probability that a slot has the class of a mask.
     probabilities = class_logits.softmax(2)[:, :, :-1].transpose(1, 2)
@@ -118,7 +188,7 @@ def _match(
     right_class = probabilities.gather(1, channels)
     is_product = similarity == "product"
     costs = -(dice * right_class if is_product else dice + right_class)
-    slots = hungarian_matching(costs, has_row=exists, name="matching costs", solver=solver)
+    slots = hungarian_matching(costs, has_row=exists, name="matching costs")
     has_slot = slots >= 0
     chosen = slots.clamp(min=0)[:, :, None]
     class_confidence = right_class.gather(2, chosen)[:, :, 0] * has_slot

@@ -1,13 +1,17 @@
-"""Ground truth masks of MaX-DeepLab at the resolution of its outputs."""
+"""Ground truth masks at the resolution of predicted ones, at most as many as there are slots."""
 
-from dataclasses import dataclass
-from typing import Sequence, Tuple
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .cross_entropy import stride_to_size
+
+# What becomes of an image with more masks than slots; see :func:`limit_masks`.
+SURPLUS_MASKS = ("unmatched", "largest", "error")
 
 
 @dataclass(frozen=True)
@@ -100,9 +104,79 @@ def build_mask_targets(
 
 def _look_up(labels: Tensor, ids: Sequence[int], *, first: int) -> Tensor:
     """The position of each label in ``ids`` plus ``first``; -1 for labels that are not in it."""
-    size = max(ids, default=0) + 1
-    table = torch.full((size + 1,), -1, dtype=torch.int64)
-    table[torch.tensor(list(ids), dtype=torch.int64)] = first + torch.arange(len(ids))
-    # The last entry stands for every label outside the table.
+    table = _table(tuple(ids), first, labels.device)
+    size = len(table) - 1
     is_inside = (labels >= 0) & (labels < size)
-    return table.to(labels.device)[torch.where(is_inside, labels, size)]
+    return table[torch.where(is_inside, labels, size)]
+
+
+@lru_cache(maxsize=64)
+def _table(ids: Tuple[int, ...], first: int, device: torch.device) -> Tensor:
+    """Position of each id plus ``first``, else -1; the last entry is for labels beyond the ids."""
+    table = torch.full((max(ids, default=0) + 2,), -1, dtype=torch.int64)
+    table[torch.tensor(ids, dtype=torch.int64)] = first + torch.arange(len(ids))
+    return table.to(device)
+
+
+@torch.no_grad()
+def limit_masks(
+    targets: MaskTargets,
+    num_slots: int,
+    *,
+    surplus: str = "unmatched",
+    sources: Optional[Sequence[str]] = None,
+) -> MaskTargets:
+    """
+    Leave at most as many masks as there are slots.
+
+    Args:
+        targets: G masks an image, not all of which exist.
+        num_slots: K.
+        surplus: "unmatched" leaves the targets as they are, and the masks of least similarity
+            without a slot, as DeepLab2 does; "largest" keeps the K largest masks of an image (of
+            equal ones the first) and makes the pixels of the others void; "error" refuses such
+            images, for which a GPU has to be waited for.
+        sources: names of the images, for the error.
+
+    Returns:
+        Targets of the same G masks.
+
+    Raises:
+        ValueError: if ``surplus`` is unknown; for "error" also with index and name of the first
+            image that has more than ``num_slots`` masks.
+    """
+    if surplus not in SURPLUS_MASKS:
+        raise ValueError(f"surplus must be one of {SURPLUS_MASKS}, got {surplus!r}")
+    if surplus == "unmatched" or targets.classes.shape[1] <= num_slots:
+        return targets
+    if surplus == "error":
+        _check_number(targets, num_slots, sources)
+        return targets
+    order = targets.areas.argsort(dim=1, descending=True, stable=True)
+    is_dropped = torch.zeros_like(targets.exists).scatter(1, order[:, num_slots:], True)
+    return _drop(targets, is_dropped)
+
+
+def _check_number(targets: MaskTargets, num_slots: int, sources: Optional[Sequence[str]]) -> None:
+    counts = targets.exists.sum(1).tolist()
+    for image, count in enumerate(counts):
+        if count > num_slots:
+            name = f" ({sources[image]})" if sources else ""
+            raise ValueError(
+                f"image {image} of the batch{name} has {count} masks, more than the {num_slots} "
+                "slots; a surplus of 'largest' (config key MODEL.DEEPLAB2.LOSS.SURPLUS_MASKS) "
+                "would drop the smallest masks"
+            )
+
+
+def _drop(targets: MaskTargets, is_dropped: Tensor) -> MaskTargets:
+    ids = targets.mask_ids
+    is_void = is_dropped.gather(1, ids.clamp(min=0)) & (ids >= 0)
+    return replace(
+        targets,
+        mask_ids=torch.where(is_void, -1, ids),
+        classes=torch.where(is_dropped, -1, targets.classes),
+        areas=torch.where(is_dropped, 0.0, targets.areas),
+        is_labeled=targets.is_labeled & ~is_void,
+        is_thing=targets.is_thing & ~is_void,
+    )

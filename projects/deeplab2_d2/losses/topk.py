@@ -2,7 +2,6 @@
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -49,13 +48,7 @@ def average_top_k(losses: Tensor, top_k_percent: float = 1.0) -> Tensor:
     if num_kept < losses.shape[1]:
         losses = torch.topk(losses, num_kept, dim=1, sorted=False).values
     num_nonzero = (losses != 0).sum(1)
-    return _sum_in_packets(losses) / num_nonzero.clamp(min=1)
-
-
-def _sum_in_packets(values: Tensor) -> Tensor:
-    """(N, P) to (N,): TensorFlow's order on the CPU, four partial sums, to its last digit."""
-    padded = F.pad(values, (0, -values.shape[1] % 4))
-    return padded.unflatten(1, (-1, 4)).sum(1).sum(1)
+    return losses.sum(1) / num_nonzero.clamp(min=1)
 
 
 def to_full_precision(tensor: Tensor) -> Tensor:

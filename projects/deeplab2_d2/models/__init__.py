@@ -7,7 +7,7 @@ it; the other rooms ask its record (:mod:`deeplab2_d2.records`).
 
 from . import axial_deeplab, deeplab, max_deeplab, panoptic_deeplab
 from .averaging import AveragedSegmenter, average_views
-from .class_map import class_map_from_config, labels_to_channels
+from .class_map import class_map_from_config
 from .image_batch import ImageBatch
 from .model_metadata import check_classes, metadata_from_config
 from .segmenter import Criterion, Head, Inference, Segmenter
@@ -24,7 +24,6 @@ __all__ = [
     "check_classes",
     "class_map_from_config",
     "deeplab",
-    "labels_to_channels",
     "max_deeplab",
     "metadata_from_config",
     "panoptic_deeplab",

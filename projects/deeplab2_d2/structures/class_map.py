@@ -1,6 +1,7 @@
 """From the channels of a semantic head to the contiguous class ids of a dataset."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Tuple
 
 import torch
@@ -57,8 +58,38 @@ class ClassMap:
         """
         if self.is_identity:
             return channels.to(torch.int32)
-        table = torch.tensor(self.channel_to_class, dtype=torch.int32)
-        return table.to(channels.device, non_blocking=True)[channels.long()]
+        return _class_table(self, channels.device)[channels.long()]
+
+    def to_channels(self, labels: Tensor, ignore_label: int) -> Tensor:
+        """
+        Replace classes by channel numbers, in ground truth.
+
+        Args:
+            labels: any shape, int64: contiguous classes and the ignore label.
+            ignore_label: stays what it is.
+
+        Returns:
+            The channel of each label's class, same shape.
+        """
+        if self.is_identity:
+            return labels
+        return _channel_table(self, ignore_label, labels.device)[labels]
+
+
+# Made once a device: a table that is made at every step would be copied at every step.
+@lru_cache(maxsize=64)
+def _class_table(class_map: ClassMap, device: torch.device) -> Tensor:
+    return torch.tensor(class_map.channel_to_class, dtype=torch.int32).to(device)
+
+
+@lru_cache(maxsize=64)
+def _channel_table(class_map: ClassMap, ignore_label: int, device: torch.device) -> Tensor:
+    size = max(ignore_label, class_map.num_classes) + 1
+    table = torch.full((size,), ignore_label)
+    for channel, class_id in enumerate(class_map.channel_to_class):
+        if class_id != VOID_CLASS:
+            table[class_id] = channel
+    return table.to(device)
 
 
 def identity_class_map(num_classes: int) -> ClassMap:

@@ -13,10 +13,6 @@ Arrays = Mapping[str, np.ndarray]
 Tensors = Dict[str, Tensor]
 Kwargs = Dict[str, Any]
 
-# What MaX-DeepLab's cases run with; a test tries the others. The solver None is SciPy.
-FORM = "lean"
-SOLVER: Optional[losses.AssignmentSolver] = None
-
 
 def port(case: Dict[str, Any], arrays: Arrays) -> Optional[Arrays]:
     """Our outputs for one case, under the reference's names; None if it is not ported."""
@@ -163,7 +159,7 @@ def _hungarian(kwargs: Kwargs, inputs: Tensors) -> Tensors:
     num_rows, num_columns = costs.shape[1:]
     size = max(num_rows, num_columns)
     square = torch.zeros(len(costs), size, size)
-    assigned = losses.hungarian_matching(costs, solver=SOLVER)
+    assigned = losses.hungarian_matching(costs)
     for matrix, columns in zip(square, assigned.tolist()):
         # Rows and columns of the padding are matched in ascending order.
         columns += [-1] * (size - num_rows)
@@ -194,7 +190,8 @@ def _max_deeplab(kwargs: Kwargs, true: Tensors, pred: Tensors) -> Tensors:
         stuff_ids=_stuff_ids(kwargs, pred[CLASSES].shape[2] - 1),
         ignore_label=kwargs["ignore_label"],
     )
-    matching = _match(targets, _channels_first(pred[MASKS]).flatten(2), pred[CLASSES])
+    overlaps = losses.measure_overlaps(_channels_first(pred[MASKS]).flatten(2), targets)
+    matching = losses.match_masks(targets, overlaps, pred[CLASSES])
     values: Tensors = {}
     for index in range(kwargs["auxiliary_output_number"] + 1):
         source = f"aux{index - 1}/" if index else ""
@@ -207,16 +204,8 @@ def _max_deeplab(kwargs: Kwargs, true: Tensors, pred: Tensors) -> Tensors:
         true["semantic_loss_weight"],
         ignore_label=kwargs["ignore_label"],
         top_k_percent=options["semantic_loss"].get("top_k_percent", 1.0),
-        form=FORM,
     )
     return values
-
-
-def _match(targets: MaskTargets, mask_logits: Tensor, class_logits: Tensor) -> MaskMatching:
-    if FORM == "lean":
-        overlaps = losses.measure_overlaps(mask_logits, targets)
-        return losses.match_overlaps(targets, overlaps, class_logits, solver=SOLVER)
-    return losses.match_masks(targets, mask_logits.softmax(1), class_logits, solver=SOLVER)
 
 
 def _mask_terms(
@@ -224,13 +213,14 @@ def _mask_terms(
 ) -> Tensors:
     options = kwargs["loss_options"]
     mask_id = options["mask_id_cross_entropy_loss"]
+    mask_logits = _channels_first(pred[source + MASKS]).flatten(2)
     terms = losses.mask_losses(
-        _channels_first(pred[source + MASKS]).flatten(2),
+        mask_logits,
         pred[source + CLASSES],
         targets,
         matching,
+        losses.measure_overlaps(mask_logits, targets),
         mask_id_top_k=mask_id.get("top_k_percent", 1.0),
-        form=FORM,
     )
     discrimination = options["instance_discrimination_loss"]
     features = _channels_first(pred[source + FEATURES]).flatten(2)
@@ -238,12 +228,10 @@ def _mask_terms(
     num_samples = kwargs.get("instance_discrimination_sample_k", 0)
     if num_samples:
         instance = losses.pixel_contrastive_loss(
-            features, targets, num_samples=num_samples, top_k_percent=top_k, form=FORM
+            features, targets, num_samples=num_samples, top_k_percent=top_k
         )
     else:
-        instance = losses.instance_discrimination_loss(
-            features, targets, top_k_percent=top_k, form=FORM
-        )
+        instance = losses.instance_discrimination_loss(features, targets, top_k_percent=top_k)
     pq_weight = options["pq_style_loss"]["weight"]
     return {
         "pq_style_loss_class_term": pq_weight * terms.class_term,

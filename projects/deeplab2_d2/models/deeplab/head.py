@@ -17,6 +17,8 @@ from ...layers import (
     SeparableConvNormAct,
     resize_align_corners,
 )
+from ...losses import average_top_k
+from ...ops import upsampled_cross_entropy
 
 
 class SemanticSegmentationHead(nn.Module):
@@ -81,15 +83,9 @@ class SemanticSegmentationHead(nn.Module):
         return F.pad(logits, (0, rest, 0, rest), mode="replicate"), {}
 
     def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        logits = resize_align_corners(logits, (targets.shape[-2], targets.shape[-1]))
-        pixels = F.cross_entropy(
-            logits.float(), targets, ignore_index=self.ignore_value, reduction="none"
-        ).flatten(1)
-        if self.loss_top_k < 1.0:
-            pixels = pixels.topk(max(1, int(pixels.shape[1] * self.loss_top_k)), dim=1).values
-        # As in DeepLab2 the mean is over what is not 0: ignored pixels do not count.
-        counted = (pixels > 0).sum(dim=1).clamp(min=1)
-        return self.loss_weight * (pixels.sum(dim=1) / counted).mean()
+        with torch.autocast(logits.device.type, enabled=False):
+            losses = upsampled_cross_entropy(logits, targets, None, ignore_label=self.ignore_value)
+            return self.loss_weight * average_top_k(losses, self.loss_top_k).mean()
 
 
 def _loss_options(cfg: CfgNode) -> Dict[str, Any]:

@@ -3,16 +3,26 @@
 from dataclasses import dataclass
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
+from detectron2.config import CfgNode
 from torch import Tensor
 
-from ...losses import MaXDeepLabLossOptions, build_mask_targets, max_deeplab_losses
-from ...ops import linear_assignment
+from ...losses import (
+    MaskOutputs,
+    MaskTransformerLossOptions,
+    build_mask_targets,
+    mask_transformer_losses,
+)
 from ...structures import ClassMap, Prediction
-from ..class_map import labels_to_channels
+from ..class_map import class_map_from_config
+from ..model_metadata import metadata_from_config
 from ..target_batch import Padding
 
-# The mapper's maps that the losses take, and the values of their padding.
-_PADDING: Dict[str, Padding] = {"sem_seg_weights": 0.0, "thing_masks": -1, "thing_classes": None}
+# The mapper's targets that the losses take beside ``sem_seg``, and the values of their padding.
+_PADDING: Dict[str, Padding] = {
+    "sem_seg_weights": 0.0,
+    "thing_masks": -1,
+    "thing_classes": None,
+}
 
 
 @dataclass(frozen=True)
@@ -28,16 +38,26 @@ class MaXDeepLabCriterion:
         class_map: classes of the auxiliary semantic channels.
         thing_ids, stuff_ids: contiguous ids of the dataset, ascending; the class head's channels
             are the things, then the stuff.
-        options: weights and forms of the losses.
-        use_ops: match with the compiled operator, where the model is; False: with SciPy.
+        options: weights of the losses, and what else there is to choose.
     """
 
     ignore_label: int
     class_map: ClassMap
     thing_ids: Tuple[int, ...]
     stuff_ids: Tuple[int, ...]
-    options: MaXDeepLabLossOptions = MaXDeepLabLossOptions()
-    use_ops: bool = True
+    options: MaskTransformerLossOptions = MaskTransformerLossOptions()
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> "MaXDeepLabCriterion":
+        class_map = class_map_from_config(cfg)
+        things = metadata_from_config(cfg).thing_ids
+        return cls(
+            ignore_label=cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
+            class_map=class_map,
+            thing_ids=tuple(things),
+            stuff_ids=tuple(c for c in range(class_map.num_classes) if c not in things),
+            options=_options_from_config(cfg.MODEL.DEEPLAB2.LOSS),
+        )
 
     @property
     def target_padding(self) -> Dict[str, Padding]:
@@ -52,20 +72,19 @@ class MaXDeepLabCriterion:
     ) -> Tuple[Dict[str, Tensor], Dict[str, Tensor]]:
         """
         Args:
-            predictions: raw outputs, any float type.
+            predictions: the final raw outputs, then auxiliary ones; any float type.
             targets: ``sem_seg``, ``sem_seg_weights`` and ``thing_masks``, (N, H, W), and
                 ``thing_classes``, (N, T), of :class:`MaskTargetGenerator`. The masks' size
                 is a stride of (H, W).
             sources: names of the images, for errors.
 
         Returns:
-            ``loss_pq_class``, ``loss_pq_mask``, ``loss_mask_id``,
-            ``loss_instance_discrimination`` and ``loss_semantic``, as far as they have a weight:
-            float32 scalars, computed in float32 under autocast too. An output that no loss is left
-            for has a gradient of 0. And metrics without gradient, see :func:`max_deeplab_losses`.
+            The losses of :func:`mask_transformer_losses`, averaged over the images: float32
+            scalars, computed in float32 under autocast too. An output that no loss is left for has
+            a gradient of 0. And its metrics, without gradient.
         """
-        (prediction,) = predictions
-        height, width = prediction["mask_logits"].shape[-2:]
+        final = predictions[0]
+        height, width = final["mask_logits"].shape[-2:]
         masks = build_mask_targets(
             targets["sem_seg"],
             targets["thing_masks"],
@@ -75,25 +94,21 @@ class MaXDeepLabCriterion:
             stuff_ids=self.stuff_ids,
             ignore_label=self.ignore_label,
         )
-        losses, metrics = max_deeplab_losses(
-            prediction["mask_logits"].flatten(2),
-            prediction["class_logits"],
-            prediction["pixel_features"].flatten(2),
+        losses, metrics = mask_transformer_losses(
+            [_flatten(prediction) for prediction in predictions],
             masks,
             self.options,
-            semantic_logits=prediction.get("semantic_logits"),
-            semantic_labels=labels_to_channels(
-                targets["sem_seg"], self.class_map, self.ignore_label
-            ),
+            semantic_logits=final.get("semantic_logits"),
+            semantic_labels=self.class_map.to_channels(targets["sem_seg"], self.ignore_label),
             semantic_weights=targets["sem_seg_weights"],
             ignore_label=self.ignore_label,
-            solver=linear_assignment if self.use_ops else None,
             sources=sources,
         )
         means = {name: loss.mean() for name, loss in losses.items()}
+        idle = [output for prediction in predictions for output in self._idle_outputs(prediction)]
         for name in list(means)[:1]:
             # Of no elements: processes that train together wait for every parameter's gradient.
-            means[name] = sum((o[:0].sum() for o in self._idle_outputs(prediction)), means[name])
+            means[name] = sum((output[:0].sum() for output in idle), means[name])
         return means, metrics
 
     def _idle_outputs(self, prediction: Prediction) -> List[Tensor]:
@@ -107,3 +122,30 @@ class MaXDeepLabCriterion:
         if not options.semantic_weight and "semantic_logits" in prediction:
             outputs.append(prediction["semantic_logits"])
         return outputs
+
+
+def _flatten(prediction: Prediction) -> MaskOutputs:
+    return MaskOutputs(
+        prediction["mask_logits"].flatten(2),
+        prediction["class_logits"],
+        prediction["pixel_features"].flatten(2),
+    )
+
+
+def _options_from_config(node: CfgNode) -> MaskTransformerLossOptions:
+    return MaskTransformerLossOptions(
+        pq_style_weight=node.PQ_STYLE_WEIGHT,
+        alpha=node.PQ_STYLE_ALPHA,
+        similarity=node.PQ_STYLE_SIMILARITY,
+        unmatched_weight=node.UNMATCHED_WEIGHT,
+        surplus_masks=node.SURPLUS_MASKS,
+        mask_id_weight=node.MASK_ID_WEIGHT,
+        mask_id_top_k=node.MASK_ID_TOP_K,
+        instance_discrimination_weight=node.INSTANCE_DISCRIMINATION_WEIGHT,
+        instance_discrimination_top_k=node.INSTANCE_DISCRIMINATION_TOP_K,
+        temperature=node.INSTANCE_DISCRIMINATION_TEMPERATURE,
+        num_samples=node.INSTANCE_DISCRIMINATION_SAMPLES,
+        sample_temperature=node.INSTANCE_DISCRIMINATION_SAMPLE_TEMPERATURE,
+        semantic_weight=node.SEMANTIC_WEIGHT,
+        semantic_top_k=node.SEMANTIC_TOP_K,
+    )

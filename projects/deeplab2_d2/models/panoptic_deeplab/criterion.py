@@ -11,7 +11,7 @@ from ...losses import average_top_k, topk_l1, topk_mse
 from ...ops import upsampled_cross_entropy
 from ...postprocessing.maps import resize_map
 from ...structures import ClassMap, Prediction
-from ..class_map import class_map_from_config, labels_to_channels
+from ..class_map import class_map_from_config
 from ..target_batch import Padding
 
 SEMANTIC_TARGETS = ("sem_seg", "sem_seg_weights")
@@ -121,7 +121,7 @@ class PanopticDeepLabCriterion:
 
     def _semantic_losses(self, logits: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
         """(N,) bootstrapped cross-entropy of each image, before the term's weight."""
-        labels = labels_to_channels(targets["sem_seg"], self.class_map, self.ignore_label)
+        labels = self.class_map.to_channels(targets["sem_seg"], self.ignore_label)
         losses = upsampled_cross_entropy(
             logits, labels, targets["sem_seg_weights"], ignore_label=self.ignore_label
         )

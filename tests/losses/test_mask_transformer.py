@@ -5,14 +5,17 @@ import torch
 from max_loss_inputs import VOID, make_targets, random_outputs, random_targets
 
 from deeplab2_d2.losses import (
-    MaXDeepLabLossOptions,
+    MaskOutputs,
+    MaskTransformerLossOptions,
     build_mask_targets,
     limit_masks,
     mask_losses,
+    mask_matching,
+    mask_transformer,
+    mask_transformer_losses,
     match_masks,
     matching_metrics,
-    max_deeplab_losses,
-    max_deeplab_total,
+    measure_overlaps,
     recognition_metric,
 )
 
@@ -29,13 +32,13 @@ TABLE_6 = [
 ]
 
 
-def compute(targets, options=MaXDeepLabLossOptions(), num_slots=6, **arguments):
+def compute(targets, options=MaskTransformerLossOptions(), num_slots=6, **arguments):
     outputs = random_outputs(targets, num_slots, torch.float32)
     size = (len(outputs[0]), 4, 1, outputs[0].shape[2])
     semantic_logits = torch.zeros(size, requires_grad=True)
     labels = torch.where(targets.is_labeled, 1, VOID)[:, None]
-    losses, metrics = max_deeplab_losses(
-        *outputs,
+    losses, metrics = mask_transformer_losses(
+        [MaskOutputs(*outputs)],
         targets,
         options,
         semantic_logits=semantic_logits,
@@ -52,7 +55,7 @@ def compute(targets, options=MaXDeepLabLossOptions(), num_slots=6, **arguments):
 
 @pytest.mark.parametrize("instance, mask_id, semantic, expected", TABLE_6)
 def test_losses_without_a_weight_are_not_there(instance, mask_id, semantic, expected):
-    options = MaXDeepLabLossOptions(
+    options = MaskTransformerLossOptions(
         instance_discrimination_weight=instance, mask_id_weight=mask_id, semantic_weight=semantic
     )
     losses, metrics, _ = compute(random_targets(), options)
@@ -69,20 +72,20 @@ def test_losses_without_a_weight_are_not_computed(monkeypatch):
         raise AssertionError("computed")
 
     for name in ("measure_overlaps", "mask_losses", "discriminate_instances", "topk_cross_entropy"):
-        monkeypatch.setattr(max_deeplab_total, name, refuse)
-    options = MaXDeepLabLossOptions(
+        monkeypatch.setattr(mask_transformer, name, refuse)
+    options = MaskTransformerLossOptions(
         pq_style_weight=0.0,
         mask_id_weight=0.0,
         instance_discrimination_weight=0.0,
         semantic_weight=0.0,
     )
-    assert compute(random_targets(), options, solver=refuse)[:2] == ({}, {})
+    assert compute(random_targets(), options)[:2] == ({}, {})
 
 
 def test_weights_multiply_the_losses():
-    ones = MaXDeepLabLossOptions(pq_style_weight=1.0, mask_id_weight=1.0)
+    ones = MaskTransformerLossOptions(pq_style_weight=1.0, mask_id_weight=1.0)
     losses, _, _ = compute(random_targets(), ones)
-    twice = MaXDeepLabLossOptions(
+    twice = MaskTransformerLossOptions(
         pq_style_weight=2.0,
         mask_id_weight=2.0,
         instance_discrimination_weight=2.0,
@@ -92,14 +95,13 @@ def test_weights_multiply_the_losses():
         torch.testing.assert_close(loss, 2 * losses[name])
 
 
-@pytest.mark.parametrize("form", ["lean", "plain"])
 @pytest.mark.parametrize("num_samples", [0, 9])
 @pytest.mark.parametrize("num_things", [0, 2])
-def test_all_void_images_have_only_a_class_loss(form, num_samples, num_things):
+def test_all_void_images_have_only_a_class_loss(num_samples, num_things):
     semantic = torch.full((2, 3, 5), VOID)
     classes = torch.full((2, num_things), -1)
     targets = make_targets(semantic, torch.full_like(semantic, -1), classes)
-    options = MaXDeepLabLossOptions(form=form, num_samples=num_samples)
+    options = MaskTransformerLossOptions(num_samples=num_samples)
     losses, metrics, gradients = compute(targets, options)
     # All slots are to be void, each with the part of its mask on void as its weight: all of it.
     assert (losses.pop("loss_pq_class") > 0).all()
@@ -110,13 +112,12 @@ def test_all_void_images_have_only_a_class_loss(form, num_samples, num_things):
     assert gradients[1].abs().sum() > 0
 
 
-@pytest.mark.parametrize("form", ["lean", "plain"])
 @pytest.mark.parametrize("num_things", [0, 3])
-def test_images_without_things_have_no_discrimination_loss(form, num_things):
+def test_images_without_things_have_no_discrimination_loss(num_things):
     semantic = torch.tensor([[[0, 0, 1, 1, VOID]]])
     classes = torch.full((1, num_things), -1)
     targets = make_targets(semantic, torch.full_like(semantic, -1), classes)
-    losses, metrics, gradients = compute(targets, MaXDeepLabLossOptions(form=form))
+    losses, metrics, gradients = compute(targets)
     assert losses[INSTANCE].item() == 0.0
     assert metrics["instance_discrimination_accuracy"] == 0.0
     assert gradients[2].abs().sum() == 0.0
@@ -124,21 +125,19 @@ def test_images_without_things_have_no_discrimination_loss(form, num_things):
     assert metrics["matched_mask_dice"] > 0
 
 
-@pytest.mark.parametrize("form", ["lean", "plain"])
 @pytest.mark.parametrize("num_samples", [0, 9])
-def test_a_batch_without_images_has_no_losses_and_empty_gradients(form, num_samples):
+def test_a_batch_without_images_has_no_losses_and_empty_gradients(num_samples):
     semantic = torch.zeros(0, 4, 9, dtype=torch.long)
     targets = make_targets(semantic, semantic, torch.zeros(0, 3, dtype=torch.long))
     losses, metrics, gradients = compute(
-        targets, MaXDeepLabLossOptions(form=form, num_samples=num_samples)
+        targets, MaskTransformerLossOptions(num_samples=num_samples)
     )
     assert all(loss.shape == (0,) for loss in losses.values()) and len(losses) == 5
     assert all(value == 0.0 for value in metrics.values())
     assert all(gradient.numel() == 0 for gradient in gradients)
 
 
-@pytest.mark.parametrize("form", ["lean", "plain"])
-def test_a_dataset_without_stuff_and_a_batch_without_things_have_no_masks(form):
+def test_a_dataset_without_stuff_and_a_batch_without_things_have_no_masks():
     semantic = torch.tensor([[[2, 3, VOID]]])
     targets = build_mask_targets(
         semantic,
@@ -150,7 +149,7 @@ def test_a_dataset_without_stuff_and_a_batch_without_things_have_no_masks(form):
         ignore_label=VOID,
     )
     assert targets.classes.tolist() == [[-1]] and not targets.is_thing.any()
-    losses, _, gradients = compute(targets, MaXDeepLabLossOptions(form=form))
+    losses, _, gradients = compute(targets)
     assert losses["loss_pq_mask"].item() == losses[MASK_ID].item() == 0.0
     assert losses[INSTANCE].item() == 0.0
     assert all(torch.isfinite(gradient).all() for gradient in gradients)
@@ -162,10 +161,10 @@ def test_logits_that_are_nan_are_refused_by_name():
     with torch.no_grad():
         outputs[0][1, 2, 7] = float("nan")
     with pytest.raises(ValueError, match="matching costs must be finite.*image 1"):
-        max_deeplab_losses(*outputs, targets, MaXDeepLabLossOptions())
+        mask_transformer_losses([MaskOutputs(*outputs)], targets, MaskTransformerLossOptions())
 
 
-def test_a_solver_without_a_result_leaves_masks_without_a_slot_and_the_loss_nan():
+def test_a_solver_without_a_result_leaves_masks_without_a_slot_and_the_loss_nan(monkeypatch):
     # As on a GPU, where the operator cannot raise an error.
     targets = random_targets(num_images=1)
     logits, class_logits, _ = random_outputs(targets, dtype=torch.float32)
@@ -173,13 +172,14 @@ def test_a_solver_without_a_result_leaves_masks_without_a_slot_and_the_loss_nan(
     def solve_nothing(costs, has_row):
         return torch.full(costs.shape[:2], -2)
 
-    matching = match_masks(targets, logits.softmax(1), class_logits, solver=solve_nothing)
+    monkeypatch.setattr(mask_matching, "linear_assignment", solve_nothing)
+    matching = match_masks(targets, measure_overlaps(logits, targets), class_logits)
     assert (matching.slots == -1).all()
     with torch.no_grad():
         logits[0, 2, 7] = float("nan")
-    for form in ("lean", "plain"):
-        losses = mask_losses(logits, class_logits, targets, matching, form=form)
-        assert losses.mask_id.isnan().all()
+    overlaps = measure_overlaps(logits, targets)
+    losses = mask_losses(logits, class_logits, targets, matching, overlaps)
+    assert losses.mask_id.isnan().all()
 
 
 def test_metrics_of_a_worked_example():
@@ -194,10 +194,13 @@ def test_metrics_of_a_worked_example():
     probabilities = torch.cat([probabilities, 1 - probabilities.sum(1, keepdim=True)], dim=1)
     class_probabilities = torch.tensor([[[0.1, 0.1, 0.6, 0.1, 0.1], [0.5, 0.1, 0.2, 0.1, 0.1]]])
     class_probabilities = torch.cat([class_probabilities, torch.full((1, 1, 5), 0.2)], dim=1)
-    matching = match_masks(targets, probabilities, class_probabilities.log())
+    overlaps = measure_overlaps(probabilities.log(), targets)
+    matching = match_masks(targets, overlaps, class_probabilities.log())
     # The thing goes to slot 1 (0.5), stuff to slot 0 (0.6).
     assert matching.slots[0].tolist() == [1, 0, -1]
-    metrics = matching_metrics(targets, matching, mask_logits=probabilities.log())
+    metrics = matching_metrics(
+        targets, matching, mask_logits=probabilities.log(), overlaps=overlaps
+    )
     # Dice: the thing's area 2, slot 1's 2 on labeled pixels, common 0.9; stuff 2, 1.6 and 0.7.
     dice = (0.9 / 2 + 0.7 / 1.8) / 2
     assert metrics["matched_class_confidence"].item() == pytest.approx(0.55)
@@ -216,10 +219,9 @@ def test_pixels_are_recognised_by_the_nearest_mean_feature():
     targets = make_targets(semantic, things, torch.tensor([[2, 2]]))
     features = torch.tensor([[[1.0, 1.0, 0, 0, 0, 1.0], [0.0, 0.0, 1.0, 1.0, 1.0, 0.0]]])
     logits, class_logits, _ = random_outputs(targets, dtype=torch.float32)
-    for form in ("lean", "plain"):
-        options = MaXDeepLabLossOptions(form=form)
-        _, metrics = max_deeplab_losses(logits, class_logits, features, targets, options)
-        assert metrics["instance_discrimination_accuracy"].item() == pytest.approx(5 / 6)
+    outputs = [MaskOutputs(logits, class_logits, features)]
+    _, metrics = mask_transformer_losses(outputs, targets, MaskTransformerLossOptions())
+    assert metrics["instance_discrimination_accuracy"].item() == pytest.approx(5 / 6)
 
 
 def _crowded_targets():
@@ -236,7 +238,7 @@ def test_surplus_masks_may_be_refused_with_the_image():
     # G is more than 3, but no image has more.
     first = make_targets(torch.zeros(1, 1, 6).long(), torch.full((1, 1, 6), -1), -torch.ones(1, 9))
     assert limit_masks(first, 3, surplus="error") is first
-    options = MaXDeepLabLossOptions(surplus_masks="error")
+    options = MaskTransformerLossOptions(surplus_masks="error")
     with pytest.raises(ValueError, match=r"image 1 of the batch \(b.png\) has 4 masks"):
         compute(targets, options, num_slots=3, sources=["a.png", "b.png"])
     with pytest.raises(ValueError, match="surplus must be one of"):
@@ -259,9 +261,28 @@ def test_surplus_masks_are_left_without_a_slot_by_default():
     targets = _crowded_targets()
     assert limit_masks(targets, 3) is targets
     outputs = random_outputs(targets, 3, torch.float32)
-    matching = match_masks(targets, outputs[0].softmax(1), outputs[1])
+    matching = match_masks(targets, measure_overlaps(outputs[0], targets), outputs[1])
     assert (matching.slots >= 0).sum(1).tolist() == [2, 3]
     losses, _, gradients = compute(targets, num_slots=3)
     # As DeepLab2 has it, the pixels of a mask without a slot have a logit of -99999.
     assert losses[MASK_ID][1] > 1000
     assert all(torch.isfinite(gradient).all() for gradient in gradients)
+
+
+def test_auxiliary_outputs_have_the_final_matching_or_their_own():
+    targets = random_targets()
+    final = MaskOutputs(*random_outputs(targets, dtype=torch.float32))
+    # The same masks in other slots.
+    order = torch.randperm(6, generator=torch.Generator().manual_seed(1))
+    other = MaskOutputs(final[0][:, order], final[1][:, order], final[2])
+    alone, metrics = mask_transformer_losses([final], targets, MaskTransformerLossOptions())
+    for is_own in (False, True):
+        options = MaskTransformerLossOptions(match_auxiliary=is_own)
+        losses, found = mask_transformer_losses([final, final, other], targets, options)
+        assert set(losses) == {n + s for n in alone for s in ("", "_aux0", "_aux1")}
+        for name, loss in alone.items():
+            assert torch.equal(losses[name], loss) and torch.equal(losses[name + "_aux0"], loss)
+        # By itself another order of the slots is as good.
+        close = torch.allclose(losses["loss_mask_id_aux1"], alone["loss_mask_id"], rtol=1e-5)
+        assert close is is_own
+        assert all(torch.equal(found[name], value) for name, value in metrics.items())

@@ -8,6 +8,7 @@ from deeplab2_d2.losses import (
     instance_discrimination_loss,
     mask_losses,
     match_masks,
+    measure_overlaps,
     pixel_contrastive_loss,
     slot_cross_entropy,
 )
@@ -30,8 +31,14 @@ def _random_case(dtype=torch.float64, num_slots=5):
     torch.manual_seed(0)
     mask_logits = torch.randn(1, num_slots, 8, dtype=dtype, requires_grad=True)
     class_logits = torch.randn(1, num_slots, 4, dtype=dtype, requires_grad=True)
-    matching = match_masks(targets, mask_logits.float().softmax(1), class_logits)
+    overlaps = measure_overlaps(mask_logits.float(), targets)
+    matching = match_masks(targets, overlaps, class_logits)
     return targets, matching, mask_logits, class_logits
+
+
+def compute(mask_logits, class_logits, targets, matching):
+    overlaps = measure_overlaps(mask_logits, targets)
+    return mask_losses(mask_logits, class_logits, targets, matching, overlaps)
 
 
 def test_slot_cross_entropy_of_labeled_pixels_is_that_of_pytorch():
@@ -65,7 +72,7 @@ def test_gradients_of_mask_losses_are_right():
     targets, matching, mask_logits, class_logits = _random_case()
 
     def total(mask_logits, class_logits):
-        losses = mask_losses(mask_logits, class_logits, targets, matching)
+        losses = compute(mask_logits, class_logits, targets, matching)
         return losses.class_term, losses.mask_term, losses.mask_id
 
     assert torch.autograd.gradcheck(total, (mask_logits, class_logits))
@@ -78,8 +85,8 @@ def test_perfect_slots_have_hardly_any_loss():
     class_logits = torch.zeros(1, 5, 4)
     for slot, channel in enumerate(targets.classes[0].tolist()):
         class_logits[0, slot, channel if channel >= 0 else 3] = 60.0
-    matching = match_masks(targets, mask_logits.softmax(1), class_logits)
-    losses = mask_losses(mask_logits, class_logits, targets, matching)
+    matching = match_masks(targets, measure_overlaps(mask_logits, targets), class_logits)
+    losses = compute(mask_logits, class_logits, targets, matching)
     exists = targets.exists[0]
     assert matching.slots[0, exists].tolist() == torch.arange(5)[exists].tolist()
     assert losses.class_term.item() == pytest.approx(0.0, abs=1e-6)
@@ -90,12 +97,12 @@ def test_perfect_slots_have_hardly_any_loss():
 def test_half_precision_is_computed_in_float32_under_autocast():
     targets, matching, mask_logits, class_logits = _random_case(torch.float32)
     features = torch.nn.functional.normalize(torch.randn(1, 3, 8), dim=1)
-    expected = mask_losses(mask_logits, class_logits, targets, matching)
+    expected = compute(mask_logits, class_logits, targets, matching)
     discrimination = instance_discrimination_loss(features, targets)
     contrast = pixel_contrastive_loss(features, targets, num_samples=8)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        actual = mask_losses(mask_logits, class_logits, targets, matching)
-        again = match_masks(targets, mask_logits.softmax(1), class_logits)
+        actual = compute(mask_logits, class_logits, targets, matching)
+        again = match_masks(targets, measure_overlaps(mask_logits, targets), class_logits)
         assert torch.equal(instance_discrimination_loss(features, targets), discrimination)
         assert torch.equal(pixel_contrastive_loss(features, targets, num_samples=8), contrast)
     assert torch.equal(again.class_weights, matching.class_weights)
@@ -115,8 +122,8 @@ def test_all_void_image_has_no_mask_loss():
         ignore_label=VOID,
     )
     mask_logits, class_logits = torch.randn(1, 5, 8), torch.randn(1, 5, 4)
-    matching = match_masks(targets, mask_logits.softmax(1), class_logits)
-    losses = mask_losses(mask_logits, class_logits, targets, matching)
+    matching = match_masks(targets, measure_overlaps(mask_logits, targets), class_logits)
+    losses = compute(mask_logits, class_logits, targets, matching)
     assert losses.mask_term.item() == 0.0
     assert losses.mask_id.item() == 0.0
     assert losses.class_term.item() > 0.0
