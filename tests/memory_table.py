@@ -37,7 +37,7 @@ MODES: Dict[str, Dict[str, Any]] = {
     "bfloat16": {"SOLVER.AMP.ENABLED": True},
     "bfloat16, checkpointed": {
         "SOLVER.AMP.ENABLED": True,
-        "MODEL.DEEPLAB2.BACKBONE.CHECKPOINTED_KINDS": _ALL_KINDS,
+        "MODEL.DEEPLAB2.BACKBONE.RESIDUAL.CHECKPOINTED_KINDS": _ALL_KINDS,
     },
 }
 _BATCHES = (1, 2)

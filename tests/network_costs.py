@@ -27,7 +27,7 @@ def backbone_config(name: str, output_stride: int = 16, **values: Any) -> CfgNod
     cfg.merge_from_list(options)
     for node in (cfg.MODEL.DEEPLAB2.SEMANTIC_DECODER, cfg.MODEL.DEEPLAB2.INSTANCE_DECODER):
         node.ATROUS_RATES = _ATROUS_RATES[output_stride]
-        node.ASPP_POOLING = "global"
+        node.ASPP = "global"
     return cfg
 
 
@@ -52,9 +52,14 @@ def max_deeplab_costs(cfg: CfgNode, size: Tuple[int, int]) -> Tuple[int, int]:
 
     def build() -> List[nn.Module]:
         backbone = build_deeplab2_backbone(cfg, ShapeSpec(channels=3))
-        return [backbone, MaXDeepLabHead(cfg, backbone.output_shape(), num_classes=133)]
+        return [backbone, _max_deeplab_head(cfg, backbone)]
 
     return _costs(build, size)
+
+
+def _max_deeplab_head(cfg: CfgNode, backbone: Any) -> MaXDeepLabHead:
+    memory_shape = backbone.return_memory()
+    return MaXDeepLabHead(cfg, backbone.output_shape(), memory_shape, num_classes=133)
 
 
 def _costs(build: Callable[[], List[nn.Module]], size: Tuple[int, int]) -> Tuple[int, int]:

@@ -20,21 +20,20 @@ import deeplab2_d2  # noqa: F401  isort: skip
 from network_costs import backbone_config, backbone_costs
 from paper_networks import NETWORKS, PaperNetwork
 
-from deeplab2_d2.backbones import BACKBONE_NAMES
+from deeplab2_d2.backbones import backbone_names
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "backbones.md"
 _SIZE = (513, 1025)
 # Rows that differ from others by what the config sets, and names for the same network.
-_WIDTHS = {"axial_resnet_s": 0.5, "axial_deeplab_s": 0.5}
 _ALIASES = ("swidernet",)
 
 
-def backbone_rows(names: Sequence[str] = BACKBONE_NAMES) -> List[List[str]]:
+def backbone_rows(names: Sequence[str] = backbone_names()) -> List[List[str]]:
     """Name, parameters and multiply-adds of named backbones."""
     rows = []
     for name in names:
         if name not in _ALIASES:
-            cfg = backbone_config(name, WIDTH_MULTIPLIER=_WIDTHS.get(name, 1.0))
+            cfg = backbone_config(name)
             rows.append([f"`{name}`", *_words(*backbone_costs(cfg, _SIZE))])
     return rows
 

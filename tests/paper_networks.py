@@ -103,7 +103,7 @@ def _axial_deeplab_l() -> CfgNode:
     cfg = backbone_config("axial_deeplab_l")
     cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 134
     for node in (cfg.MODEL.DEEPLAB2.SEMANTIC_DECODER, cfg.MODEL.DEEPLAB2.INSTANCE_DECODER):
-        node.ASPP_ONLY_1X1 = True
+        node.ASPP = "1x1"
     return cfg
 
 

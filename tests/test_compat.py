@@ -170,7 +170,7 @@ def test_lives_beside_detectron2s_own_project_in_either_order(first):
     assert result.returncode == 0, result.stderr
 
     cfg = yaml.safe_load(result.stdout)
-    assert cfg["MODEL"]["DEEPLAB2"]["LOSS"]["CENTER_WEIGHT"] == 200.0
+    assert cfg["MODEL"]["DEEPLAB2"]["LOSS"]["CENTER"] == [200.0, 1.0]
     assert cfg["MODEL"]["PANOPTIC_DEEPLAB"]["CENTER_THRESHOLD"] == 0.1
     # Both projects add to INPUT and SOLVER; each keeps its own.
     assert cfg["INPUT"]["GAUSSIAN_SIGMA"] == 10

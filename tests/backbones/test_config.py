@@ -21,7 +21,8 @@ def _config(**values: Any) -> CfgNode:
     cfg.MODEL.DEEPLAB2.BACKBONE.OUTPUT_STRIDE = 16
     options: List[Any] = []
     for key, value in values.items():
-        options += [_PREFIX + key.replace("__", "."), value]
+        family = "" if key == "NAME" or key.startswith("MOBILENET") else "RESIDUAL."
+        options += [_PREFIX + family + key.replace("__", "."), value]
     cfg.merge_from_list(options)
     return cfg
 
@@ -51,8 +52,7 @@ def test_decoder_stacks_and_attention_make_the_ablation_network_max_deeplab_l() 
     changed = _build(
         NAME="max_deeplab_wide_resnet41",
         ATTENTION__AXIAL_BEYOND_STRIDE=16,
-        DECODER__BACKBONE_STACKS=1,
-        DECODER__EXTRA_STACKS=1,
+        DECODER=[1, 1, 3],
     )
     assert _shapes(changed) == _shapes(_build(NAME="max_deeplab_l"))
 
@@ -60,7 +60,7 @@ def test_decoder_stacks_and_attention_make_the_ablation_network_max_deeplab_l() 
 def test_global_attention_with_positions_of_the_crop() -> None:
     # The crop of 65 x 97 is 5 x 7 at stride 16. Stage 4 arrives there, and attends after its first
     # block; positions of rows are as long as the map is high.
-    options: Dict[str, Any] = {"NAME": "resnet50", "ATTENTION__GLOBAL_BEYOND_STRIDE": 16}
+    options: Dict[str, Any] = {"NAME": "resnet50", "ATTENTION__GLOBAL": [16, 1]}
     pixels = _shapes(_build(**options, ATTENTION__POSITION_ENCODING="2D"))
     rows = _shapes(_build(**options, ATTENTION__POSITION_ENCODING="1D"))
     prefix = "stage4.add_absolute_positional_encoding."
@@ -69,17 +69,17 @@ def test_global_attention_with_positions_of_the_crop() -> None:
     assert "stage4.block1.attention.global_.qkv_kernel" not in pixels
     assert "stage4.block2.attention.global_.qkv_kernel" in pixels
     assert "stage5.block1.attention.global_.qkv_kernel" in pixels
-    double = _shapes(_build(**options, ATTENTION__GLOBAL_LAYERS=2))
+    double = _shapes(_build(NAME="resnet50", ATTENTION__GLOBAL=[16, 2]))
     assert "stage5.block1.attention.global2.qkv_kernel" in double
 
 
 @pytest.mark.parametrize(
-    "key, table", [("QUERY_ENCODING", "query_rpe"), ("KEY_ENCODING", "key_rpe"),
-                   ("VALUE_ENCODING", "value_rpe")]
-)  # fmt: skip
-def test_each_position_encoding_can_be_left_out(key: str, table: str) -> None:
+    "term, table", [("query", "query_rpe"), ("key", "key_rpe"), ("value", "value_rpe")]
+)
+def test_each_position_encoding_can_be_left_out(term: str, table: str) -> None:
     whole = _shapes(_build(NAME="max_deeplab_s_backbone"))
-    without = _shapes(_build(NAME="max_deeplab_s_backbone", **{f"ATTENTION__{key}": False}))
+    terms = [other for other in ("content", "query", "key", "value") if other != term]
+    without = _shapes(_build(NAME="max_deeplab_s_backbone", ATTENTION__TERMS=terms))
     left_out = set(whole) - set(without)
     assert left_out and all(f".{table}." in name for name in left_out)
 
@@ -87,18 +87,15 @@ def test_each_position_encoding_can_be_left_out(key: str, table: str) -> None:
 def test_attention_options_reach_every_layer() -> None:
     backbone = _build(
         NAME="max_deeplab_s_backbone",
-        ATTENTION__CONTENT=False,
+        ATTENTION__TERMS=["query", "key", "value"],
         ATTENTION__SPAN=65,
-        ATTENTION__FORM="direct",
         ATTENTION__ACTIVATION="sigmoid",
         ATTENTION__NUM_HEADS=4,
-        ATTENTION__KEY_EXPANSION=0.5,
-        ATTENTION__VALUE_EXPANSION=1.0,
-        ATTENTION__BLOCK_EXPANSION=1.5,
+        ATTENTION__EXPANSIONS=[0.5, 1.0, 1.5],
     )
     attention = backbone.stage5.block1.attention.height_axis
     spec = attention.spec
-    assert (spec.use_content, spec.span, spec.form) == (False, 65, "direct")
+    assert (spec.use_content, spec.span) == (False, 65)
     assert (spec.activation, spec.num_heads) == ("sigmoid", 4)
     # Width 512: queries and keys of 256, values of 512, and 768 before them.
     assert tuple(attention.qkv_kernel.shape) == (768, 2 * 256 + 512)
@@ -116,7 +113,7 @@ def test_activation_and_checkpointed_kinds_reach_every_block() -> None:
 
 def test_reduced_last_block_halves_what_is_after_res4() -> None:
     whole, reduced = (
-        _build(NAME="mobilenet_v3_large", REDUCED_LAST_BLOCK=value).output_shape()
+        _build(NAME="mobilenet_v3_large", MOBILENET_V3__REDUCED_LAST_BLOCK=value).output_shape()
         for value in (False, True)
     )
     assert (whole["res5"].channels, reduced["res5"].channels) == (960, 480)
@@ -127,19 +124,17 @@ def test_memory_options_reach_the_dual_path_layers() -> None:
     backbone = _build(
         NAME="max_deeplab_tiny",
         MEMORY__NUM_SLOTS=48,
-        MEMORY__CHANNELS=64,
+        MEMORY__CHANNELS=[64, 40],
         MEMORY__BEYOND_STRIDE=16,
         MEMORY__EXPANSION=0.25,
         MEMORY__FEED_FORWARD_CHANNELS=0,
-        MEMORY__FEATURE_CHANNELS=40,
         MEMORY__NUM_HEADS=4,
-        MEMORY__SELF_ATTENTION=False,
-        MEMORY__PIXEL_FEEDBACK=False,
+        MEMORY__PATHS=[],
         MEMORY__ATTENTION_ACTIVATION="sigmoid",
     )
     shapes = _shapes(backbone)
     assert shapes["memory_feature"] == (1, 48, 64)
-    assert backbone.output_shape()["transformer_mask_feature"].channels == 40
+    assert backbone.return_memory() == (48, 40, 40)
     layer = backbone.stage4.block1_transformer  # Of stride 16, where its input has stride 8.
     assert layer.spec.width == 128 * 0.25 * 8 / 16
     assert not layer.has_feed_forward and not hasattr(layer, "pixel_attention")
@@ -159,20 +154,22 @@ def test_fewer_slots_are_the_first_of_the_memory() -> None:
     "values, message",
     [
         ({"ATTENTION__SPAN": 64}, "ATTENTION.SPAN must be 0, or odd, got 64"),
-        ({"ATTENTION__FORM": "sparse"}, "ATTENTION.FORM must be one of 'lean', 'direct'"),
         ({"ATTENTION__ACTIVATION": "relu"}, "ATTENTION.ACTIVATION must be one of 'softmax'"),
         ({"ATTENTION__AXIAL_BEYOND_STRIDE": 12}, "AXIAL_BEYOND_STRIDE must be one of None, -1"),
-        ({"ATTENTION__POSITION_ENCODING": "1D"}, "POSITION_ENCODING must be 'none' where GLOBAL"),
-        ({"ATTENTION__KEY_EXPANSION": 0.0}, "KEY_EXPANSION must be positive, got 0.0"),
-        ({"CHECKPOINTED_KINDS": ["conv"]}, "CHECKPOINTED_KINDS must be one of 'basic'"),
+        (
+            {"ATTENTION__POSITION_ENCODING": "1D"},
+            "POSITION_ENCODING must be 'none' where ATTENTION.GLOBAL",
+        ),
+        ({"ATTENTION__EXPANSIONS": [0.0, 1.0, 1.0]}, "EXPANSIONS must be None or three positive"),
+        ({"CHECKPOINTED_KINDS": ["conv"]}, "CHECKPOINTED_KINDS must be a list of 'basic'"),
         ({"STEM": "conv5x5"}, "STEM must be one of None, 'conv7x7'"),
-        ({"ACTIVATION": "prelu"}, "BACKBONE.ACTIVATION must be one of"),
+        ({"ACTIVATION": "prelu"}, "RESIDUAL.ACTIVATION must be one of"),
         ({"MEMORY__NUM_SLOTS": 0}, "MEMORY.NUM_SLOTS must be None or a whole number of at least 1"),
-        ({"MEMORY__SELF_ATTENTION": 3}, "SELF_ATTENTION must be one of None, True, False, got 3"),
+        ({"MEMORY__PATHS": ["m2m"]}, "PATHS must be a list of 'memory_to_memory'"),
         ({"MEMORY__NUM_SLOTS": 2000}, "MEMORY.NUM_SLOTS must be at most 1024, got 2000"),
         ({"MEMORY__BEYOND_STRIDE": 5}, "MEMORY.BEYOND_STRIDE must be one of None, 2"),
         ({"MEMORY__FEED_FORWARD_CHANNELS": -1}, "FEED_FORWARD_CHANNELS must be None or a whole"),
-        ({"DECODER__EXTRA_BLOCKS": 0}, "DECODER.EXTRA_BLOCKS must be None or a whole number"),
+        ({"DECODER": [1, 1]}, "DECODER must be None or 3 whole numbers of at least 0"),
     ],
 )
 def test_bad_values_are_refused_by_key(values: Dict[str, Any], message: str) -> None:
@@ -186,23 +183,23 @@ def test_bad_values_are_refused_by_key(values: Dict[str, Any], message: str) -> 
         ({"NAME": "resnet51"}, r"BACKBONE.NAME must be one of .* got 'resnet51'"),
         (
             {"NAME": "resnet50", "MEMORY__NUM_SLOTS": 8},
-            "MEMORY.NUM_SLOTS must be None for resnet50, which has no memory path, got 8",
+            "MEMORY.NUM_SLOTS has no effect on resnet50 and must be None, got 8",
         ),
         (
-            {"NAME": "max_deeplab_s_backbone", "DECODER__EXTRA_STACKS": 1},
-            "DECODER.EXTRA_STACKS must be None for max_deeplab_s_backbone, which has no decoder",
+            {"NAME": "max_deeplab_s_backbone", "DECODER": [0, 1, 1]},
+            "DECODER has no effect on max_deeplab_s_backbone and must be None",
         ),
         (
             {"NAME": "mobilenet_v3_small", "ATTENTION__AXIAL_BEYOND_STRIDE": 16},
-            "ATTENTION.AXIAL_BEYOND_STRIDE must be None for mobilenet_v3_small, got 16",
+            "ATTENTION.AXIAL_BEYOND_STRIDE must be None for mobilenet_v3_small",
         ),
         (
             {"NAME": "mobilenet_v3_small", "STEM_WIDTH_MULTIPLIER": 2.0},
-            "STEM_WIDTH_MULTIPLIER must be 1.0 for mobilenet_v3_small, got 2.0",
+            "STEM_WIDTH_MULTIPLIER must be 1.0 for mobilenet_v3_small",
         ),
         (
-            {"NAME": "resnet50", "REDUCED_LAST_BLOCK": True},
-            "REDUCED_LAST_BLOCK must be False for resnet50, got True",
+            {"NAME": "resnet50", "MOBILENET_V3__REDUCED_LAST_BLOCK": True},
+            "REDUCED_LAST_BLOCK must be False for resnet50",
         ),
     ],
 )

@@ -8,31 +8,30 @@ import torch
 from detectron2.modeling import Backbone
 from torch import Tensor
 
-from deeplab2_d2.backbones import BACKBONE_NAMES, MOBILE_NETWORKS, build_backbone_by_name
+from deeplab2_d2.backbones import MOBILE_NETWORKS, backbone_names, build_backbone_by_name
 from deeplab2_d2.layers import (
-    AttentionSpec,
     Norm,
     SimplifiedSqueezeAndExcite,
     SqueezeAndExcite,
 )
 
-# Rows that differ by name alone (the config sets the width) are one network.
+# Rows that differ by name alone (the config sets the widths) are one network.
 _ALIASES = ("swidernet", "axial_resnet_s", "axial_deeplab_s")
 # What configs make of rows: a name for the tests, the row, and its options.
-_GLOBAL = {"global_beyond_stride": 16, "position_encoding": "2D", "image_size": (33, 49)}
+_GLOBAL = {"ATTENTION__GLOBAL": [16, 1]}
 _VARIANTS: Dict[str, Tuple[str, Dict[str, Any]]] = {
-    "swidernet_sac": ("swidernet", {"sac_beyond_stride": 32}),
-    "swidernet_se": ("swidernet", {"use_squeeze_and_excite": True}),
-    "resnet50_sac": ("resnet50", {"sac_beyond_stride": 8, "activation": "gelu"}),
+    "swidernet_sac": ("swidernet", {"SAC_BEYOND_STRIDE": 32}),
+    "swidernet_se": ("swidernet", {"SQUEEZE_AND_EXCITE": True}),
+    "resnet50_sac": ("resnet50", {"SAC_BEYOND_STRIDE": 8, "ACTIVATION": "gelu"}),
     "resnet50_global": ("resnet50", _GLOBAL),
-    "axial_resnet_s_local": ("axial_resnet_s", {"attention": AttentionSpec(span=5)}),
-    "mobilenet_v3_large_reduced": ("mobilenet_v3_large", {"reduces_last_block": True}),
+    "axial_resnet_s_local": ("axial_resnet_s", {"ATTENTION__SPAN": 5}),
+    "mobilenet_v3_large_reduced": ("mobilenet_v3_large", {"REDUCED_LAST_BLOCK": True}),
 }
 # Its memory path does not get narrower.
 _LARGE = ("max_deeplab_l", "max_deeplab_wide_resnet41")
 NAMES = [
     pytest.param(name, marks=pytest.mark.slow) if name in _LARGE else name
-    for name in (*BACKBONE_NAMES, *_VARIANTS)
+    for name in (*backbone_names(), *_VARIANTS)
     if name not in _ALIASES
 ]
 
@@ -40,12 +39,12 @@ NAMES = [
 _QUICK = ("resnet50", "mobilenet_v3_small", "max_deeplab_s")
 COMPILED = [
     name if name in _QUICK else pytest.param(name, marks=pytest.mark.slow)
-    for name in (*BACKBONE_NAMES, *_VARIANTS)
+    for name in (*backbone_names(), *_VARIANTS)
     if name not in _ALIASES
 ]
 
 # The narrowest at which the heads of attention (8) still divide its channels.
-_WIDTHS = {name: 0.125 for name in BACKBONE_NAMES}
+_WIDTHS = {name: 0.125 for name in backbone_names()}
 _WIDTHS.update({name: 0.25 for name in MOBILE_NETWORKS})
 # Narrow as they are.
 _TINY = ("resnet_tiny", "max_deeplab_tiny")
@@ -57,8 +56,8 @@ def _narrow(name: str, **options: Any) -> Any:
     torch.manual_seed(0)
     row, own_options = _VARIANTS.get(name, (name, {}))
     if row not in MOBILE_NETWORKS:
-        options["stem_width_multiplier"] = 1.0 if row in _TINY else 0.125
-        options["layer_multiplier"] = 0.34
+        options["STEM_WIDTH_MULTIPLIER"] = 1.0 if row in _TINY else 0.125
+        options["LAYER_MULTIPLIER"] = 0.34
     backbone = build_backbone_by_name(
         row, norm=Norm("BN"), width_multiplier=_WIDTHS[row], **own_options, **options
     )
@@ -94,7 +93,7 @@ def test_declared_channels_and_strides_are_true(name: str, size: Any) -> None:
         assert feature.isfinite().all()
 
 
-@pytest.mark.parametrize("name", BACKBONE_NAMES)
+@pytest.mark.parametrize("name", backbone_names())
 def test_strides_follow_the_output_stride(name: str) -> None:
     def shapes(output_stride: int) -> Any:
         with torch.device("meta"):
@@ -117,7 +116,7 @@ def test_strides_follow_the_output_stride(name: str) -> None:
 # pixels, too, so that it is told the means here.
 _CONVOLUTIONAL = [
     name
-    for name in (*BACKBONE_NAMES, "mobilenet_v3_large_reduced", "swidernet_se")
+    for name in (*backbone_names(), "mobilenet_v3_large_reduced", "swidernet_se")
     if name.startswith(("resnet", "wide", "mobile")) or name == "swidernet_se"
 ]
 

@@ -5,8 +5,9 @@ from dataclasses import replace
 from typing import Any, Dict, Iterator
 
 import torch
+from direct_attention import DirectAxialAttention
+from direct_attention import DirectAxialAttention
 from measuring import allocated_peak, measure
-
 from deeplab2_d2.layers import AttentionSpec, AxialAttention, Norm
 
 # Channels of the input, the keys and the values, and the stage of Axial-DeepLab-L that has them.
@@ -21,13 +22,13 @@ def rows(args: argparse.Namespace) -> Iterator[Dict[str, Any]]:
     length, others = (33, 17) if args.quick else (129, 65)
     for channels, key_depth, value_depth, stage in _LAYERS:
         found = {}
-        for form in ("direct", "lean"):
+        for form, kind in (("direct", DirectAxialAttention), ("lean", AxialAttention)):
             torch.manual_seed(0)
-            layer = AxialAttention(
+            layer = kind(
                 channels,
                 key_depth=key_depth,
                 value_depth=value_depth,
-                spec=AttentionSpec(form=form),
+                spec=AttentionSpec(),
                 norm=Norm(),
             )
             layer = layer.to(args.device).train()

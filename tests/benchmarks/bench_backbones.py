@@ -8,13 +8,12 @@ from measuring import measure
 from network_costs import backbone_config, backbone_costs
 from paper_networks import NETWORKS
 
-from deeplab2_d2.backbones import BACKBONE_NAMES, MOBILE_NETWORKS, build_backbone_by_name
+from deeplab2_d2.backbones import MOBILE_NETWORKS, backbone_names, build_backbone_by_name
 from deeplab2_d2.layers import Norm
 
 _OUTPUT_STRIDE = 16
 
 # Rows of the table that differ from others by their name alone, and what the config sets.
-_WIDTHS = {"axial_resnet_s": 0.5, "axial_deeplab_s": 0.5}
 _ALIASES = ("swidernet",)
 
 
@@ -25,7 +24,7 @@ def rows(args: argparse.Namespace) -> Iterator[Dict[str, Any]]:
     docs/backbones.md explains where the papers' costs differ from ours by more than 1 %.
     """
     height, width = (129, 257) if args.quick else (513, 1025)
-    names = ("resnet50", "max_deeplab_tiny", "resnet_tiny") if args.quick else BACKBONE_NAMES
+    names = ("resnet50", "max_deeplab_tiny", "resnet_tiny") if args.quick else backbone_names()
     for name in names:
         if name in _ALIASES:
             continue
@@ -34,7 +33,6 @@ def rows(args: argparse.Namespace) -> Iterator[Dict[str, Any]]:
             name,
             norm=Norm("BN"),
             output_stride=_OUTPUT_STRIDE,
-            width_multiplier=_WIDTHS.get(name, 1.0),
             **({} if name in MOBILE_NETWORKS else {"checkpointed_kinds": ()}),
         )
         backbone = backbone.to(args.device).eval()
@@ -44,7 +42,7 @@ def rows(args: argparse.Namespace) -> Iterator[Dict[str, Any]]:
             with torch.inference_mode():
                 backbone(images)
 
-        cfg = backbone_config(name, _OUTPUT_STRIDE, WIDTH_MULTIPLIER=_WIDTHS.get(name, 1.0))
+        cfg = backbone_config(name, _OUTPUT_STRIDE)
         text = _words(*backbone_costs(cfg, (height, width)))
         yield {
             "name": f"{name}, {height}x{width}, stride {_OUTPUT_STRIDE}: {text}{_paper(name)}",

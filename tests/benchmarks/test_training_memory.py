@@ -53,7 +53,12 @@ def _count_both_ways(cfg):
 
 @pytest.mark.slow
 def test_the_count_without_data_is_that_of_a_real_step_and_sees_what_saves_memory():
-    options = ["SOLVER.AMP.ENABLED", True, "MODEL.DEEPLAB2.BACKBONE.CHECKPOINTED_KINDS", _KINDS]
+    options = [
+        "SOLVER.AMP.ENABLED",
+        True,
+        "MODEL.DEEPLAB2.BACKBONE.RESIDUAL.CHECKPOINTED_KINDS",
+        _KINDS,
+    ]
     plain, real = _count_both_ways(_config())
     lean, lean_real = _count_both_ways(_config(*options))
     # The results of the matching alone differ, which has none without data.
@@ -66,5 +71,5 @@ def test_modes_of_the_table_are_configs_that_train():
     for mode in memory_table.MODES:
         cfg = memory_table.table_config("max_deeplab_S_os16_poly_100k_bs64_crop_641_641", mode)
         assert cfg.SOLVER.AMP.ENABLED == ("bfloat16" in mode)
-        kinds = cfg.MODEL.DEEPLAB2.BACKBONE.CHECKPOINTED_KINDS
+        kinds = cfg.MODEL.DEEPLAB2.BACKBONE.RESIDUAL.CHECKPOINTED_KINDS
         assert kinds == (_KINDS if "checkpointed" in mode else None)

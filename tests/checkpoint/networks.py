@@ -21,7 +21,8 @@ class Network(nn.Module):
             self.sem_seg_head = build_sem_seg_head(cfg, shape)
         elif cfg.MODEL.META_ARCHITECTURE == "DeepLab2MaXDeepLab":
             num_classes = class_map_from_config(cfg).num_classes
-            self.head = MaXDeepLabHead(cfg, shape, num_classes=num_classes)
+            memory_shape = self.backbone.return_memory()
+            self.head = MaXDeepLabHead(cfg, shape, memory_shape, num_classes=num_classes)
         else:
             self.head = build_heads(cfg, shape)
 

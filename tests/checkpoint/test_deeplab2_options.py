@@ -66,7 +66,7 @@ def test_without_override_the_instance_decoder_is_the_semantic_one():
     node = config_from_options(options).MODEL.DEEPLAB2.INSTANCE_DECODER
     # The released rates are those of the stride.
     assert (node.ASPP_CHANNELS, node.ATROUS_RATES) == (192, [])
-    assert node.LOW_LEVEL_CHANNELS == [64, 32]
+    assert [channels for _, channels in node.LOW_LEVEL] == [64, 32]
 
 
 def test_solver_momentum_decay_and_clipping_change_convention():
@@ -74,9 +74,9 @@ def test_solver_momentum_decay_and_clipping_change_convention():
     cfg = config_from_options({"trainer_options": {"solver_options": solver}})
     assert cfg.MODEL.DEEPLAB2.NORM.MOMENTUM == 0.1
     assert cfg.SOLVER.WEIGHT_DECAY == 1e-4
-    assert cfg.SOLVER.DEEPLAB2.CLIP_GLOBAL_NORM == 10.0
+    assert cfg.SOLVER.CLIP_GRADIENTS.ENABLED and cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE == 10.0
     silent = config_from_options({"trainer_options": {"solver_options": {}}})
-    assert silent.SOLVER.DEEPLAB2.CLIP_GLOBAL_NORM == 0.0
+    assert not silent.SOLVER.CLIP_GRADIENTS.ENABLED
     assert (silent.SOLVER.BASE_LR, silent.SOLVER.MAX_ITER) == (1e-3, 60000)
 
 
@@ -96,8 +96,8 @@ def test_of_a_model_that_does_not_exist_here_backbone_and_decoder_are_read():
 def test_a_loss_that_is_not_set_is_not_computed():
     losses = {"semantic_loss": {"name": "softmax_cross_entropy", "top_k_percent": 0.15}}
     node = config_from_options({"trainer_options": {"loss_options": losses}}).MODEL.DEEPLAB2.LOSS
-    assert (node.SEMANTIC_WEIGHT, node.SEMANTIC_TOP_K) == (1.0, 0.15)
-    assert (node.CENTER_WEIGHT, node.OFFSET_WEIGHT) == (0.0, 0.0)
+    assert node.SEMANTIC == [1.0, 0.15]
+    assert (node.CENTER[0], node.OFFSET[0]) == (0.0, 0.0)
 
 
 def test_small_instances_weigh_more_only_if_asked():
@@ -149,8 +149,8 @@ def test_every_option_is_mapped_or_named():
     ]
     first = "model_options.panoptic_deeplab.low_level[0].channels_project"
     assert imported.mapped[first] == [  # nothing overrides the low-level features here
-        "MODEL.DEEPLAB2.SEMANTIC_DECODER.LOW_LEVEL_CHANNELS",
-        "MODEL.DEEPLAB2.INSTANCE_DECODER.LOW_LEVEL_CHANNELS",
+        "MODEL.DEEPLAB2.SEMANTIC_DECODER.LOW_LEVEL",
+        "MODEL.DEEPLAB2.INSTANCE_DECODER.LOW_LEVEL",
     ]
 
 

@@ -41,7 +41,7 @@ def test_the_yaml_is_the_config_and_the_rest_is_named(tmp_path, capsys):
     assert main([str(source), "--output", str(tmp_path / "out.yaml")]) == 0
     cfg = load(tmp_path / "out.yaml")
     assert cfg.MODEL.DEEPLAB2.BACKBONE.NAME == "resnet50_beta"
-    assert cfg.MODEL.DEEPLAB2.SEMANTIC_DECODER.LOW_LEVEL_FEATURES == ["res2"]
+    assert cfg.MODEL.DEEPLAB2.SEMANTIC_DECODER.LOW_LEVEL[0][0] == "res2"
     assert cfg.MODEL.DEEPLAB2.INSTANCE_ENABLED is False
     assert cfg.INPUT.CROP.SIZE == [65, 97]
     assert cfg.DATASETS.TRAIN == ("coco_2017_train_panoptic",)

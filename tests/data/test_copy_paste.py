@@ -73,8 +73,7 @@ def test_an_unknown_option_is_named():
 def test_the_loader_brings_a_partner_and_the_samples_have_things_of_both(shapes_cfg):
     def instance_pixels(scale):
         shapes_cfg.INPUT.DEEPLAB2.COPY_PASTE.SCALE = scale
-        shapes_cfg.INPUT.DEEPLAB2.COPY_PASTE.THING = "all"
-        shapes_cfg.INPUT.DEEPLAB2.COPY_PASTE.STUFF = "none"
+        shapes_cfg.INPUT.DEEPLAB2.COPY_PASTE.PASTED = ["all", "none", "none"]
         loader = iter(build_train_loader(shapes_cfg, build_mapper(shapes_cfg, is_train=True)))
         samples = [sample for _ in range(6) for sample in next(loader)]
         return np.mean([float(sample["offset_weights"].mean()) for sample in samples])

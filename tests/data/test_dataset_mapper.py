@@ -47,7 +47,7 @@ def test_a_training_sample_has_the_crop_size_and_dtypes(shapes_cfg):
 
 def test_padding_is_mean_pixel_and_ignored_everywhere(shapes_cfg):
     shapes_cfg.INPUT.CROP.SIZE = [257, 257]
-    shapes_cfg.INPUT.DEEPLAB2.MAX_SCALE = 1.0
+    shapes_cfg.INPUT.DEEPLAB2.SCALES = [0.5, 1.0, 0.1]
     sample = build_mapper(shapes_cfg, is_train=True)(
         _first(shapes_cfg.DATASETS.TRAIN[0]), np.random.default_rng(0)
     )

@@ -47,7 +47,7 @@ def train(output, *options, steps=12):
         (),
         ("SOLVER.AMP.ENABLED", True),
         ("SOLVER.DEEPLAB2.OPTIMIZER", "radam_lookahead", "SOLVER.WEIGHT_DECAY", 1e-4),
-        ("MODEL.DEEPLAB2.BACKBONE.CHECKPOINTED_KINDS", ["axial", "transformer", "basic"]),
+        ("MODEL.DEEPLAB2.BACKBONE.RESIDUAL.CHECKPOINTED_KINDS", ["axial", "transformer", "basic"]),
         ("MODEL.DEEPLAB2.LOSS.PQ_STYLE_SIMILARITY", "sum"),
         ("MODEL.DEEPLAB2.LOSS.INSTANCE_DISCRIMINATION_SAMPLES", 256),
     ],
@@ -90,7 +90,7 @@ def test_one_view_scores_what_the_model_scores(dataset, tmp_path):
     torch.save({"model": load_test_model(config()).state_dict()}, weights)
     node = "MODEL.DEEPLAB2.POSTPROCESSING"
     # Every slot of an untrained network, whatever its class.
-    options = [f"{node}.CLASS_CONFIDENCE_THRESHOLD", 0.0, f"{node}.PIXEL_CONFIDENCE_THRESHOLD", 0.0]
+    options = [f"{node}.CONFIDENCE_THRESHOLDS", [0.0, 0.0]]
     options += ["MODEL.WEIGHTS", weights, "OUTPUT_DIR", tmp_path]
     plain = evaluate(config(*options))
     options += ["TEST.AUG.ENABLED", True, "TEST.AUG.FLIP", False]

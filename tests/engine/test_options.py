@@ -128,7 +128,11 @@ def test_one_view_of_one_model_gives_the_scores_of_the_model_itself(dataset, tmp
         ("SOLVER.AMP.ENABLED", True),
         ("SOLVER.AMP.ENABLED", True, "SOLVER.DEEPLAB2.AMP_DTYPE", "float16"),
         ("MODEL.DEEPLAB2.NORM.NAME", "FrozenBN"),
-        ("SOLVER.DEEPLAB2.CLIP_GLOBAL_NORM", 0.1),
+        (
+            *("SOLVER.CLIP_GRADIENTS.ENABLED", True),
+            *("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "full_model"),
+            *("SOLVER.CLIP_GRADIENTS.CLIP_VALUE", 0.1),
+        ),
         ("SOLVER.DEEPLAB2.OPTIMIZER", "radam_lookahead"),
     ],
     ids=lambda options: " ".join(map(str, options)),

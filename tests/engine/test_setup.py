@@ -50,20 +50,20 @@ def test_a_value_of_the_wrong_type_names_the_key():
         ("TEST.DEEPLAB2.PAD_TO", "[641, 640]", "1 \\+ a multiple"),
         ("MODEL.DEEPLAB2.BACKBONE.OUTPUT_STRIDE", "4", "one of 8, 16, 32"),
         ("MODEL.DEEPLAB2.SEMANTIC_DECODER.ATROUS_RATES", "[1, 2]", "three rates"),
-        ("MODEL.DEEPLAB2.SEMANTIC_DECODER.LOW_LEVEL_CHANNELS", "[64]", "as long as"),
-        ("MODEL.DEEPLAB2.CENTER_HEAD.CONV_TYPE", "conv", "one of"),
-        ("MODEL.DEEPLAB2.LOSS.SEMANTIC_TOP_K", "0.0", "in \\(0, 1\\]"),
-        ("MODEL.DEEPLAB2.LOSS.MASK_ID_TOP_K", "1.5", "in \\(0, 1\\]"),
+        ("MODEL.DEEPLAB2.SEMANTIC_DECODER.LOW_LEVEL", "[64]", "LOWLEVELRULE"),
+        ("MODEL.DEEPLAB2.INSTANCE_DECODER.CONV_TYPE", "conv", "one of"),
+        ("MODEL.DEEPLAB2.LOSS.SEMANTIC", "[1.0, 0.0]", "in \\(0, 1\\]"),
+        ("MODEL.DEEPLAB2.LOSS.MASK_ID", "[1.0, 1.5]", "in \\(0, 1\\]"),
         ("MODEL.DEEPLAB2.LOSS.INSTANCE_DISCRIMINATION_TEMPERATURE", "0.0", "positive"),
-        ("MODEL.DEEPLAB2.LOSS.INSTANCE_DISCRIMINATION_SAMPLE_TEMPERATURE", "-1.0", "at least 0"),
+        ("MODEL.DEEPLAB2.LOSS.INSTANCE_DISCRIMINATION_SAMPLING", "[0, -1.0]", "at least 0"),
         ("MODEL.DEEPLAB2.LOSS.PQ_STYLE_SIMILARITY", "iou", "one of 'product', 'sum'"),
         ("MODEL.DEEPLAB2.LOSS.UNMATCHED_WEIGHT", "zero", "one of 'void_ratio', 'one'"),
         ("MODEL.DEEPLAB2.POSTPROCESSING.MASK_MODE", "slotwise", "one of 'pixelwise'"),
-        ("MODEL.DEEPLAB2.POSTPROCESSING.PIXEL_CONFIDENCE_THRESHOLD", "40.0", "in \\[0, 1\\]"),
+        ("MODEL.DEEPLAB2.POSTPROCESSING.CONFIDENCE_THRESHOLDS", "[0.7, 40.0]", "in \\[0, 1\\]"),
         ("MODEL.DEEPLAB2.POSTPROCESSING.THING_AREA_LIMIT", "-1", "at least 0"),
         ("MODEL.DEEPLAB2.MAX_DEEPLAB.PIXEL_CHANNELS", "0", "at least 1"),
         ("INPUT.DEEPLAB2.MAX_THINGS", "0", "at least 1"),
-        ("INPUT.DEEPLAB2.MIN_SCALE", "3.0", "at most MAX_SCALE"),
+        ("INPUT.DEEPLAB2.SCALES", "[3.0, 2.0, 0.1]", "SCALERULE"),
         ("SOLVER.DEEPLAB2.OPTIMIZER", "lion", "one of 'adam'"),
     ],
 )
@@ -74,7 +74,7 @@ def test_a_value_that_cannot_work_names_key_rule_and_value(key, value, rule):
 
 def test_pasting_masks_needs_a_threshold_that_leaves_at_most_two_to_a_pixel():
     node = "MODEL.DEEPLAB2.POSTPROCESSING"
-    overrides = [f"{node}.MASK_MODE", "maskwise", f"{node}.PIXEL_CONFIDENCE_THRESHOLD", "0.3"]
+    overrides = [f"{node}.MASK_MODE", "maskwise", f"{node}.CONFIDENCE_THRESHOLDS", "[0.7, 0.3]"]
     with pytest.raises(ConfigError, match="must be at least 0.334 where MASK_MODE.*got 0.3"):
         load_config(LEAF, overrides)
 
@@ -85,8 +85,8 @@ def test_mask_slots_need_a_loss():
     overrides += ["MODEL.DEEPLAB2.MAX_DEEPLAB.AUXILIARY_SEMANTIC", "False"]
     for name in ("PQ_STYLE", "MASK_ID", "INSTANCE_DISCRIMINATION"):
         load_config(LEAF, overrides)
-        overrides += [f"MODEL.DEEPLAB2.LOSS.{name}_WEIGHT", "0.0"]
-    with pytest.raises(ConfigError, match="PQ_STYLE_WEIGHT must be positive where all.*got 0.0"):
+        overrides += [f"MODEL.DEEPLAB2.LOSS.{name}", "[0.0, 1.0]"]
+    with pytest.raises(ConfigError, match="PQ_STYLE must be positive where all.*got 0.0"):
         load_config(LEAF, overrides)
 
 

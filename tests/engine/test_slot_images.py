@@ -28,7 +28,7 @@ NODE = "MODEL.DEEPLAB2.POSTPROCESSING"
 # A narrow network; every slot of an untrained one is confident enough.
 OPTIONS = [
     *("MODEL.DEEPLAB2.BACKBONE.WIDTH_MULTIPLIER", "1.0", "DATALOADER.NUM_WORKERS", "0"),
-    *(f"{NODE}.CLASS_CONFIDENCE_THRESHOLD", "0.0", f"{NODE}.PIXEL_CONFIDENCE_THRESHOLD", "0.0"),
+    *(f"{NODE}.CONFIDENCE_THRESHOLDS", "[0.0, 0.0]"),
 ]
 COLORS = np.arange(21, dtype=np.uint8).reshape(7, 3) * 10
 
@@ -126,7 +126,7 @@ def test_attention_is_that_of_the_largest_segments(dataset):
 
 @pytest.mark.slow
 def test_chosen_slots_need_no_segment(dataset):
-    model, samples = model_and_samples(f"{NODE}.CLASS_CONFIDENCE_THRESHOLD", 1.0)
+    model, samples = model_and_samples(f"{NODE}.CONFIDENCE_THRESHOLDS", [1.0, 0.4])
     slots = SlotImages(model, COLORS, masks=[5, 3])
     found = slots.look(samples[0], is_pictured=True)
     assert [tuple(segment) for segment in found.chosen] == [(5, -1, 0), (3, -1, 0)]

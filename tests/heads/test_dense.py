@@ -58,7 +58,7 @@ def test_semantic_only_model_has_no_instance_parts() -> None:
 def test_pooling_window_is_the_map_of_a_training_crop() -> None:
     tiled = build_heads(_config(), _SHAPES).semantic_decoder
     assert tiled.aspp.aspp_pool.pool_size == (5, 7)  # 64 / 16 + 1, 96 / 16 + 1
-    whole = build_heads(_config(SEMANTIC_DECODER__ASPP_POOLING="global"), _SHAPES)
+    whole = build_heads(_config(SEMANTIC_DECODER__ASPP="global"), _SHAPES)
     assert whole.semantic_decoder.aspp.aspp_pool.pool_size is None
 
 
@@ -79,9 +79,9 @@ def test_sliding_mean_is_that_of_its_window_and_fits_smaller_maps() -> None:
     "changes, message",
     [
         ({"SEMANTIC_DECODER__FEATURE": "res4"}, "decoder feature must be of"),
-        ({"SEMANTIC_DECODER__LOW_LEVEL_CHANNELS": [8]}, "must be as many"),
+        ({"SEMANTIC_DECODER__LOW_LEVEL": [["res9", 8]]}, "must be as many"),
         ({"SEMANTIC_DECODER__CONV_TYPE": "conv"}, "conv_type must be one of"),
-        ({"SEMANTIC_DECODER__ASPP_POOLING": "max"}, "ASPP_POOLING must be 'tiled' or 'global'"),
+        ({"SEMANTIC_DECODER__ASPP": "max"}, "ASPP_POOLING must be 'tiled' or 'global'"),
         ({"SEMANTIC_DECODER__ATROUS_RATES": [6, 12]}, "atrous_rates must be three numbers"),
     ],
 )

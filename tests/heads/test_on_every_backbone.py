@@ -9,7 +9,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_backbone, build_sem_seg_head
 from torch import Tensor, nn
 
-from deeplab2_d2.backbones import BACKBONE_NAMES
+from deeplab2_d2.backbones import backbone_names
 from deeplab2_d2.config import add_deeplab2_config
 from deeplab2_d2.models.panoptic_deeplab import build_heads
 
@@ -21,12 +21,11 @@ _ARRANGEMENTS: Dict[str, List[Any]] = {
     "semantic only": ["MODEL.DEEPLAB2.INSTANCE_ENABLED", False],
     "standard convolutions": [
         *(_SEMANTIC + "CONV_TYPE", "standard_conv", _INSTANCE + "CONV_TYPE", "standard_conv"),
-        *("MODEL.DEEPLAB2.SEMANTIC_HEAD.CONV_TYPE", "standard_conv"),
     ],
     "1x1 ASPP, as over attention": [
-        *(_SEMANTIC + "ASPP_ONLY_1X1", True, _INSTANCE + "ASPP_ONLY_1X1", True),
+        *(_SEMANTIC + "ASPP", "1x1", _INSTANCE + "ASPP", "1x1"),
     ],
-    "global pooling": [_SEMANTIC + "ASPP_POOLING", "global", _INSTANCE + "ASPP_POOLING", "global"],
+    "global pooling": [_SEMANTIC + "ASPP", "global", _INSTANCE + "ASPP", "global"],
 }
 
 
@@ -56,7 +55,7 @@ def _without_gradient(module: nn.Module, outputs: List[Tensor]) -> List[str]:
 # On the meta device: no numbers, but shapes, and what depends on what. What could go wrong is which
 # features a head reads, and their channels.
 @pytest.mark.parametrize("arrangement", _ARRANGEMENTS)
-@pytest.mark.parametrize("backbone_name", BACKBONE_NAMES)
+@pytest.mark.parametrize("backbone_name", backbone_names())
 def test_panoptic_deeplab_predicts_at_stride_4(backbone_name: str, arrangement: str) -> None:
     output_stride = 32 if arrangement == "standard convolutions" else 16
     cfg = _config(backbone_name, output_stride, _ARRANGEMENTS[arrangement])
@@ -75,11 +74,10 @@ def test_panoptic_deeplab_predicts_at_stride_4(backbone_name: str, arrangement: 
 
 
 @pytest.mark.parametrize("head_name", ["DeepLab2DeepLabV3Head", "DeepLab2DeepLabV3PlusHead"])
-@pytest.mark.parametrize("backbone_name", BACKBONE_NAMES)
+@pytest.mark.parametrize("backbone_name", backbone_names())
 def test_deeplab_v3_and_v3_plus_predict_at_their_stride(backbone_name: str, head_name: str) -> None:
     low_level = [] if head_name == "DeepLab2DeepLabV3Head" else ["res2"]
-    options = [_SEMANTIC + "LOW_LEVEL_FEATURES", low_level]
-    options += [_SEMANTIC + "LOW_LEVEL_CHANNELS", [48] * len(low_level)]
+    options = [_SEMANTIC + "LOW_LEVEL", [[name, 48] for name in low_level]]
     cfg = _config(backbone_name, 16, ["MODEL.SEM_SEG_HEAD.NAME", head_name, *options])
     with torch.device("meta"):
         backbone = build_backbone(cfg, ShapeSpec(channels=3)).eval()

@@ -112,7 +112,7 @@ def test_semantic_segmentor_takes_any_size(size: Any) -> None:
     cfg.MODEL.META_ARCHITECTURE = "SemanticSegmentor"
     cfg.MODEL.SEM_SEG_HEAD.NAME = "DeepLab2DeepLabV3PlusHead"
     node = cfg.MODEL.DEEPLAB2.SEMANTIC_DECODER
-    node.LOW_LEVEL_FEATURES, node.LOW_LEVEL_CHANNELS = ["res2"], [8]
+    node.LOW_LEVEL = [["res2", 8]]
     torch.manual_seed(0)
     model = build_model(cfg)
     labels = torch.full(size, 255)

@@ -1,10 +1,11 @@
 """Axial attention: its lean form, any length, the local span."""
 
 from dataclasses import replace
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, Optional, Tuple, Type
 
 import pytest
 import torch
+from direct_attention import DirectAxialAttention
 from measuring import allocated_peak
 from torch import Tensor
 
@@ -21,9 +22,14 @@ _TERMS = ["use_content", "use_query_encoding", "use_key_encoding"]
 _RETRIEVED = ["retrieve_content", "retrieve_encoding"]
 
 
-def _layer(spec: AttentionSpec, norm: Norm = Norm("BN"), seed: int = 0) -> AxialAttention:
+def _layer(
+    spec: AttentionSpec,
+    norm: Norm = Norm("BN"),
+    kind: Type[AxialAttention] = AxialAttention,
+    seed: int = 0,
+) -> AxialAttention:
     torch.manual_seed(seed)
-    layer = AxialAttention(6, key_depth=8, value_depth=16, spec=spec, norm=norm)
+    layer = kind(6, key_depth=8, value_depth=16, spec=spec, norm=norm)
     layer.batch_norm_similarity.weight.data.uniform_(0.2, 0.6)
     layer.batch_norm_similarity.bias.data.normal_()
     return layer.double()
@@ -41,7 +47,7 @@ def _outcome(layer: AxialAttention, features: Tensor) -> Tuple[Tensor, Dict[str,
 
 
 def _compare_forms(spec: AttentionSpec, is_training: bool, norm: Norm = Norm("BN")) -> None:
-    direct, lean = _layer(replace(spec, form="direct"), norm), _layer(spec, norm)
+    direct, lean = _layer(spec, norm, DirectAxialAttention), _layer(spec, norm)
     features = torch.randn(2, 6, 7, 3, dtype=torch.float64)
     expected, expected_found = _outcome(direct.train(is_training), features)
     output, found = _outcome(lean.train(is_training), features)
@@ -76,7 +82,7 @@ def test_forms_are_equal_for_every_chunk_span_and_norm(
 def test_a_channel_far_from_zero_is_normalised_as_precisely_as_by_batch_norm() -> None:
     # A mean of 1000 deviations: the difference of float32 moments would be noise.
     spec = AttentionSpec(num_heads=4)
-    lean, direct = _layer(spec).float(), _layer(replace(spec, form="direct")).float()
+    lean, direct = _layer(spec).float(), _layer(spec, kind=DirectAxialAttention).float()
     features = torch.randn(2, 6, 7, 3) + 1000.0
     torch.testing.assert_close(lean(features), direct(features), atol=2e-3, rtol=2e-3)
 
@@ -114,7 +120,7 @@ def test_folded_evaluation_equals_batch_norm_applied_to_each_similarity() -> Non
     layer = _layer(spec)
     layer.batch_norm_similarity.running_mean.normal_()
     layer.batch_norm_similarity.running_var.uniform_(0.5, 2.0)
-    direct = _layer(replace(spec, form="direct"))
+    direct = _layer(spec, kind=DirectAxialAttention)
     direct.load_state_dict(layer.state_dict())
     features = torch.randn(1, 6, 9, 2, dtype=torch.float64)
     torch.testing.assert_close(layer.eval()(features), direct.eval()(features))
@@ -199,9 +205,9 @@ def test_spec_refuses_what_makes_no_attention(options: Dict[str, Any], message: 
 def test_lean_form_needs_at_most_a_third_of_the_memory() -> None:
     # Stage 4 of Axial-DeepLab-L at 1025 x 2049 (a side of it), forward and backward.
     peaks = {}
-    for form in ("direct", "lean"):
-        spec = AttentionSpec(form=form)
-        layer = AxialAttention(512, key_depth=256, value_depth=512, spec=spec, norm=Norm("BN"))
+    spec = AttentionSpec()
+    for form, kind in (("direct", DirectAxialAttention), ("lean", AxialAttention)):
+        layer = kind(512, key_depth=256, value_depth=512, spec=spec, norm=Norm("BN"))
         features = torch.randn(1, 512, 129, 65, requires_grad=True)
         layer.train()
         peaks[form] = allocated_peak(lambda: layer(features).mean().backward())

@@ -18,10 +18,8 @@ CONFIG = "configs/Shapes-PanopticSegmentation/max_deeplab_tiny_os16_poly_bs8_cro
 NODE = "MODEL.DEEPLAB2.POSTPROCESSING"
 # Every slot of an untrained network is confident enough.
 UNTRAINED = [
-    f"{NODE}.CLASS_CONFIDENCE_THRESHOLD",
-    "0.0",
-    f"{NODE}.PIXEL_CONFIDENCE_THRESHOLD",
-    "0.0",
+    f"{NODE}.CONFIDENCE_THRESHOLDS",
+    "[0.0, 0.0]",
 ]
 
 pytestmark = pytest.mark.slow
@@ -69,7 +67,7 @@ def test_the_command_writes_a_page_with_all_its_pictures(datasets, tmp_path):
 
 
 def test_of_a_network_that_is_sure_of_nothing_the_page_says_so(datasets, tmp_path):
-    text = unescape(draw(datasets, tmp_path, f"{NODE}.CLASS_CONFIDENCE_THRESHOLD", 1.0))
+    text = unescape(draw(datasets, tmp_path, f"{NODE}.CONFIDENCE_THRESHOLDS", "[1.0, 0.4]"))
     assert "the network is untrained" in text and "No slot was confident enough" in text
     assert text.count("No slot is left in the map of this image") == 2
     assert not (tmp_path / "joint_distribution.png").exists()

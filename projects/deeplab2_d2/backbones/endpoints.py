@@ -1,21 +1,27 @@
 """A Detectron2 backbone that is asked for endpoints by name."""
 
-from typing import Dict, Sequence
+from typing import Dict, Optional, Sequence, Union
 
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
 from torch import Tensor
 
+from ..structures import Encoded, MemoryShape
+
 
 class EndpointBackbone(Backbone):
     """
-    A backbone whose subclasses name all their endpoints in order.
+    A backbone whose subclasses name all their endpoints in order: the contract of every family.
 
     Subclasses set ``endpoint_shapes`` (every endpoint's channels and stride) and implement
     :meth:`endpoints`; ``forward`` returns the features that were asked for.
+
+    Attributes:
+        memory_shape: of the memory path's outputs; None for a network without one.
     """
 
     endpoint_shapes: Dict[str, ShapeSpec]
+    memory_shape: Optional[MemoryShape] = None
 
     def set_out_features(self, out_features: Sequence[str]) -> None:
         """
@@ -30,16 +36,17 @@ class EndpointBackbone(Backbone):
         self._out_features = list(out_features)
 
     def endpoints(self, images: Tensor) -> Dict[str, Tensor]:
-        """Every endpoint of the network by name, for normalised (N, 3, H, W)."""
+        """Every endpoint of the network by name, for normalised (N, C, H, W)."""
         raise NotImplementedError
 
-    def forward(self, images: Tensor) -> Dict[str, Tensor]:
+    def forward(self, images: Tensor) -> Union[Dict[str, Tensor], Encoded]:
         """
         Args:
-            images: (N, 3, H, W), normalised; any H and W.
+            images: (N, C, H, W), normalised; any H and W.
 
         Returns:
-            Feature name to (N, channels, ceil(H / stride), ceil(W / stride)).
+            Feature name to (N, channels, ceil(H / stride), ceil(W / stride)); with the memory,
+            where :meth:`StackedDecoderNetwork.return_memory` has been called.
         """
         endpoints = self.endpoints(images)
         return {name: endpoints[name] for name in self._out_features}

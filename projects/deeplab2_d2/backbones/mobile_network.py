@@ -3,12 +3,15 @@
 from dataclasses import dataclass, replace
 from typing import Dict, List, Optional, Sequence, Tuple
 
+from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
 from ..layers import BlockSpec, ConvNormAct, GeneralBlock, Norm
 from .endpoints import EndpointBackbone
-from .residual_network import OUT_FEATURES
+from .family import BackboneFamily, SharedOptions, register_family
+
+OUT_FEATURES = ("res2", "res3", "res4", "res5")
 
 _DIVISOR = 8
 _SE_RATIO = 0.25
@@ -200,3 +203,38 @@ def _build_block(
         has_shortcut=spec.stride == 1,
     )
     return GeneralBlock(in_channels, block, norm=norm), expanded
+
+
+def add_config(node: CfgNode) -> None:
+    """Add the family's keys."""
+    # Half the channels after res4 (Panoptic-DeepLab, Tab. 9).
+    node.REDUCED_LAST_BLOCK = False
+
+
+def check_config(node: CfgNode, prefix: str) -> None:
+    """
+    Refuse values that no network of the family can have.
+
+    Raises:
+        ValueError: naming the key, the rule and the value.
+    """
+    value = node.REDUCED_LAST_BLOCK
+    if not isinstance(value, bool):
+        raise ValueError(f"config key {prefix}REDUCED_LAST_BLOCK must be a bool, got {value!r}")
+
+
+def build(name: str, node: CfgNode, shared: SharedOptions) -> MobileNetwork:
+    """A network of the family."""
+    return MobileNetwork(
+        specs=MOBILE_NETWORKS[name],
+        norm=shared.norm,
+        in_channels=shared.in_channels,
+        output_stride=shared.output_stride,
+        width_multiplier=shared.width_multiplier,
+        reduces_last_block=node.REDUCED_LAST_BLOCK,
+    )
+
+
+register_family(
+    BackboneFamily("MOBILENET_V3", tuple(MOBILE_NETWORKS), add_config, check_config, build)
+)

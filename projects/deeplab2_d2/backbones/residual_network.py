@@ -150,7 +150,8 @@ def scale_stages(
     stages = []
     for index, stage in enumerate(spec.stages):
         is_wide_first = spec.has_wide_first_stage and index == 0
-        width = stage.width * (stem_width_multiplier if is_wide_first else width_multiplier)
+        factor = stem_width_multiplier if is_wide_first else spec.width * width_multiplier
+        width = stage.width * factor
         blocks = stage.num_blocks
         if not is_wide_first:
             blocks = max(1, int(stage.num_blocks * layer_multiplier))

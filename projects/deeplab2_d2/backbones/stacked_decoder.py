@@ -1,12 +1,13 @@
 """MaX-DeepLab's backbones: decoder stacks after the stages, and the memory path's outputs."""
 
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 from detectron2.layers import ShapeSpec
 from torch import Tensor
 
 from ..layers import ResizedFuse, SequenceConvNormAct, StageSpec
+from ..structures import Encoded, Memory, MemoryShape
 from .residual_network import OUT_FEATURES, ResidualNetwork
 from .table import StackedDecoderSpec
 
@@ -14,7 +15,6 @@ from .table import StackedDecoderSpec
 _HIGH_RESOLUTION_STRIDE = 4
 
 PANOPTIC_FEATURES = ("feature_panoptic", "feature_semantic", "backbone_output")
-MEMORY_FEATURES = ("transformer_class_feature", "transformer_mask_feature")
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ class StackedDecoderNetwork(ResidualNetwork):
     A residual network that continues with decoder stacks (MaX-DeepLab, Sec. 3.3).
 
     More endpoints: ``backbone_output``, after the backbone's stacks. If the row is panoptic also
-    ``feature_panoptic`` (stride 4), ``feature_semantic`` (for the auxiliary semantic head), and,
-    (N, channels, slots), ``transformer_class_feature`` and ``transformer_mask_feature``.
+    ``feature_panoptic`` (stride 4) and ``feature_semantic`` (for the auxiliary semantic head).
+    With a memory path, ``forward`` also returns what the slots have gathered, if asked to.
     """
 
     def __init__(
@@ -94,6 +94,7 @@ class StackedDecoderNetwork(ResidualNetwork):
             out_features: default: what the heads can use.
         """
         super().__init__(width_multiplier=width_multiplier, **options)
+        self._returns_memory = False
         output_stride = self.options.output_stride
         decoder = self.spec.decoder
         assert decoder is not None
@@ -140,7 +141,34 @@ class StackedDecoderNetwork(ResidualNetwork):
         )
         self.set_out_features(self._default_features() if out_features is None else out_features)
 
+    def return_memory(self) -> MemoryShape:
+        """
+        Let ``forward`` return :class:`Encoded`, the features and the memory.
+
+        Returns:
+            The shape of the memory.
+
+        Raises:
+            ValueError: if the network has none.
+        """
+        if self.memory_shape is None:
+            raise ValueError("the backbone must have a memory path, such as max_deeplab_s has")
+        self._returns_memory = True
+        return self.memory_shape
+
     def endpoints(self, images: Tensor) -> Dict[str, Tensor]:
+        return self.endpoints_and_memory(images)[0]
+
+    def forward(self, images: Tensor) -> Union[Dict[str, Tensor], Encoded]:
+        endpoints, memory = self.endpoints_and_memory(images)
+        features = {name: endpoints[name] for name in self._out_features}
+        if not self._returns_memory:
+            return features
+        assert memory is not None
+        return Encoded(features, memory)
+
+    def endpoints_and_memory(self, images: Tensor) -> Tuple[Dict[str, Tensor], Optional[Memory]]:
+        """Every endpoint by name, and the memory's outputs, None without a memory path."""
         endpoints, memory = self.encode(images)
         features = endpoints["stage5"]
         if self._has_extra_stage:
@@ -160,10 +188,9 @@ class StackedDecoderNetwork(ResidualNetwork):
                 high_resolution.append(self.activation(features))
         if self.spec.is_panoptic:
             self._put_panoptic_endpoints(endpoints, high_resolution)
-        if self.spec.is_panoptic and self.spec.memory is not None:
-            endpoints["transformer_class_feature"] = self.class_feature_extra(memory)
-            endpoints["transformer_mask_feature"] = self.mask_feature_extra(memory)
-        return endpoints
+        if self.memory_shape is None:
+            return endpoints, None
+        return endpoints, Memory(self.class_feature_extra(memory), self.mask_feature_extra(memory))
 
     def _features_by_stride(self, endpoints: Dict[str, Any], last: Any) -> Dict[int, List[Any]]:
         """The last feature of each stride, tensors or their shapes."""
@@ -202,9 +229,9 @@ class StackedDecoderNetwork(ResidualNetwork):
                 activation=self.options.activation,
             )
             self.add_module(name, layer)
-        for name in MEMORY_FEATURES:
-            self.endpoint_shapes[name] = ShapeSpec(channels=memory.feature_channels)
+        channels = memory.feature_channels
+        self.memory_shape = MemoryShape(memory.num_slots, channels, channels)
 
     def _default_features(self) -> List[str]:
-        names = OUT_FEATURES + PANOPTIC_FEATURES + MEMORY_FEATURES
+        names = OUT_FEATURES + PANOPTIC_FEATURES
         return [name for name in names if name in self.endpoint_shapes]

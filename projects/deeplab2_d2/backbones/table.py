@@ -78,6 +78,7 @@ class ResidualNetworkSpec:
         stem_channels: of the stem, times the stem's width multiplier ("inception": twice that).
         has_wide_first_stage: the first stage has stride 1 and its width follows the stem's
             multiplier, its number of blocks none (SWideRNet).
+        width: factor on the widths of all stages but a wide first one.
         drop_path_beyond_stride: see :class:`StageOptions`.
         axial_beyond_stride: see :class:`StageOptions`.
         attention: see :class:`StageOptions`.
@@ -93,6 +94,7 @@ class ResidualNetworkSpec:
     stages: Tuple[StageSpec, ...]
     stem_channels: int = 64
     has_wide_first_stage: bool = False
+    width: float = 1.0
     drop_path_beyond_stride: int = 16
     axial_beyond_stride: int = -1
     attention: AttentionSpec = AttentionSpec()
@@ -175,11 +177,10 @@ RESIDUAL_NETWORKS: Dict[str, ResidualNetworkSpec] = {
     "resnet101_beta": replace(_RESNET50, stages=_resnet((3, 4, 23, 3)), stem="inception"),
     "wide_resnet41": _WIDE_RESNET,
     "swidernet": _WIDE_RESNET,
-    # The small and the large ones differ by the width multiplier alone, which for the small is
-    # 0.5; as in DeepLab2 the config has to say so.
-    "axial_resnet_s": _AXIAL_RESNET,
+    # The small ones are half as wide; in DeepLab2 the config has to say so.
+    "axial_resnet_s": replace(_AXIAL_RESNET, width=0.5),
     "axial_resnet_l": _AXIAL_RESNET,
-    "axial_deeplab_s": replace(_AXIAL_RESNET, stem="inception"),
+    "axial_deeplab_s": replace(_AXIAL_RESNET, stem="inception", width=0.5),
     "axial_deeplab_l": replace(_AXIAL_RESNET, stem="inception"),
     "axial_swidernet": _AXIAL_WIDE_RESNET,
     "max_deeplab_s_backbone": _MAX_S_BACKBONE,

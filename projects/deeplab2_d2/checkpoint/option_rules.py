@@ -9,26 +9,12 @@ from .option_view import ConfigBuilder, Options
 
 _PATHS = "files are named by MODEL.WEIGHTS"
 
-# DeepLab2's backbone options and our keys under MODEL.DEEPLAB2.BACKBONE.
-_BACKBONE = {
-    "name": "NAME",
-    "output_stride": "OUTPUT_STRIDE",
-    "use_squeeze_and_excite": "SQUEEZE_AND_EXCITE",
-    "drop_path_keep_prob": "DROP_PATH_KEEP_PROB",
-    "drop_path_schedule": "DROP_PATH_SCHEDULE",
-    "stem_width_multiplier": "STEM_WIDTH_MULTIPLIER",
-    "backbone_width_multiplier": "WIDTH_MULTIPLIER",
-    "backbone_layer_multiplier": "LAYER_MULTIPLIER",
-    "use_sac_beyond_stride": "SAC_BEYOND_STRIDE",
-}
-
 _DECODER = {
     "feature_key": "FEATURE",
     "decoder_channels": "CHANNELS",
     "decoder_conv_type": "CONV_TYPE",
     "aspp_channels": "ASPP_CHANNELS",
     "atrous_rates": "ATROUS_RATES",
-    "aspp_use_only_1x1_proj_conv": "ASPP_ONLY_1X1",
 }
 
 # DeepLab2's field of a loss, the only name that it has in the released configs ("": none), and the
@@ -103,8 +89,7 @@ def read_model(builder: ConfigBuilder, model: Options) -> OptionRules:
             f"got {', '.join(chosen) or 'none'}"
         )
     builder.set("MODEL.BACKBONE.NAME", "build_deeplab2_backbone")
-    for field, key in _BACKBONE.items():
-        builder.copy(model.message("backbone"), field, f"MODEL.DEEPLAB2.BACKBONE.{key}")
+    read_backbone(builder, model.message("backbone"))
     read_decoder(builder, model.message("decoder"), "SEMANTIC_DECODER")
     builder.refuse(model.message("backbone"), "pretrained_weights", _PATHS)
     for field in (
@@ -144,6 +129,9 @@ def read_decoder(builder: ConfigBuilder, decoder: Options, node: str) -> None:
         raise ValueError(f"{decoder.name('feature_key')} must name a feature, got none")
     for field, key in _DECODER.items():
         builder.copy(decoder, field, f"MODEL.DEEPLAB2.{node}.{key}")
+    aspp = "1x1" if decoder.value("aspp_use_only_1x1_proj_conv") else "tiled"
+    name = decoder.name("aspp_use_only_1x1_proj_conv")
+    builder.set(f"MODEL.DEEPLAB2.{node}.ASPP", aspp, name)
     key = f"MODEL.DEEPLAB2.{node}.ATROUS_RATES"
     if builder.values[key] == _rates_of_stride(builder):
         builder.values[key] = []
@@ -157,28 +145,80 @@ def _rates_of_stride(builder: ConfigBuilder) -> List[int]:
 
 def read_low_level(builder: ConfigBuilder, items: Sequence[Options], node: str) -> None:
     """The features that a decoder fuses in, into the node of that name."""
-    for field, key in (("feature_key", "FEATURES"), ("channels_project", "CHANNELS")):
-        names = [item.name(field) for item in items]
-        values = [item.value(field) for item in items]
-        builder.set(f"MODEL.DEEPLAB2.{node}.LOW_LEVEL_{key}", values, *names)
+    names = [item.name(field) for item in items for field in ("feature_key", "channels_project")]
+    pairs = [[item.value("feature_key"), item.value("channels_project")] for item in items]
+    builder.set(f"MODEL.DEEPLAB2.{node}.LOW_LEVEL", pairs, *names)
 
 
-def read_head(builder: ConfigBuilder, head: Options, node: str) -> None:
-    """A prediction head, into the node of that name."""
+def read_head(builder: ConfigBuilder, head: Options, node: str, decoder: str) -> None:
+    """
+    A prediction head, into the node of that name.
+
+    Raises:
+        ValueError: if its convolution is of another type than those of the decoder's other heads.
+    """
     if not head.is_set:
         raise ValueError(f"{head.name()} must be set: the model has that head")
     builder.copy(head, "head_channels", f"MODEL.DEEPLAB2.{node}.CHANNELS")
-    builder.copy(head, "head_conv_type", f"MODEL.DEEPLAB2.{node}.CONV_TYPE")
+    read_conv_type(builder, head, f"MODEL.DEEPLAB2.{decoder}")
     for field in ("max_value_after_activation", "min_value_after_activation"):
         builder.refuse(head, field, "bounds belong to the depth head")
 
 
-def read_fixed_channels(builder: ConfigBuilder, head: Options, channels: int, node: str) -> None:
+def read_conv_type(builder: ConfigBuilder, head: Options, key: str) -> None:
+    """The type of a head's convolution, which is that of the decoder (or the key's own)."""
+    value = head.value("head_conv_type")
+    expected = builder.values.get(key, value)
+    if value != expected:
+        raise ValueError(
+            f"{head.name('head_conv_type')} must be {expected!r}, the type of the decoder and of "
+            f"its other heads, got {value!r}"
+        )
+    builder.set(key, value, head.name("head_conv_type"))
+
+
+def read_fixed_channels(
+    builder: ConfigBuilder, head: Options, channels: int, node: str, decoder: str
+) -> None:
     """A head of which the number of output channels is no option here."""
-    read_head(builder, head, node)
+    read_head(builder, head, node, decoder)
     if head.value("output_channels") != channels:
         raise ValueError(
             f"{head.name('output_channels')} must be {channels}, "
             f"got {head.value('output_channels')}"
         )
     builder.mapped[head.name("output_channels")] = [f"MODEL.DEEPLAB2.{node}"]
+
+
+# DeepLab2's options of residual networks, and our keys.
+_RESIDUAL = {
+    "use_squeeze_and_excite": "SQUEEZE_AND_EXCITE",
+    "stem_width_multiplier": "STEM_WIDTH_MULTIPLIER",
+    "backbone_layer_multiplier": "LAYER_MULTIPLIER",
+    "use_sac_beyond_stride": "SAC_BEYOND_STRIDE",
+}
+# Networks of which the small one is in DeepLab2 the large one at a width of 0.5.
+_HALVES = {"axial_resnet_s": "axial_resnet_l", "axial_deeplab_s": "axial_deeplab_l"}
+
+
+def read_backbone(builder: ConfigBuilder, backbone: Options) -> None:
+    """The network and what is changed of it."""
+    prefix = "MODEL.DEEPLAB2.BACKBONE."
+    name, width = backbone.value("name"), backbone.value("backbone_width_multiplier")
+    if name in _HALVES:
+        name, width = (name, 1.0) if width == 0.5 else (_HALVES[name], width)
+    builder.set(prefix + "NAME", name, backbone.name("name"))
+    builder.set(prefix + "WIDTH_MULTIPLIER", width, backbone.name("backbone_width_multiplier"))
+    builder.copy(backbone, "output_stride", prefix + "OUTPUT_STRIDE")
+    if name.startswith("mobilenet"):
+        return
+    prefix += "RESIDUAL."
+    for field, key in _RESIDUAL.items():
+        builder.copy(backbone, field, prefix + key)
+    probability, schedule = (
+        backbone.value(field) for field in ("drop_path_keep_prob", "drop_path_schedule")
+    )
+    names = [backbone.name(field) for field in ("drop_path_keep_prob", "drop_path_schedule")]
+    # Without a drop path its schedule has no effect.
+    drop_path = [probability, schedule if probability < 1.0 else "constant"]
+    builder.set(prefix + "DROP_PATH", drop_path, *names)

@@ -16,18 +16,20 @@ def read_losses(builder: ConfigBuilder, losses: Options, rules: OptionRules) -> 
         return
     for field, kind, prefix in rules.losses:
         loss = losses.message(field)
-        node = f"MODEL.DEEPLAB2.LOSS.{prefix}"
+        key = f"MODEL.DEEPLAB2.LOSS.{prefix}"
         if not loss.is_set:
-            builder.set(f"{node}_WEIGHT", 0.0)
+            builder.set(key, [0.0, loss.value("top_k_percent")])
             continue
         if kind and loss.value("name") != kind:
             raise ValueError(f"{loss.name('name')} must be {kind!r}, got {loss.value('name')!r}")
-        builder.mapped[loss.name("name")] = [f"{node}_WEIGHT"]
-        builder.copy(loss, "weight", f"{node}_WEIGHT")
+        builder.mapped[loss.name("name")] = [key]
         if field == "pq_style_loss":
+            # Its second number is alpha, which is no option there.
+            builder.set(key, [loss.value("weight"), 0.75], loss.name("weight"))
             builder.refuse(loss, "top_k_percent", "the PQ-style loss is of masks, not of pixels")
         else:
-            builder.copy(loss, "top_k_percent", f"{node}_TOP_K")
+            pair = [loss.value("weight"), loss.value("top_k_percent")]
+            builder.set(key, pair, loss.name("weight"), loss.name("top_k_percent"))
     for field in losses.fields():
         if field not in [loss for loss, _, _ in rules.losses]:
             builder.refuse(losses, field, "the meta-architecture has no such loss, or not yet")
@@ -59,21 +61,27 @@ def read_solver(builder: ConfigBuilder, solver: Options, rules: OptionRules) -> 
         ("learning_policy", "DEEPLAB2.SCHEDULE"),
         ("poly_learning_power", "DEEPLAB2.POLY_POWER"),
         ("poly_end_learning_rate", "DEEPLAB2.END_LR"),
-        ("adamw_weight_decay", "DEEPLAB2.ADAMW_WEIGHT_DECAY"),
         ("backbone_learning_rate_multiplier", "DEEPLAB2.BACKBONE_MULTIPLIER"),
     ):
         builder.copy(solver, field, f"SOLVER.{key}")
     # Keras adds factor * |w|^2 to the loss, of which the gradient is 2 * factor * w. DeepLab2's
     # factor is half of its option, unless the model says otherwise.
     decay = solver.value("weight_decay") * rules.weight_decay_factor
-    builder.set("SOLVER.WEIGHT_DECAY", decay, solver.name("weight_decay"))
+    name, other = "weight_decay", "adamw_weight_decay"
+    if solver.value("optimizer") == "adamw":
+        # Decoupled; DeepLab2's trainer does not add its L2 losses to the total.
+        decay, name, other = solver.value(other), other, name
+    builder.set("SOLVER.WEIGHT_DECAY", decay, solver.name(name))
+    builder.refuse(solver, other, "the optimizer decays weights in another way")
     if decay:
         builder.set("SOLVER.WEIGHT_DECAY_NORM", 0.0)
         builder.set("SOLVER.WEIGHT_DECAY_BIAS", 0.0)
-    is_clipped = solver.value("use_gradient_clipping")
-    clip = solver.value("clip_gradient_norm") if is_clipped else 0.0
     names = [solver.name(field) for field in ("use_gradient_clipping", "clip_gradient_norm")]
-    builder.set("SOLVER.DEEPLAB2.CLIP_GLOBAL_NORM", clip, *names)
+    builder.set("SOLVER.CLIP_GRADIENTS.ENABLED", solver.value("use_gradient_clipping"), *names)
+    if solver.value("use_gradient_clipping"):
+        builder.set("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "full_model", *names)
+        clip = solver.value("clip_gradient_norm")
+        builder.set("SOLVER.CLIP_GRADIENTS.CLIP_VALUE", clip, *names)
 
 
 # DeepLab2's datasets and the registered names of their training and validation parts.
@@ -91,13 +99,6 @@ _AUTOAUGMENT = {
     _POLICY: (_POLICY, 1.0),
     f"{_POLICY}_magnitude_scale_0.2": (_POLICY, 0.2),
 }
-
-_COPY_PASTE = (
-    ("panoptic_copy_paste_scale", "SCALE"),
-    ("panoptic_copy_paste_thing_option", "THING"),
-    ("panoptic_copy_paste_stuff_option", "STUFF"),
-    ("panoptic_copy_paste_void_option", "VOID"),
-)
 
 
 def _read_dataset_name(builder: ConfigBuilder, dataset: Options, part: int, key: str) -> None:
@@ -148,10 +149,9 @@ def read_train_dataset(builder: ConfigBuilder, dataset: Options, rules: OptionRu
         builder.set("INPUT.CROP.ENABLED", True, dataset.name("crop_size"))
         builder.set("INPUT.CROP.TYPE", "absolute", dataset.name("crop_size"))
         builder.set("INPUT.CROP.SIZE", crop_size, dataset.name("crop_size"))
-    for side in ("min", "max"):
-        field = f"{side}_resize_value"
-        key = f"INPUT.DEEPLAB2.{side.upper()}_SIZE_TRAIN"
-        builder.set(key, _resize_value(dataset, field), dataset.name(field))
+    fields = ("min_resize_value", "max_resize_value")
+    sizes = [_resize_value(dataset, field) for field in fields]
+    builder.set("INPUT.DEEPLAB2.RESIZE_RANGE", sizes, *map(dataset.name, fields))
     rules.read_train_dataset(builder, dataset)
     for field in ("sigma", "max_thing_id"):
         if dataset.name(field) not in builder.mapped:
@@ -169,25 +169,22 @@ def read_train_dataset(builder: ConfigBuilder, dataset: Options, rules: OptionRu
 
 def _read_augmentations(builder: ConfigBuilder, augmentations: Options) -> None:
     builder.set("INPUT.RANDOM_FLIP", "horizontal")
-    for field, key in (
-        ("min_scale_factor", "MIN_SCALE"),
-        ("max_scale_factor", "MAX_SCALE"),
-        ("scale_factor_step_size", "SCALE_STEP"),
-    ):
-        builder.copy(augmentations, field, f"INPUT.DEEPLAB2.{key}")
+    fields = ("min_scale_factor", "max_scale_factor", "scale_factor_step_size")
+    scales = [augmentations.value(field) for field in fields]
+    builder.set("INPUT.DEEPLAB2.SCALES", scales, *map(augmentations.name, fields))
     name = augmentations.value("autoaugment_policy_name") or ""
     if name and name not in _AUTOAUGMENT:
         raise ValueError(
             f"{augmentations.name('autoaugment_policy_name')} must be one of "
             f"{', '.join(_AUTOAUGMENT)}, got {name!r}"
         )
-    policy, magnitude = _AUTOAUGMENT.get(name, ("", 1.0))
     option = augmentations.name("autoaugment_policy_name")
-    builder.set("INPUT.DEEPLAB2.AUTOAUGMENT", policy, option)
-    builder.set("INPUT.DEEPLAB2.AUTOAUGMENT_MAGNITUDE", magnitude, option)
-    for field, key in _COPY_PASTE:
-        paste = augmentations.message("panoptic_copy_paste")
-        builder.copy(paste, field, f"INPUT.DEEPLAB2.COPY_PASTE.{key}")
+    builder.set("INPUT.DEEPLAB2.AUTOAUGMENT", list(_AUTOAUGMENT.get(name, ())), option)
+    paste = augmentations.message("panoptic_copy_paste")
+    builder.copy(paste, "panoptic_copy_paste_scale", "INPUT.DEEPLAB2.COPY_PASTE.SCALE")
+    kinds = tuple(f"panoptic_copy_paste_{kind}_option" for kind in ("thing", "stuff", "void"))
+    pasted = [paste.value(field) for field in kinds]
+    builder.set("INPUT.DEEPLAB2.COPY_PASTE.PASTED", pasted, *map(paste.name, kinds))
 
 
 def read_eval_dataset(builder: ConfigBuilder, dataset: Options) -> None:

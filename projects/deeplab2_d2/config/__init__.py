@@ -2,12 +2,12 @@
 
 from .checks import require, require_one_of
 from .defaults import add_deeplab2_config, decoder_node, head_node, outputs_from_config
-from .validation import check_decoder, check_head, validate_config
+from .validation import check_decoder, check_loss_term, validate_config
 
 __all__ = [
     "add_deeplab2_config",
     "check_decoder",
-    "check_head",
+    "check_loss_term",
     "decoder_node",
     "head_node",
     "outputs_from_config",

@@ -8,12 +8,11 @@ Detectron2's own keys (RGB input, mean and std of 127.5, ...) is said by the bas
 Where a default is DeepLab2's, it is that of its ``*.proto`` files.
 """
 
-from typing import List, Tuple
+from typing import Any, List, Tuple
 
 from detectron2.config import CfgNode
 
-from ..records import all_records
-from .backbone import add_backbone
+from ..records import all_records, config_parts
 from .vanished import refuse_vanished_keys
 
 
@@ -30,7 +29,6 @@ def add_deeplab2_config(cfg: CfgNode) -> None:
     cfg.MODEL.DEEPLAB2 = CfgNode()
     # Load what fits of MODEL.WEIGHTS that do not fit the model, instead of refusing them.
     cfg.MODEL.DEEPLAB2.PARTIAL_WEIGHTS = False
-    add_backbone(cfg.MODEL.DEEPLAB2)
     _add_norm(cfg.MODEL.DEEPLAB2)
     _add_semantic_head(cfg.MODEL.DEEPLAB2)
     _add_loss(cfg.MODEL.DEEPLAB2)
@@ -38,10 +36,12 @@ def add_deeplab2_config(cfg: CfgNode) -> None:
     _add_input(cfg)
     _add_solver(cfg)
     _add_test(cfg)
-    refuse_vanished_keys(cfg)
+    for part in config_parts():
+        part.add_config(cfg)
     for _, record in all_records():
         if record.add_config is not None:
             record.add_config(cfg)
+    refuse_vanished_keys(cfg)
 
 
 def _add_norm(node: CfgNode) -> None:
@@ -54,39 +54,36 @@ def _add_norm(node: CfgNode) -> None:
     node.NORM.MOMENTUM = 0.01
 
 
-def decoder_node(channels: int, low_level_channels: List[int]) -> CfgNode:
-    """The keys of a decoder; see :class:`deeplab2_d2.heads.DecoderSpec`."""
+def decoder_node(channels: int, low_level: List[Any]) -> CfgNode:
+    """The keys of a decoder and its heads; see :class:`deeplab2_d2.heads.DecoderSpec`."""
     node = CfgNode()
     # Feature that the ASPP reads.
     node.FEATURE = "res5"
-    # Channels after every fusion with a low-level feature.
+    # Features fused in, from the lowest to the highest resolution, and the channels that each is
+    # projected to.
+    node.LOW_LEVEL = low_level
+    # Channels after every fusion.
     node.CHANNELS = channels
-    # "depthwise_separable_conv" or "standard_conv".
+    # Of the fusions and of the heads' first convolution: "depthwise_separable_conv" or
+    # "standard_conv".
     node.CONV_TYPE = "depthwise_separable_conv"
+    # Pooling branch of the ASPP: "tiled" averages over a sliding window as large as the map of a
+    # training crop (INPUT.CROP.SIZE), as DeepLab2; "global" over the whole map. "1x1": one 1x1
+    # convolution in place of the ASPP (as for the axial backbones).
+    node.ASPP = "tiled"
     # Channels of every ASPP branch and of its output.
     node.ASPP_CHANNELS = 256
     # Atrous rates of the three 3x3 branches, in pixels of FEATURE's map. [] = by its stride, so
     # that they reach 96, 192 and 288 pixels of the input: [3, 6, 9] at stride 32.
     node.ATROUS_RATES = []
-    # Replace the ASPP by one 1x1 convolution (as for the axial backbones).
-    node.ASPP_ONLY_1X1 = False
-    # Pooling branch: "tiled" averages over a sliding window as large as the map of a training
-    # crop (INPUT.CROP.SIZE), as DeepLab2; "global" over the whole map.
-    node.ASPP_POOLING = "tiled"
-    # Features fused in, from the lowest to the highest resolution.
-    node.LOW_LEVEL_FEATURES = ["res3", "res2"]
-    # Channels that each of them is projected to.
-    node.LOW_LEVEL_CHANNELS = low_level_channels
     return node
 
 
 def head_node(channels: int) -> CfgNode:
-    """The keys of a prediction head; see :class:`deeplab2_d2.heads.HeadSpec`."""
+    """The key of a prediction head; see :class:`deeplab2_d2.heads.HeadSpec`."""
     node = CfgNode()
     # Channels of the 5x5 convolution before the last 1x1.
     node.CHANNELS = channels
-    # "depthwise_separable_conv" or "standard_conv".
-    node.CONV_TYPE = "depthwise_separable_conv"
     return node
 
 
@@ -94,15 +91,14 @@ def _add_semantic_head(node: CfgNode) -> None:
     # Meaning of the semantic channels, SEM_SEG_HEAD.NUM_CLASSES in number: "identity" (channel i is
     # the dataset's contiguous class i), or "deeplab2_coco" (134: void, then COCO's 133 classes).
     node.CLASS_MAP = "identity"
-    node.SEMANTIC_DECODER = decoder_node(256, [64, 32])
+    node.SEMANTIC_DECODER = decoder_node(256, [["res3", 64], ["res2", 32]])
     node.SEMANTIC_HEAD = head_node(256)
 
 
 def _add_loss(node: CfgNode) -> None:
     node.LOSS = CfgNode()
     # Factor on the cross-entropy, and the part of an image's pixels (the hardest) it keeps: (0, 1].
-    node.LOSS.SEMANTIC_WEIGHT = 1.0
-    node.LOSS.SEMANTIC_TOP_K = 0.2
+    node.LOSS.SEMANTIC = [1.0, 0.2]
 
 
 def _add_postprocessing(node: CfgNode) -> None:
@@ -129,46 +125,34 @@ def outputs_from_config(cfg: CfgNode) -> Tuple[str, ...]:
 def _add_input(cfg: CfgNode) -> None:
     node = cfg.INPUT.DEEPLAB2 = CfgNode()
     # Before the random scale: resize so that the shorter side has at least MIN pixels and the
-    # longer at most MAX, as DeepLab2's resize_to_range; 0 = off.
-    node.MIN_SIZE_TRAIN = 0
-    node.MAX_SIZE_TRAIN = 0
-    # Random scale: one of MIN, MIN + STEP, ..., MAX; STEP 0 draws from the whole range.
-    node.MIN_SCALE = 0.5
-    node.MAX_SCALE = 2.0
-    node.SCALE_STEP = 0.1
+    # longer at most MAX, (min, max), as DeepLab2's resize_to_range; 0 = off.
+    node.RESIZE_RANGE = [0, 0]
+    # Random scale (min, max, step): one of min, min + step, ..., max; a step of 0 draws from the
+    # whole range.
+    node.SCALES = [0.5, 2.0, 0.1]
     # Weight of the semantic loss on things of fewer pixels (of the crop) than SMALL_INSTANCE_AREA.
     node.SMALL_INSTANCE_AREA = 4096
     node.SMALL_INSTANCE_WEIGHT = 3.0
-    # Give crowd pixels the ignore label for the semantic loss too, as DeepLab2's data have it.
-    node.IGNORE_CROWD_IN_SEMANTIC = True
-    # Colour augmentation: "" (none) or the name of a policy, and its strength (0.2 and 1.0 are
+    # Colour augmentation: [] (none), or the name of a policy and its strength (0.2 and 1.0 are
     # used).
-    node.AUTOAUGMENT = ""
-    node.AUTOAUGMENT_MAGNITUDE = 1.0
+    node.AUTOAUGMENT = []
     # Panoptic copy-paste. SCALE is a factor on both ends of the pasted image's random scale, 0 =
-    # off; the others say which classes are pasted: "random", "all" or "none".
+    # off; PASTED says which things, which stuff and whether void are pasted: "random", "all" or
+    # "none" each.
     node.COPY_PASTE = CfgNode()
     node.COPY_PASTE.SCALE = 0.0
-    node.COPY_PASTE.THING = "random"
-    node.COPY_PASTE.STUFF = "random"
-    node.COPY_PASTE.VOID = "none"
+    node.COPY_PASTE.PASTED = ["random", "random", "none"]
 
 
 def _add_solver(cfg: CfgNode) -> None:
     node = cfg.SOLVER.DEEPLAB2 = CfgNode()
-    # "adam", "adamw", "sgd" (momentum SOLVER.MOMENTUM), or "radam_lookahead" as in MaX-DeepLab's
-    # paper.
+    # "adam", "adamw" (SOLVER.WEIGHT_DECAY is decoupled), "sgd" (momentum SOLVER.MOMENTUM), or
+    # "radam_lookahead" (RAdam with Lookahead).
     node.OPTIMIZER = "adam"
     # After a linear warm-up of SOLVER.WARMUP_ITERS: "poly" or "cosine", down to END_LR.
     node.SCHEDULE = "poly"
     node.POLY_POWER = 0.9
     node.END_LR = 0.0
-    # Keras's default; PyTorch's is 1e-8.
-    node.ADAM_EPSILON = 1e-7
-    # Decoupled decay of convolution kernels ("adamw").
-    node.ADAMW_WEIGHT_DECAY = 0.0
-    # Scale all gradients so that their global norm is at most this; 0 = off.
-    node.CLIP_GLOBAL_NORM = 0.0
     # Factor on the learning rate of pretrained parts; memory, transformer and extra blocks keep 1.
     node.BACKBONE_MULTIPLIER = 1.0
     # Batch size that BASE_LR is meant for: the rate is multiplied by IMS_PER_BATCH *

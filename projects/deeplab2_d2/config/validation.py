@@ -4,19 +4,16 @@ from typing import Iterable
 
 from detectron2.config import CfgNode
 
-from ..records import find_record
-from .backbone import check_backbone
+from ..records import config_parts, find_record
 from .checks import require as _require
 from .checks import require_one_of as _require_one_of
-
-_CONV_TYPES = ("depthwise_separable_conv", "standard_conv")
 
 
 def validate_config(cfg: CfgNode) -> None:
     """
     Refuse values that cannot work, before any data or model is touched.
 
-    The solver is checked for every model, the rest for models with a record.
+    Sizes, augmentation and what a model adds are checked for models with a record.
 
     Args:
         cfg: a config with this package's keys.
@@ -24,43 +21,54 @@ def validate_config(cfg: CfgNode) -> None:
     Raises:
         ValueError: naming the key, the rule and the value.
     """
+    node = cfg.MODEL.DEEPLAB2
+    for part in config_parts():
+        part.check_config(cfg)
+    check_decoder(node.SEMANTIC_DECODER, "MODEL.DEEPLAB2.SEMANTIC_DECODER.")
+    _check_classes(cfg.MODEL)
+    check_loss_term(node.LOSS, "SEMANTIC")
+    _check_postprocessing(node.POSTPROCESSING)
     _check_solver(cfg.SOLVER)
     record = find_record(cfg)
-    if record is None or record.check_config is None:
-        return
-    node = cfg.MODEL.DEEPLAB2
-    check_backbone(node.BACKBONE)
-    check_decoder(node.SEMANTIC_DECODER, "MODEL.DEEPLAB2.SEMANTIC_DECODER.")
-    check_head(node.SEMANTIC_HEAD, "MODEL.DEEPLAB2.SEMANTIC_HEAD.")
-    _check_classes(cfg.MODEL)
-    _check_loss(node.LOSS)
-    _check_postprocessing(node.POSTPROCESSING)
-    _check_input(cfg)
-    record.check_config(cfg)
+    if record is not None and record.check_config is not None:
+        _check_input(cfg)
+        record.check_config(cfg)
 
 
 def check_decoder(node: CfgNode, prefix: str) -> None:
     """Refuse what :func:`decoder_node` cannot have; the keys begin with ``prefix``."""
-    _require_one_of(prefix + "CONV_TYPE", node.CONV_TYPE, _CONV_TYPES)
-    _require_one_of(prefix + "ASPP_POOLING", node.ASPP_POOLING, ("tiled", "global"))
+    conv_types = ("depthwise_separable_conv", "standard_conv")
+    _require_one_of(prefix + "CONV_TYPE", node.CONV_TYPE, conv_types)
+    _require_one_of(prefix + "ASPP", node.ASPP, ("tiled", "global", "1x1"))
     rates = list(node.ATROUS_RATES)
     _require(
-        node.ASPP_ONLY_1X1 or not rates or (len(rates) == 3 and all(rate >= 1 for rate in rates)),
+        not rates or (len(rates) == 3 and all(rate >= 1 for rate in rates)),
         prefix + "ATROUS_RATES",
         "three rates of at least 1, or [] for those of the stride",
         rates,
     )
-    _require(
-        len(node.LOW_LEVEL_FEATURES) == len(node.LOW_LEVEL_CHANNELS),
-        prefix + "LOW_LEVEL_CHANNELS",
-        f"as long as LOW_LEVEL_FEATURES ({len(node.LOW_LEVEL_FEATURES)})",
-        list(node.LOW_LEVEL_CHANNELS),
+    pairs = list(node.LOW_LEVEL)
+    are_pairs = all(
+        isinstance(pair, (list, tuple))
+        and len(pair) == 2
+        and isinstance(pair[0], str)
+        and isinstance(pair[1], int)
+        and pair[1] >= 1
+        for pair in pairs
     )
+    _require(are_pairs, prefix + "LOW_LEVEL", "pairs of a feature and its channels", pairs)
 
 
-def check_head(node: CfgNode, prefix: str) -> None:
-    """Refuse what :func:`head_node` cannot have; the keys begin with ``prefix``."""
-    _require_one_of(prefix + "CONV_TYPE", node.CONV_TYPE, _CONV_TYPES)
+def check_loss_term(node: CfgNode, name: str) -> None:
+    """Refuse a pair (weight, top-k part) of MODEL.DEEPLAB2.LOSS that cannot work."""
+    value = node[name]
+    is_pair = isinstance(value, (list, tuple)) and len(value) == 2
+    _require(
+        is_pair and value[0] >= 0 and 0.0 < value[1] <= 1.0,
+        f"MODEL.DEEPLAB2.LOSS.{name}",
+        "a weight of at least 0 and a part in (0, 1]",
+        value,
+    )
 
 
 def _check_classes(model: CfgNode) -> None:
@@ -72,12 +80,6 @@ def _check_classes(model: CfgNode) -> None:
         "134 where MODEL.DEEPLAB2.CLASS_MAP is 'deeplab2_coco'",
         count,
     )
-
-
-def _check_loss(node: CfgNode) -> None:
-    prefix, part, weight = "MODEL.DEEPLAB2.LOSS.", node.SEMANTIC_TOP_K, node.SEMANTIC_WEIGHT
-    _require(0.0 < part <= 1.0, prefix + "SEMANTIC_TOP_K", "in (0, 1]", part)
-    _require(weight >= 0, prefix + "SEMANTIC_WEIGHT", "at least 0", weight)
 
 
 def _check_postprocessing(node: CfgNode) -> None:
@@ -119,16 +121,34 @@ def _check_input(cfg: CfgNode) -> None:
     _require(all(scale > 0 for scale in scales), "TEST.DEEPLAB2.SCALES", "positive", scales)
     _require_one_of("INPUT.FORMAT", cfg.INPUT.FORMAT, ("RGB", "BGR"))
     node, prefix = cfg.INPUT.DEEPLAB2, "INPUT.DEEPLAB2."
+    scales = list(node.SCALES)
     _require(
-        0 < node.MIN_SCALE <= node.MAX_SCALE,
-        prefix + "MIN_SCALE",
-        "positive and at most MAX_SCALE",
-        (node.MIN_SCALE, node.MAX_SCALE),
+        len(scales) == 3 and 0 < scales[0] <= scales[1] and scales[2] >= 0,
+        prefix + "SCALES",
+        "a least scale, a greatest one and a step of at least 0",
+        scales,
     )
-    _require(node.SCALE_STEP >= 0, prefix + "SCALE_STEP", "at least 0", node.SCALE_STEP)
-    for name in ("THING", "STUFF", "VOID"):
-        value = node.COPY_PASTE[name]
-        _require_one_of(f"{prefix}COPY_PASTE.{name}", value, ("random", "all", "none"))
+    sizes = list(node.RESIZE_RANGE)
+    _require(
+        len(sizes) == 2 and min(sizes) >= 0,
+        prefix + "RESIZE_RANGE",
+        "two sizes of at least 0",
+        sizes,
+    )
+    policy = list(node.AUTOAUGMENT)
+    _require(
+        not policy or (len(policy) == 2 and isinstance(policy[0], str) and policy[1] > 0),
+        prefix + "AUTOAUGMENT",
+        "[], or the name of a policy and a positive strength",
+        policy,
+    )
+    pasted = list(node.COPY_PASTE.PASTED)
+    _require(
+        len(pasted) == 3 and all(value in ("random", "all", "none") for value in pasted),
+        prefix + "COPY_PASTE.PASTED",
+        "'random', 'all' or 'none' for things, stuff and void",
+        pasted,
+    )
 
 
 def _check_solver(node: CfgNode) -> None:
@@ -137,8 +157,16 @@ def _check_solver(node: CfgNode) -> None:
         prefix + "OPTIMIZER", node.DEEPLAB2.OPTIMIZER, ("adam", "adamw", "sgd", "radam_lookahead")
     )
     _require_one_of(prefix + "SCHEDULE", node.DEEPLAB2.SCHEDULE, ("poly", "cosine"))
-    clip = node.DEEPLAB2.CLIP_GLOBAL_NORM
-    _require(clip >= 0, prefix + "CLIP_GLOBAL_NORM", "at least 0", clip)
+    clip = node.CLIP_GRADIENTS
+    if clip.ENABLED:
+        _require(
+            clip.CLIP_TYPE == "full_model" and clip.NORM_TYPE == 2.0,
+            "SOLVER.CLIP_GRADIENTS.CLIP_TYPE",
+            "'full_model' with a NORM_TYPE of 2.0: the norm of all gradients together",
+            clip.CLIP_TYPE,
+        )
+        value = clip.CLIP_VALUE
+        _require(value > 0, "SOLVER.CLIP_GRADIENTS.CLIP_VALUE", "positive", value)
     steps, reference = node.DEEPLAB2.ACCUMULATION_STEPS, node.DEEPLAB2.REFERENCE_BATCH
     _require(steps >= 1, prefix + "ACCUMULATION_STEPS", "at least 1", steps)
     period = node.DEEPLAB2.LOG_PERIOD

@@ -236,12 +236,12 @@ def build_train_augmentations(
     """
     node = cfg.INPUT.DEEPLAB2
     augmentations: List[T.Augmentation] = []
-    if node.MIN_SIZE_TRAIN > 0 or node.MAX_SIZE_TRAIN > 0:
-        augmentations.append(ResizeToRange(node.MIN_SIZE_TRAIN, node.MAX_SIZE_TRAIN))
-    scales = node.MIN_SCALE * scale_factor, node.MAX_SCALE * scale_factor
-    augmentations.append(RandomScale(*scales, node.SCALE_STEP))
+    if any(node.RESIZE_RANGE):
+        augmentations.append(ResizeToRange(*node.RESIZE_RANGE))
+    min_scale, max_scale, step = node.SCALES
+    augmentations.append(RandomScale(min_scale * scale_factor, max_scale * scale_factor, step))
     if node.AUTOAUGMENT:
-        augmentations.append(AutoAugment(node.AUTOAUGMENT, node.AUTOAUGMENT_MAGNITUDE))
+        augmentations.append(AutoAugment(*node.AUTOAUGMENT))
     crop_size = tuple(cfg.INPUT.CROP.SIZE)
     augmentations.append(RandomCropOrPad(crop_size, segment_pad_value=segment_pad_value))
     if cfg.INPUT.RANDOM_FLIP not in ("horizontal", "none"):
@@ -257,8 +257,9 @@ def _copy_paste_arguments(cfg: CfgNode) -> Dict[str, Any]:
     node = cfg.INPUT.DEEPLAB2.COPY_PASTE
     if node.SCALE <= 0:
         return {}
+    thing, stuff, void = node.PASTED
     return {
-        "copy_paste": PanopticCopyPaste(thing=node.THING, stuff=node.STUFF, void=node.VOID),
+        "copy_paste": PanopticCopyPaste(thing=thing, stuff=stuff, void=void),
         "paste_augmentations": build_train_augmentations(
             cfg, scale_factor=node.SCALE, segment_pad_value=PADDING
         ),

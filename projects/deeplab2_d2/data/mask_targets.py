@@ -48,8 +48,7 @@ def thing_id_targets(
         if not keep_largest:
             raise ValueError(
                 f"{source} must show at most {max_things} things (config key "
-                f"INPUT.DEEPLAB2.MAX_THINGS), got {len(ordered)}; "
-                "INPUT.DEEPLAB2.KEEP_LARGEST_THINGS leaves out the smallest"
+                f"INPUT.DEEPLAB2.MAX_THINGS), got {len(ordered)}"
             )
         areas = np.bincount(flat, minlength=len(segments) + 1)[1:]
         kept = np.argsort(-areas[ordered], kind="stable")[:max_things]

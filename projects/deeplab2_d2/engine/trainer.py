@@ -241,7 +241,7 @@ def build_average(cfg: CfgNode, model: nn.Module) -> Optional[WeightAverage]:
 
 
 def _gradient_clipping(cfg: CfgNode) -> Optional[Callable[[nn.Module], Any]]:
-    max_norm = cfg.SOLVER.DEEPLAB2.CLIP_GLOBAL_NORM
-    if max_norm == 0:
+    if not cfg.SOLVER.CLIP_GRADIENTS.ENABLED:
         return None
+    max_norm = cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE
     return lambda model: clip_gradient_norm(model.parameters(), max_norm)

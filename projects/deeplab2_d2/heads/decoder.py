@@ -55,28 +55,25 @@ class DecoderSpec:
             input_shape: of the backbone's features.
 
         Raises:
-            ValueError: for a feature or a pooling that does not exist, low-level names and channels
-                that are not as many, or a tiled mean without a crop size.
+            ValueError: for a feature or an ASPP that does not exist, or a tiled mean without a
+                crop size.
         """
-        if len(node.LOW_LEVEL_FEATURES) != len(node.LOW_LEVEL_CHANNELS):
-            raise ValueError(
-                "LOW_LEVEL_FEATURES and LOW_LEVEL_CHANNELS must be as many, "
-                f"got {list(node.LOW_LEVEL_FEATURES)} and {list(node.LOW_LEVEL_CHANNELS)}"
-            )
         return cls(
             feature=node.FEATURE,
-            low_level=tuple(zip(node.LOW_LEVEL_FEATURES, node.LOW_LEVEL_CHANNELS)),
+            low_level=tuple((name, channels) for name, channels in node.LOW_LEVEL),
             channels=node.CHANNELS,
             aspp_channels=node.ASPP_CHANNELS,
             atrous_rates=_atrous_rates(node, input_shape),
-            aspp_only_1x1=node.ASPP_ONLY_1X1,
+            aspp_only_1x1=node.ASPP == "1x1",
             aspp_pool_size=_pool_size(cfg, node, input_shape),
             conv_type=node.CONV_TYPE,
         )
 
 
 def _atrous_rates(node: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> Tuple[int, ...]:
-    if node.ATROUS_RATES or node.ASPP_ONLY_1X1:
+    if node.ASPP == "1x1":
+        return ()
+    if node.ATROUS_RATES:
         return tuple(node.ATROUS_RATES)
     stride = shape_of(input_shape, node.FEATURE).stride
     return tuple(max(1, reach // stride) for reach in _ATROUS_REACHES)
@@ -85,15 +82,15 @@ def _atrous_rates(node: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> Tuple[
 def _pool_size(
     cfg: CfgNode, node: CfgNode, input_shape: Mapping[str, ShapeSpec]
 ) -> Optional[Tuple[int, int]]:
-    if node.ASPP_POOLING not in ("tiled", "global"):
-        raise ValueError(f"ASPP_POOLING must be 'tiled' or 'global', got {node.ASPP_POOLING!r}")
-    if node.ASPP_POOLING == "global" or node.ASPP_ONLY_1X1:
+    if node.ASPP not in ("tiled", "global", "1x1"):
+        raise ValueError(f"ASPP must be 'tiled', 'global' or '1x1', got {node.ASPP!r}")
+    if node.ASPP != "tiled":
         return None
     stride = shape_of(input_shape, node.FEATURE).stride
     size = tuple(cfg.INPUT.CROP.SIZE)
     if len(size) != 2 or min(size) < 2:
         raise ValueError(
-            "INPUT.CROP.SIZE must be (height, width) in pixels for ASPP_POOLING 'tiled', "
+            "INPUT.CROP.SIZE must be (height, width) in pixels for ASPP 'tiled', "
             f"got {cfg.INPUT.CROP.SIZE}"
         )
     height, width = (int(side - 1) // stride + 1 for side in size)

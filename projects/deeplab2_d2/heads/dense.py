@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Dict, Mapping, Sequence
 
-from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
@@ -35,28 +34,6 @@ class HeadSpec:
     decoder: str
     channels: int
     conv_type: str = "depthwise_separable_conv"
-
-    @classmethod
-    def from_config(
-        cls,
-        node: CfgNode,
-        name: str,
-        kind: MapKind,
-        out_channels: int,
-        *,
-        module: str,
-        decoder: str,
-    ) -> "HeadSpec":
-        """The head whose convolution a node of the config (CHANNELS, CONV_TYPE) describes."""
-        return cls(
-            name=name,
-            kind=kind,
-            out_channels=out_channels,
-            module=module,
-            decoder=decoder,
-            channels=node.CHANNELS,
-            conv_type=node.CONV_TYPE,
-        )
 
 
 class DenseHeads(nn.Module):

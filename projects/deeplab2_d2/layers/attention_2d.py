@@ -1,6 +1,5 @@
 """Attention of feature maps: along the height and then the width, or of all pixels."""
 
-from dataclasses import replace
 from typing import Any, Dict
 
 from torch import Tensor, nn
@@ -8,16 +7,6 @@ from torch import Tensor, nn
 from .attention_spec import AttentionSpec
 from .axial_attention import AxialAttention
 from .norm import Norm
-
-# What is left of an AttentionSpec where there are no relative positions.
-_CONTENT_ONLY: Dict[str, Any] = {
-    "use_content": True,
-    "use_query_encoding": False,
-    "use_key_encoding": False,
-    "retrieve_content": True,
-    "retrieve_encoding": False,
-    "span": None,
-}
 
 
 class AxialAttention2d(nn.Module):
@@ -61,7 +50,7 @@ class GlobalAttention2d(nn.Module):
             spec: its relative encodings and span are not used.
         """
         super().__init__()
-        spec = replace(spec, **_CONTENT_ONLY)
+        spec = spec.of_kind("global")
         self.stride = stride
         self.out_channels = spec.value_channels(width)
         self.num_layers = spec.num_global_layers

@@ -1,9 +1,7 @@
 """Self-attention as data."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Optional
-
-FORMS = ("lean", "direct")
 
 
 @dataclass(frozen=True)
@@ -25,9 +23,6 @@ class AttentionSpec:
         activation: "softmax" or "sigmoid", of the similarities.
         span: a pixel attends to this many pixels around it (odd); None for all.
         num_global_layers: of global attention: 2 have as many parameters as an axial pair.
-        form: "lean" makes one L x M map a head, a few sequences at a time, and makes it again in
-            backward; "direct" makes a map for every term and keeps them, as DeepLab2 does. Their
-            values are the same.
     """
 
     key_expansion: float = 1.0
@@ -43,7 +38,6 @@ class AttentionSpec:
     activation: str = "softmax"
     span: Optional[int] = None
     num_global_layers: int = 1
-    form: str = "lean"
 
     def __post_init__(self) -> None:
         if not (self.use_content or self.use_query_encoding or self.use_key_encoding):
@@ -52,8 +46,22 @@ class AttentionSpec:
             raise ValueError("attention must retrieve content or encoding, got none")
         if self.span is not None and (self.span < 1 or self.span % 2 == 0):
             raise ValueError(f"attention span must be odd and positive, got {self.span}")
-        if self.form not in FORMS:
-            raise ValueError(f"attention form must be one of {FORMS}, got {self.form!r}")
+
+    def of_kind(self, kind: str) -> "AttentionSpec":
+        """What blocks of a kind ("axial", "global", another) use of it; the rest at its default."""
+        if kind == "axial":
+            return replace(self, num_global_layers=1)
+        if kind != "global":
+            return AttentionSpec()
+        return replace(
+            self,
+            use_content=True,
+            use_query_encoding=False,
+            use_key_encoding=False,
+            retrieve_content=True,
+            retrieve_encoding=False,
+            span=None,
+        )
 
     def key_channels(self, width: int) -> int:
         """Channels of queries and of keys for a width."""

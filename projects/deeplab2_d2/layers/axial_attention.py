@@ -26,7 +26,6 @@ from .similarity import (
     Encodings,
     folded_logits,
     similarity_sums,
-    similarity_terms,
     visible_pairs,
 )
 
@@ -82,8 +81,7 @@ class AxialAttention(nn.Module):
                 for rpe in (self.query_rpe, self.key_rpe, self.value_rpe)
             )
         )
-        attend = self._attend_directly if self.spec.form == "direct" else self._attend
-        return attend(raw, encodings).transpose(2, 3)
+        return self._attend(raw, encodings).transpose(2, 3)
 
     def _split_heads(self, qkv: Tensor) -> List[Tensor]:
         """(N, C, S, L) of queries, keys and perhaps values to (B, H, L, D) of each."""
@@ -99,30 +97,6 @@ class AxialAttention(nn.Module):
         """(B, T * H, D, L) of all that is retrieved to (N, T * H * D, S, L)."""
         parts = retrieved_BTHDL.unflatten(0, (num_images, -1)).permute(0, 2, 3, 1, 4)
         return parts.flatten(1, 2)
-
-    def _attend_directly(self, raw: Tensor, encodings: Encodings) -> Tensor:
-        """The formulas as they stand: what the lean form must equal."""
-        query, key, value = self._split_heads(self.batch_norm_qkv(raw))
-        visible_LM = visible_pairs(query.shape[2], self.spec.span, query.device)
-        terms = similarity_terms(query, key, encodings, use_content=self.spec.use_content)
-        similarities = torch.cat([term() for term in terms], dim=1)
-        if visible_LM is None:
-            normalised = self.batch_norm_similarity(similarities)
-        else:
-            normalised = self._normalise_visible(similarities, visible_LM)
-        logits = normalised.unflatten(1, (len(terms), -1)).sum(dim=1)
-        retrieved = self._retrieve(logits, value, encodings.value, visible_LM)
-        channels = self._join_heads(retrieved, raw.shape[0])
-        parts = self.batch_norm_retrieved_output(channels).split(self.value_depth, dim=1)
-        return parts[0] if len(parts) == 1 else parts[0] + parts[1]
-
-    def _normalise_visible(self, similarities: Tensor, visible_LM: Tensor) -> Tensor:
-        def moments() -> Moments:
-            visible = similarities[:, :, visible_LM]
-            return visible.mean(dim=(0, 2)), visible.square().mean(dim=(0, 2))
-
-        scale, shift = scale_and_shift(self.batch_norm_similarity, moments)
-        return similarities * per_channel(scale) + per_channel(shift)
 
     def _attend(self, raw: Tensor, encodings: Encodings) -> Tensor:
         """

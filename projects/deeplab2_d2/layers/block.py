@@ -246,6 +246,9 @@ class BlockKind:
     is_preactivated: bool = True
 
 
+# Kinds whose convolutions can be switchable atrous ones.
+SAC_KINDS = ("basic", "bottleneck")
+
 BLOCK_KINDS: Dict[str, BlockKind] = {
     "basic": BlockKind(_basic, 2),
     "bottleneck": BlockKind(_bottleneck, 3),

@@ -7,7 +7,7 @@ from typing import Callable, Dict, List, Optional, Sequence, Tuple
 from torch import Tensor, nn
 
 from .attention_spec import AttentionSpec
-from .block import BlockSpec, GeneralBlock
+from .block import SAC_KINDS, BlockSpec, GeneralBlock
 from .checkpointing import checkpointed
 from .drop_path import drop_path_keep_prob
 from .dual_path_transformer import DualPathSpec, DualPathTransformerLayer
@@ -132,9 +132,11 @@ def plan_blocks(stage: StageSpec, options: StageOptions) -> List[BlockSpec]:
                 atrous_rate=max(1, current_stride // options.output_stride),
                 second_atrous_rate=max(1, output_stride // options.output_stride),
                 activation=options.activation,
-                use_sac=output_stride >= options.sac_beyond_stride > 0,
+                use_sac=(
+                    block_kind in SAC_KINDS and output_stride >= options.sac_beyond_stride > 0
+                ),
                 use_squeeze_and_excite=options.use_squeeze_and_excite,
-                attention=options.attention,
+                attention=options.attention.of_kind(block_kind),
                 drop_path_keep_prob=_keep_prob(current_stride, options),
                 use_checkpoint=block_kind in options.checkpointed_kinds,
             )

@@ -22,6 +22,10 @@ OPTIMIZERS: Dict[str, Callable[..., torch.optim.Optimizer]] = {
 }
 
 
+# Of Adam and its kin; PyTorch's is 1e-8.
+KERAS_EPSILON = 1e-7
+
+
 def build_optimizer(model: nn.Module, cfg: CfgNode) -> torch.optim.Optimizer:
     """
     Build the optimizer that ``SOLVER.DEEPLAB2.OPTIMIZER`` names, for the trainable parameters.
@@ -29,8 +33,7 @@ def build_optimizer(model: nn.Module, cfg: CfgNode) -> torch.optim.Optimizer:
     ``SOLVER.WEIGHT_DECAY`` is the factor ``d`` of an L2 loss ``d / 2 * sum(w ** 2)`` on kernels
     for all but "adamw": its gradient ``d * w`` is added by the optimizer, after clipping.
     (DeepLab2 builds such losses, but its trainer does not add them to the total.) "adamw" decays
-    kernels by ``SOLVER.DEEPLAB2.ADAMW_WEIGHT_DECAY`` instead, decoupled. Biases and norms never
-    decay.
+    kernels by it, decoupled. Biases and norms never decay.
 
     Args:
         model: the whole model; its backbone's parameters are named ``backbone.*``.
@@ -45,21 +48,14 @@ def build_optimizer(model: nn.Module, cfg: CfgNode) -> torch.optim.Optimizer:
         raise ValueError(
             f"SOLVER.DEEPLAB2.OPTIMIZER must be one of {sorted(OPTIMIZERS)}, got {name!r}"
         )
-    is_decoupled = name == "adamw"
-    if is_decoupled and cfg.SOLVER.WEIGHT_DECAY:
-        logger.warning(
-            "SOLVER.WEIGHT_DECAY %g has no effect: adamw decays by "
-            "SOLVER.DEEPLAB2.ADAMW_WEIGHT_DECAY",
-            cfg.SOLVER.WEIGHT_DECAY,
-        )
     groups = build_parameter_groups(
         model,
         base_lr=cfg.SOLVER.BASE_LR,
-        weight_decay=node.ADAMW_WEIGHT_DECAY if is_decoupled else cfg.SOLVER.WEIGHT_DECAY,
+        weight_decay=cfg.SOLVER.WEIGHT_DECAY,
         backbone_multiplier=node.BACKBONE_MULTIPLIER,
     )
     options: Dict[str, Any] = (
-        {"momentum": cfg.SOLVER.MOMENTUM} if name == "sgd" else {"eps": node.ADAM_EPSILON}
+        {"momentum": cfg.SOLVER.MOMENTUM} if name == "sgd" else {"eps": KERAS_EPSILON}
     )
     return OPTIMIZERS[name](groups, lr=cfg.SOLVER.BASE_LR, **options)
 

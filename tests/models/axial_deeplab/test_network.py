@@ -22,7 +22,7 @@ def _config(backbone: str) -> CfgNode:
     node.BACKBONE.NAME, node.BACKBONE.OUTPUT_STRIDE = backbone, 16
     node.BACKBONE.WIDTH_MULTIPLIER, node.BACKBONE.LAYER_MULTIPLIER = 0.125, 0.34
     for decoder in (node.SEMANTIC_DECODER, node.INSTANCE_DECODER):
-        decoder.ASPP_ONLY_1X1, decoder.CHANNELS, decoder.ASPP_CHANNELS = True, 8, 8
+        decoder.ASPP, decoder.CHANNELS, decoder.ASPP_CHANNELS = "1x1", 8, 8
     return cfg
 
 

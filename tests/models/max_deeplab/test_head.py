@@ -8,20 +8,21 @@ from detectron2.layers import ShapeSpec
 from deeplab2_d2.heads import PredictionHead
 from deeplab2_d2.layers import Norm
 from deeplab2_d2.models.max_deeplab import MaXDeepLabHead
+from deeplab2_d2.structures import Encoded, Memory, MemoryShape
 
 NORM = Norm(name="BN")
 SHAPES = {
     "feature_panoptic": ShapeSpec(channels=6, stride=4),
     "feature_semantic": ShapeSpec(channels=5, stride=4),
-    "transformer_class_feature": ShapeSpec(channels=7),
-    "transformer_mask_feature": ShapeSpec(channels=8),
 }
+MEMORY_SHAPE = MemoryShape(num_slots=4, class_channels=7, mask_channels=8)
 
 
 def head(shapes=SHAPES, num_classes=3, with_semantic=True):
     torch.manual_seed(0)
     return MaXDeepLabHead(
         input_shape=shapes,
+        memory_shape=MEMORY_SHAPE,
         num_classes=num_classes,
         pixel_head=PredictionHead(6, channels=32, out_channels=9, norm=NORM),
         pixel_channels=9,
@@ -34,18 +35,21 @@ def head(shapes=SHAPES, num_classes=3, with_semantic=True):
 
 def features(num_images=2, height=5, width=7, num_slots=4):
     generator = torch.Generator().manual_seed(0)
-    return {
+    maps = {
         "feature_panoptic": torch.randn(num_images, 6, height, width, generator=generator),
         "feature_semantic": torch.randn(num_images, 5, height, width, generator=generator),
-        "transformer_class_feature": torch.randn(num_images, 7, num_slots, generator=generator),
-        "transformer_mask_feature": torch.randn(num_images, 8, num_slots, generator=generator),
     }
+    memory = Memory(
+        class_features=torch.randn(num_images, 7, num_slots, generator=generator),
+        mask_features=torch.randn(num_images, 8, num_slots, generator=generator),
+    )
+    return Encoded(maps, memory)
 
 
 def test_masks_are_the_normalised_products_of_pixel_features_and_mask_features():
     network, inputs = head().eval(), features()
     prediction = network(inputs)
-    kernels = network.transformer_mask_head(inputs["transformer_mask_feature"])
+    kernels = network.transformer_mask_head(inputs.memory.mask_features)
     norm = network.pixel_space_mask_batch_norm
     # A new batch norm has mean 0, variance 1, shift 0; the scale begins at 0.1.
     scale = 0.1 / math.sqrt(1 + norm.eps)
@@ -76,7 +80,7 @@ def test_there_is_no_semantic_prediction_without_its_head():
     network = head()
     semantic = network(features())["semantic_logits"]
     # The head alone, whose batch norm sees the same batch.
-    expected = network.semantic_head(features()["feature_semantic"])
+    expected = network.semantic_head(features().features["feature_semantic"])
     torch.testing.assert_close(semantic, expected)
 
 
@@ -88,7 +92,7 @@ def test_the_semantic_branch_runs_in_evaluation_only_if_asked():
     network.has_semantic_in_evaluation = True
     asked = network(features())
     assert torch.equal(
-        asked["semantic_logits"], network.semantic_head(features()["feature_semantic"])
+        asked["semantic_logits"], network.semantic_head(features().features["feature_semantic"])
     )
     assert torch.equal(asked["mask_logits"], prediction["mask_logits"])
 

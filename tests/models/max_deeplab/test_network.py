@@ -68,8 +68,8 @@ def test_training_gives_five_losses_whose_gradients_reach_every_parameter():
 
 def test_a_weight_of_zero_leaves_a_loss_out():
     network = model(
-        *("MODEL.DEEPLAB2.LOSS.MASK_ID_WEIGHT", "0.0"),
-        *("MODEL.DEEPLAB2.LOSS.INSTANCE_DISCRIMINATION_WEIGHT", "0.0"),
+        *("MODEL.DEEPLAB2.LOSS.MASK_ID", "[0.0, 1.0]"),
+        *("MODEL.DEEPLAB2.LOSS.INSTANCE_DISCRIMINATION", "[0.0, 1.0]"),
         *("MODEL.DEEPLAB2.MAX_DEEPLAB.AUXILIARY_SEMANTIC", "False"),
     )
     losses = network.train()([training_sample(), training_sample()])
@@ -87,7 +87,7 @@ def test_a_weight_of_zero_leaves_a_loss_out():
 )
 def test_what_no_loss_is_left_for_has_a_gradient_of_zero(left_out, remaining):
     # Without any, training in several processes stops at the second step.
-    options = [("MODEL.DEEPLAB2.LOSS." + name + "_WEIGHT", "0.0") for name in left_out]
+    options = [("MODEL.DEEPLAB2.LOSS." + name, "[0.0, 1.0]") for name in left_out]
     network = model(*sum(options, ())).train()
     losses = network([training_sample(), training_sample(seed=2)])
     assert set(losses) == remaining
@@ -124,7 +124,11 @@ def test_a_batch_without_images_is_refused():
 
 
 def test_an_image_with_more_masks_than_slots_is_named_or_loses_its_smallest():
-    options = ["MODEL.DEEPLAB2.BACKBONE.MEMORY.NUM_SLOTS", "3", "MODEL.DEEPLAB2.LOSS.SURPLUS_MASKS"]
+    options = [
+        "MODEL.DEEPLAB2.BACKBONE.RESIDUAL.MEMORY.NUM_SLOTS",
+        "3",
+        "MODEL.DEEPLAB2.LOSS.SURPLUS_MASKS",
+    ]
     few, many = training_sample(num_things=2), training_sample(num_things=3)
     many["file_name"] = "crowded.png"
     # Two things and a stuff class fit into three slots, three things do not.
@@ -245,7 +249,7 @@ def test_views_of_which_the_slots_are_shuffled_average_to_the_first_view():
 
 
 def test_models_with_other_numbers_of_slots_cannot_be_averaged():
-    networks = [model(), model("MODEL.DEEPLAB2.BACKBONE.MEMORY.NUM_SLOTS", "16")]
+    networks = [model(), model("MODEL.DEEPLAB2.BACKBONE.RESIDUAL.MEMORY.NUM_SLOTS", "16")]
     images = networks[0].batch([{"image": image(33, 49)}]).tensor
     with pytest.raises(ValueError, match="same number of mask slots .*NUM_SLOTS.*got 32 and 16"):
         average_views(networks, images, averaging=RECORD.averaging)

@@ -1,6 +1,6 @@
 """Our networks for the cases of ``parity/networks``, built from each case's own config."""
 
-from typing import Any, Callable, Dict, Mapping, Optional
+from typing import Any, Callable, Dict, Mapping, Optional, Tuple
 
 import numpy as np
 import torch
@@ -10,15 +10,18 @@ from detectron2.modeling import build_backbone, build_model
 from parity.rule import image_input, normalized_input, weight
 from torch import Tensor, nn
 
-from deeplab2_d2.backbones import BACKBONE_NAMES
+from deeplab2_d2.backbones import StackedDecoderNetwork, backbone_names
 from deeplab2_d2.checkpoint import config_from_options, load_deeplab2_weights
 from deeplab2_d2.models import AveragedSegmenter, average_views
 from deeplab2_d2.postprocessing import resize_map
+from deeplab2_d2.structures import Encoded, Memory
 
 Arrays = Mapping[str, np.ndarray]
 
 # The reference's names of our maps, where they differ.
 _REFERENCE_NAMES = {"center_offsets": "offset_map"}
+
+_MEMORY_NAMES = ("transformer_class_feature", "transformer_mask_feature")
 
 # Images of three channels that a network sees one after the other.
 _FRAMES = {"vip_deeplab": ("", "next/")}
@@ -28,7 +31,7 @@ def port(case: Dict[str, Any], arrays: Arrays) -> Optional[Dict[str, np.ndarray]
     """Every output of the network under the reference's names, in whole; None if not ported."""
     backbone = case["config"]["model_options"]["backbone"].get("name", "resnet50")
     architecture = case["meta_architecture"]
-    if backbone not in BACKBONE_NAMES:
+    if backbone not in backbone_names():
         return None
     if case["mode"] == "full_call":
         return _full_call(case) if architecture == "panoptic_deeplab" else None
@@ -44,12 +47,22 @@ def port(case: Dict[str, Any], arrays: Arrays) -> Optional[Dict[str, np.ndarray]
     outputs = {}
     with torch.inference_mode():
         for prefix, image in zip(frames, inputs):
-            endpoints = model.backbone.endpoints(image)
+            endpoints, memory = _encode(model.backbone, image)
             for name, features in endpoints.items():
                 outputs[f"endpoint/{prefix}{name}"] = _channels_last(features)
+            if memory is not None:
+                for name, features in zip(_MEMORY_NAMES, memory):
+                    outputs[f"endpoint/{prefix}{name}"] = _channels_last(features)
+                endpoints = Encoded(endpoints, memory)
         if predict is not None:
             outputs.update(predict(model, endpoints, image))
     return outputs
+
+
+def _encode(backbone: Any, image: Tensor) -> Tuple[Dict[str, Tensor], Optional[Memory]]:
+    if isinstance(backbone, StackedDecoderNetwork):
+        return backbone.endpoints_and_memory(image)
+    return backbone.endpoints(image), None
 
 
 def _full_call(case: Dict[str, Any]) -> Dict[str, np.ndarray]:
@@ -105,9 +118,7 @@ def _panoptic_deeplab(
     return outputs
 
 
-def _max_deeplab(
-    model: nn.Module, endpoints: Mapping[str, Tensor], image: Tensor
-) -> Dict[str, np.ndarray]:
+def _max_deeplab(model: nn.Module, endpoints: Encoded, image: Tensor) -> Dict[str, np.ndarray]:
     model.head.has_semantic_in_evaluation = True
     prediction = model.head(endpoints)
     return {

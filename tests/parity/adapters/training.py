@@ -55,5 +55,6 @@ def _config(options: Dict[str, Any]) -> CfgNode:
     node.POLY_POWER = options.get("poly_learning_power", 0.9)
     # DeepLab2's cosine ends at 0 whatever the poly schedule's end is.
     node.END_LR = options.get("poly_end_learning_rate", 0.0) if node.SCHEDULE == "poly" else 0.0
-    node.ADAMW_WEIGHT_DECAY = options.get("adamw_weight_decay", 0.0)
+    if node.OPTIMIZER == "adamw":
+        cfg.SOLVER.WEIGHT_DECAY = options.get("adamw_weight_decay", 0.0)
     return cfg

@@ -91,8 +91,8 @@ class SemanticSegmentationHead(nn.Module):
 def _loss_options(cfg: CfgNode) -> Dict[str, Any]:
     return {
         "ignore_value": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
-        "loss_weight": cfg.MODEL.DEEPLAB2.LOSS.SEMANTIC_WEIGHT,
-        "loss_top_k": cfg.MODEL.DEEPLAB2.LOSS.SEMANTIC_TOP_K,
+        "loss_weight": cfg.MODEL.DEEPLAB2.LOSS.SEMANTIC[0],
+        "loss_top_k": cfg.MODEL.DEEPLAB2.LOSS.SEMANTIC[1],
     }
 
 
@@ -174,7 +174,7 @@ class DeepLab2DeepLabV3PlusHead(SemanticSegmentationHead):
         if len(decoder.low_level) != 1:
             raise ValueError(
                 "DeepLab v3+ must have one low-level feature (config key "
-                "MODEL.DEEPLAB2.SEMANTIC_DECODER.LOW_LEVEL_FEATURES), "
+                "MODEL.DEEPLAB2.SEMANTIC_DECODER.LOW_LEVEL), "
                 f"got {[name for name, _ in decoder.low_level]}"
             )
         ((low_level, projected),) = decoder.low_level

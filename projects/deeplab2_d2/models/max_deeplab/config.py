@@ -2,7 +2,7 @@
 
 from detectron2.config import CfgNode
 
-from ...config import check_head, head_node, require, require_one_of
+from ...config import check_loss_term, head_node, require, require_one_of
 
 
 def add_config(cfg: CfgNode) -> None:
@@ -18,16 +18,17 @@ def _add_heads(node: CfgNode) -> None:
     # Channels of mask features and of pixel features, whose product the masks are (the paper's D).
     node.MAX_DEEPLAB.PIXEL_CHANNELS = 128
     node.MAX_DEEPLAB.PIXEL_HEAD = head_node(256)
+    # Of that head: "depthwise_separable_conv" or "standard_conv".
+    node.MAX_DEEPLAB.PIXEL_CONV_TYPE = "depthwise_separable_conv"
     # Auxiliary semantic segmentation: SEMANTIC_HEAD and, if the backbone's semantic feature is not
     # at the masks' stride, SEMANTIC_DECODER.
     node.MAX_DEEPLAB.AUXILIARY_SEMANTIC = True
 
 
 def _add_loss(node: CfgNode) -> None:
-    # Factor on the PQ-style loss; 0 leaves a term out.
-    node.PQ_STYLE_WEIGHT = 3.0
-    # Part of matched slots in the PQ-style loss, against unmatched ones (the paper's alpha).
-    node.PQ_STYLE_ALPHA = 0.75
+    # Factor on the PQ-style loss (0 leaves a term out), and the part of matched slots in it,
+    # against unmatched ones (the paper's alpha).
+    node.PQ_STYLE = [3.0, 0.75]
     # Similarity of masks in the matching: "product" of class probability and dice, or their "sum".
     node.PQ_STYLE_SIMILARITY = "product"
     # Weight of a slot without a mask in it: the "void_ratio", the part of the slot that lies on
@@ -37,43 +38,35 @@ def _add_loss(node: CfgNode) -> None:
     # "unmatched" as in DeepLab2, the "largest" are kept and the others void, or an "error".
     node.SURPLUS_MASKS = "unmatched"
     # Factor on the mask-ID cross-entropy, and the part of an image's pixels it keeps: (0, 1].
-    node.MASK_ID_WEIGHT = 0.3
-    node.MASK_ID_TOP_K = 1.0
+    node.MASK_ID = [0.3, 1.0]
     # The same for instance discrimination, and what its similarities are divided by (tau).
-    node.INSTANCE_DISCRIMINATION_WEIGHT = 1.0
-    node.INSTANCE_DISCRIMINATION_TOP_K = 1.0
+    node.INSTANCE_DISCRIMINATION = [1.0, 1.0]
     node.INSTANCE_DISCRIMINATION_TEMPERATURE = 0.3
-    # Pixels of an image that are drawn for it, by the inverse area of their masks to the power of
-    # SAMPLE_TEMPERATURE (at least 0); 0: the paper's loss, on all pixels of things.
-    node.INSTANCE_DISCRIMINATION_SAMPLES = 0
-    node.INSTANCE_DISCRIMINATION_SAMPLE_TEMPERATURE = 0.6
+    # Pixels of an image that are drawn for it, by the inverse area of their masks to a power (at
+    # least 0), and that power; 0 pixels: the paper's loss, on all pixels of things.
+    node.INSTANCE_DISCRIMINATION_SAMPLING = [0, 0.6]
 
 
 def _add_postprocessing(node: CfgNode) -> None:
     # "pixelwise" arg-max over the slots, or "maskwise", one mask after the other.
     node.MASK_MODE = "pixelwise"
-    # Slots of which the class is less probable are void.
-    node.CLASS_CONFIDENCE_THRESHOLD = 0.7
-    # Pixels of which the slot is no more probable are void; "maskwise": at least 0.334.
-    node.PIXEL_CONFIDENCE_THRESHOLD = 0.4
+    # Slots of which the class is less probable are void, and pixels of which the slot is no more
+    # probable ("maskwise": at least 0.334).
+    node.CONFIDENCE_THRESHOLDS = [0.7, 0.4]
     # Instances of fewer pixels become void. 0 = off.
     node.THING_AREA_LIMIT = 0
-    # "maskwise": instead of CLASS_CONFIDENCE_THRESHOLD, for things and for stuff.
-    node.MASKWISE_THING_THRESHOLD = 0.7
-    node.MASKWISE_STUFF_THRESHOLD = 0.7
+    # "maskwise": instead of the first of CONFIDENCE_THRESHOLDS, for things and for stuff.
+    node.MASKWISE_CLASS_THRESHOLDS = [0.7, 0.7]
     # "maskwise": masks of which no more than this part is left by more confident ones are dropped.
     node.MASKWISE_OVERLAP_THRESHOLD = 0.5
-    # "maskwise": masks are ordered by class confidence ** CLASS_WEIGHT * mask confidence **
-    # MASK_WEIGHT.
-    node.MASKWISE_CLASS_WEIGHT = 1.0
-    node.MASKWISE_MASK_WEIGHT = 0.0
+    # "maskwise": masks are ordered by class confidence to the first power times mask confidence to
+    # the second.
+    node.MASKWISE_RANK_WEIGHTS = [1.0, 0.0]
 
 
 def _add_input(node: CfgNode) -> None:
-    # Most things of an image, and whether the largest are kept where there are more,
-    # instead of an error.
+    # Most things of an image.
     node.MAX_THINGS = 128
-    node.KEEP_LARGEST_THINGS = False
 
 
 def check_config(cfg: CfgNode) -> None:
@@ -87,7 +80,8 @@ def check_config(cfg: CfgNode) -> None:
     node = cfg.MODEL.DEEPLAB2.MAX_DEEPLAB
     channels = node.PIXEL_CHANNELS
     require(channels >= 1, prefix + "MAX_DEEPLAB.PIXEL_CHANNELS", "at least 1", channels)
-    check_head(node.PIXEL_HEAD, prefix + "MAX_DEEPLAB.PIXEL_HEAD.")
+    conv_types = ("depthwise_separable_conv", "standard_conv")
+    require_one_of(prefix + "MAX_DEEPLAB.PIXEL_CONV_TYPE", node.PIXEL_CONV_TYPE, conv_types)
     _check_loss(cfg.MODEL.DEEPLAB2.LOSS, prefix + "LOSS.")
     _check_some_loss(cfg)
     _check_postprocessing(cfg.MODEL.DEEPLAB2.POSTPROCESSING, prefix + "POSTPROCESSING.")
@@ -96,12 +90,15 @@ def check_config(cfg: CfgNode) -> None:
 
 
 def _check_loss(node: CfgNode, prefix: str) -> None:
-    for name in ("PQ_STYLE_WEIGHT", "MASK_ID_WEIGHT", "INSTANCE_DISCRIMINATION_WEIGHT"):
-        require(node[name] >= 0, prefix + name, "at least 0", node[name])
-    for name in ("MASK_ID_TOP_K", "INSTANCE_DISCRIMINATION_TOP_K"):
-        require(0.0 < node[name] <= 1.0, prefix + name, "in (0, 1]", node[name])
-    alpha = node.PQ_STYLE_ALPHA
-    require(0.0 <= alpha <= 1.0, prefix + "PQ_STYLE_ALPHA", "in [0, 1]", alpha)
+    for name in ("MASK_ID", "INSTANCE_DISCRIMINATION"):
+        check_loss_term(node, name)
+    pq_style = list(node.PQ_STYLE)
+    require(
+        len(pq_style) == 2 and pq_style[0] >= 0 and 0.0 <= pq_style[1] <= 1.0,
+        prefix + "PQ_STYLE",
+        "a weight of at least 0 and a part in [0, 1]",
+        pq_style,
+    )
     require_one_of(prefix + "PQ_STYLE_SIMILARITY", node.PQ_STYLE_SIMILARITY, ("product", "sum"))
     require_one_of(prefix + "UNMATCHED_WEIGHT", node.UNMATCHED_WEIGHT, ("void_ratio", "one"))
     require_one_of(prefix + "SURPLUS_MASKS", node.SURPLUS_MASKS, ("unmatched", "largest", "error"))
@@ -109,38 +106,47 @@ def _check_loss(node: CfgNode, prefix: str) -> None:
     require(
         temperature > 0, prefix + "INSTANCE_DISCRIMINATION_TEMPERATURE", "positive", temperature
     )
-    for name in ("SAMPLES", "SAMPLE_TEMPERATURE"):
-        value = node["INSTANCE_DISCRIMINATION_" + name]
-        require(value >= 0, f"{prefix}INSTANCE_DISCRIMINATION_{name}", "at least 0", value)
+    sampling = list(node.INSTANCE_DISCRIMINATION_SAMPLING)
+    require(
+        len(sampling) == 2 and isinstance(sampling[0], int) and min(sampling) >= 0,
+        prefix + "INSTANCE_DISCRIMINATION_SAMPLING",
+        "a number of pixels and a power, both at least 0",
+        sampling,
+    )
 
 
 def _check_some_loss(cfg: CfgNode) -> None:
     node = cfg.MODEL.DEEPLAB2
-    weights = [node.LOSS[f"{n}_WEIGHT"] for n in ("PQ_STYLE", "MASK_ID", "INSTANCE_DISCRIMINATION")]
-    weights.append(node.LOSS.SEMANTIC_WEIGHT if node.MAX_DEEPLAB.AUXILIARY_SEMANTIC else 0.0)
+    weights = [node.LOSS[n][0] for n in ("PQ_STYLE", "MASK_ID", "INSTANCE_DISCRIMINATION")]
+    weights.append(node.LOSS.SEMANTIC[0] if node.MAX_DEEPLAB.AUXILIARY_SEMANTIC else 0.0)
     require(
         any(weights),
-        "MODEL.DEEPLAB2.LOSS.PQ_STYLE_WEIGHT",
-        "positive where all other losses have a weight of 0",
-        node.LOSS.PQ_STYLE_WEIGHT,
+        "MODEL.DEEPLAB2.LOSS.PQ_STYLE",
+        "of a positive weight where all other losses have a weight of 0",
+        list(node.LOSS.PQ_STYLE),
     )
 
 
 def _check_postprocessing(node: CfgNode, prefix: str) -> None:
     require_one_of(prefix + "MASK_MODE", node.MASK_MODE, ("pixelwise", "maskwise"))
-    for name in (
-        "CLASS_CONFIDENCE_THRESHOLD",
-        "PIXEL_CONFIDENCE_THRESHOLD",
-        "MASKWISE_THING_THRESHOLD",
-        "MASKWISE_STUFF_THRESHOLD",
-        "MASKWISE_OVERLAP_THRESHOLD",
-    ):
-        require(0.0 <= node[name] <= 1.0, prefix + name, "in [0, 1]", node[name])
-    for name in ("THING_AREA_LIMIT", "MASKWISE_CLASS_WEIGHT", "MASKWISE_MASK_WEIGHT"):
-        require(node[name] >= 0, prefix + name, "at least 0", node[name])
+    for name in ("CONFIDENCE_THRESHOLDS", "MASKWISE_CLASS_THRESHOLDS"):
+        pair = list(node[name])
+        holds = len(pair) == 2 and all(0.0 <= value <= 1.0 for value in pair)
+        require(holds, prefix + name, "two numbers in [0, 1]", pair)
+    overlap = node.MASKWISE_OVERLAP_THRESHOLD
+    require(0.0 <= overlap <= 1.0, prefix + "MASKWISE_OVERLAP_THRESHOLD", "in [0, 1]", overlap)
+    limit = node.THING_AREA_LIMIT
+    require(limit >= 0, prefix + "THING_AREA_LIMIT", "at least 0", limit)
+    weights = list(node.MASKWISE_RANK_WEIGHTS)
     require(
-        node.MASK_MODE == "pixelwise" or node.PIXEL_CONFIDENCE_THRESHOLD >= 0.334,
-        prefix + "PIXEL_CONFIDENCE_THRESHOLD",
-        "at least 0.334 where MASK_MODE is 'maskwise'",
-        node.PIXEL_CONFIDENCE_THRESHOLD,
+        len(weights) == 2 and min(weights) >= 0,
+        prefix + "MASKWISE_RANK_WEIGHTS",
+        "two numbers of at least 0",
+        weights,
+    )
+    require(
+        node.MASK_MODE == "pixelwise" or node.CONFIDENCE_THRESHOLDS[1] >= 0.334,
+        prefix + "CONFIDENCE_THRESHOLDS",
+        "of a second of at least 0.334 where MASK_MODE is 'maskwise'",
+        list(node.CONFIDENCE_THRESHOLDS),
     )

@@ -134,18 +134,18 @@ def _flatten(prediction: Prediction) -> MaskOutputs:
 
 def _options_from_config(node: CfgNode) -> MaskTransformerLossOptions:
     return MaskTransformerLossOptions(
-        pq_style_weight=node.PQ_STYLE_WEIGHT,
-        alpha=node.PQ_STYLE_ALPHA,
+        pq_style_weight=node.PQ_STYLE[0],
+        alpha=node.PQ_STYLE[1],
         similarity=node.PQ_STYLE_SIMILARITY,
         unmatched_weight=node.UNMATCHED_WEIGHT,
         surplus_masks=node.SURPLUS_MASKS,
-        mask_id_weight=node.MASK_ID_WEIGHT,
-        mask_id_top_k=node.MASK_ID_TOP_K,
-        instance_discrimination_weight=node.INSTANCE_DISCRIMINATION_WEIGHT,
-        instance_discrimination_top_k=node.INSTANCE_DISCRIMINATION_TOP_K,
+        mask_id_weight=node.MASK_ID[0],
+        mask_id_top_k=node.MASK_ID[1],
+        instance_discrimination_weight=node.INSTANCE_DISCRIMINATION[0],
+        instance_discrimination_top_k=node.INSTANCE_DISCRIMINATION[1],
         temperature=node.INSTANCE_DISCRIMINATION_TEMPERATURE,
-        num_samples=node.INSTANCE_DISCRIMINATION_SAMPLES,
-        sample_temperature=node.INSTANCE_DISCRIMINATION_SAMPLE_TEMPERATURE,
-        semantic_weight=node.SEMANTIC_WEIGHT,
-        semantic_top_k=node.SEMANTIC_TOP_K,
+        num_samples=node.INSTANCE_DISCRIMINATION_SAMPLING[0],
+        sample_temperature=node.INSTANCE_DISCRIMINATION_SAMPLING[1],
+        semantic_weight=node.SEMANTIC[0],
+        semantic_top_k=node.SEMANTIC[1],
     )

@@ -11,13 +11,11 @@ from torch import Tensor, nn
 
 from ...heads import Decoder, DecoderSpec, PredictionHead
 from ...layers import Norm, SequenceConvNormAct, truncated_normal_, zeros_
-from ...structures import MapKind, Prediction
+from ...structures import Encoded, MapKind, MemoryShape, Prediction
 
 # Features of the backbone that the heads read.
 PIXEL_FEATURE = "feature_panoptic"
 SEMANTIC_FEATURE = "feature_semantic"
-CLASS_FEATURE = "transformer_class_feature"
-MASK_FEATURE = "transformer_mask_feature"
 
 # Probability of void at initialization: most slots have no object.
 _VOID_PRIOR = 0.9
@@ -42,6 +40,7 @@ class MaXDeepLabHead(nn.Module):
         self,
         *,
         input_shape: Mapping[str, ShapeSpec],
+        memory_shape: MemoryShape,
         num_classes: int,
         pixel_head: PredictionHead,
         pixel_channels: int,
@@ -52,6 +51,7 @@ class MaXDeepLabHead(nn.Module):
         """
         Args:
             input_shape: of the backbone's features.
+            memory_shape: of its memory.
             num_classes: C, without void.
             pixel_head: ``feature_panoptic`` to ``pixel_channels`` channels.
             pixel_channels: D, of mask features and pixel features.
@@ -60,15 +60,14 @@ class MaXDeepLabHead(nn.Module):
             semantic_decoder: where ``feature_semantic`` has a larger stride than the masks.
 
         Raises:
-            ValueError: if the backbone has no memory path, or for a decoder without a head.
+            ValueError: if the backbone has no pixel features, or for a decoder without a head.
         """
         super().__init__()
-        for name in (PIXEL_FEATURE, CLASS_FEATURE, MASK_FEATURE):
-            if name not in input_shape:
-                raise ValueError(
-                    f"MaX-DeepLab's heads need a backbone with the feature {name!r}, such as "
-                    f"max_deeplab_s; got one with {sorted(input_shape)}"
-                )
+        if PIXEL_FEATURE not in input_shape:
+            raise ValueError(
+                f"MaX-DeepLab's heads need a backbone with the feature {PIXEL_FEATURE!r}, such as "
+                f"max_deeplab_s; got one with {sorted(input_shape)}"
+            )
         if semantic_decoder is not None and semantic_head is None:
             raise ValueError("semantic_head must be given with semantic_decoder, got None")
         self.kinds: Dict[str, MapKind] = {
@@ -84,11 +83,9 @@ class MaXDeepLabHead(nn.Module):
         self.pixel_space_head = pixel_head
         self.pixel_space_feature_batch_norm = norm.build(pixel_channels)
         self.transformer_mask_head = SequenceConvNormAct(
-            input_shape[MASK_FEATURE].channels, pixel_channels, norm=norm
+            memory_shape.mask_channels, pixel_channels, norm=norm
         )
-        self.transformer_class_head = nn.Conv1d(
-            input_shape[CLASS_FEATURE].channels, num_classes + 1, 1
-        )
+        self.transformer_class_head = nn.Conv1d(memory_shape.class_channels, num_classes + 1, 1)
         truncated_normal_(self.transformer_class_head.weight, std=_CLASS_STD)
         zeros_(self.transformer_class_head.bias)
         # One scale and shift for all slots.
@@ -101,13 +98,19 @@ class MaXDeepLabHead(nn.Module):
 
     @classmethod
     def from_config(
-        cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec], *, num_classes: int
+        cls,
+        cfg: CfgNode,
+        input_shape: Mapping[str, ShapeSpec],
+        memory_shape: MemoryShape,
+        *,
+        num_classes: int,
     ) -> Dict[str, Any]:
         """
         Args:
             cfg: MODEL.DEEPLAB2.MAX_DEEPLAB; SEMANTIC_DECODER and SEMANTIC_HEAD for the auxiliary
                 branch, which has MODEL.SEM_SEG_HEAD.NUM_CLASSES channels.
             input_shape: of the backbone's features.
+            memory_shape: of its memory.
             num_classes: of the dataset.
 
         Raises:
@@ -117,23 +120,19 @@ class MaXDeepLabHead(nn.Module):
         norm = Norm.from_config(cfg)
         parts: Dict[str, Any] = {
             "input_shape": input_shape,
+            "memory_shape": memory_shape,
             "num_classes": num_classes,
             "pixel_channels": node.MAX_DEEPLAB.PIXEL_CHANNELS,
             "norm": norm,
         }
 
-        def head(options: CfgNode, in_channels: int, out_channels: int) -> PredictionHead:
-            return PredictionHead(
-                in_channels,
-                channels=options.CHANNELS,
-                out_channels=out_channels,
-                conv_type=options.CONV_TYPE,
-                norm=norm,
-            )
-
         pixels = input_shape.get(PIXEL_FEATURE, ShapeSpec(channels=1))
-        parts["pixel_head"] = head(
-            node.MAX_DEEPLAB.PIXEL_HEAD, pixels.channels, node.MAX_DEEPLAB.PIXEL_CHANNELS
+        parts["pixel_head"] = PredictionHead(
+            pixels.channels,
+            channels=node.MAX_DEEPLAB.PIXEL_HEAD.CHANNELS,
+            out_channels=node.MAX_DEEPLAB.PIXEL_CHANNELS,
+            conv_type=node.MAX_DEEPLAB.PIXEL_CONV_TYPE,
+            norm=norm,
         )
         if node.MAX_DEEPLAB.AUXILIARY_SEMANTIC and SEMANTIC_FEATURE in input_shape:
             semantic = input_shape[SEMANTIC_FEATURE]
@@ -142,15 +141,19 @@ class MaXDeepLabHead(nn.Module):
                 spec = DecoderSpec.from_config(cfg, node.SEMANTIC_DECODER, input_shape)
                 decoder = Decoder(spec, input_shape, norm=norm)
                 parts["semantic_decoder"], channels = decoder, decoder.out_channels
-            parts["semantic_head"] = head(
-                node.SEMANTIC_HEAD, channels, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
+            parts["semantic_head"] = PredictionHead(
+                channels,
+                channels=node.SEMANTIC_HEAD.CHANNELS,
+                out_channels=cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
+                conv_type=node.SEMANTIC_DECODER.CONV_TYPE,
+                norm=norm,
             )
         return parts
 
-    def forward(self, features: Mapping[str, Tensor]) -> Prediction:
+    def forward(self, encoded: Encoded) -> Prediction:
         """
         Args:
-            features: name to (N, C, h, w), or (N, C, K) for those of the memory path.
+            encoded: features and memory of the backbone.
 
         Returns:
             Raw outputs of the size of ``feature_panoptic`` (stride 4), for K mask slots:
@@ -162,13 +165,14 @@ class MaXDeepLabHead(nn.Module):
             - ``semantic_logits``: (N, S, h, w), of the auxiliary head, if there is one; in
               evaluation only where ``has_semantic_in_evaluation`` is set.
         """
+        features, memory = encoded
         pixels = self.pixel_space_head(features[PIXEL_FEATURE])
         pixels = F.normalize(self.pixel_space_feature_batch_norm(pixels), dim=1, eps=1e-6)
-        kernels = self.transformer_mask_head(features[MASK_FEATURE])
+        kernels = self.transformer_mask_head(memory.mask_features)
         masks = kernels.transpose(1, 2) @ pixels.flatten(2)
         # (N, K, P) as one channel: the statistics are those of all slots together.
         masks = self.pixel_space_mask_batch_norm(masks[:, None])[:, 0]
-        classes = self.transformer_class_head(features[CLASS_FEATURE]) + self.void_bias
+        classes = self.transformer_class_head(memory.class_features) + self.void_bias
         prediction = {
             "mask_logits": masks.unflatten(2, pixels.shape[-2:]),
             "class_logits": classes.transpose(1, 2),

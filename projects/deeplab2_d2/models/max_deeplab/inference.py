@@ -128,13 +128,13 @@ def slot_options_from_config(cfg: CfgNode) -> SlotOptions:
     node = cfg.MODEL.DEEPLAB2.POSTPROCESSING
     return SlotOptions(
         mode=node.MASK_MODE,
-        class_confidence_threshold=node.CLASS_CONFIDENCE_THRESHOLD,
-        mask_confidence_threshold=node.PIXEL_CONFIDENCE_THRESHOLD,
-        thing_class_threshold=node.MASKWISE_THING_THRESHOLD,
-        stuff_class_threshold=node.MASKWISE_STUFF_THRESHOLD,
+        class_confidence_threshold=node.CONFIDENCE_THRESHOLDS[0],
+        mask_confidence_threshold=node.CONFIDENCE_THRESHOLDS[1],
+        thing_class_threshold=node.MASKWISE_CLASS_THRESHOLDS[0],
+        stuff_class_threshold=node.MASKWISE_CLASS_THRESHOLDS[1],
         overlap_threshold=node.MASKWISE_OVERLAP_THRESHOLD,
-        class_weight=node.MASKWISE_CLASS_WEIGHT,
-        mask_weight=node.MASKWISE_MASK_WEIGHT,
+        class_weight=node.MASKWISE_RANK_WEIGHTS[0],
+        mask_weight=node.MASKWISE_RANK_WEIGHTS[1],
         thing_area_limit=node.THING_AREA_LIMIT,
         stuff_area_limit=node.STUFF_AREA_LIMIT,
     )

@@ -5,6 +5,7 @@ from typing import Any, Dict
 from detectron2.config import CfgNode
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 
+from ...backbones import StackedDecoderNetwork
 from ..class_map import class_map_from_config
 from ..segmenter import Segmenter
 from .criterion import MaXDeepLabCriterion
@@ -26,11 +27,20 @@ class DeepLab2MaXDeepLab(Segmenter):
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Dict[str, Any]:
         backbone = build_backbone(cfg)
+        if not isinstance(backbone, StackedDecoderNetwork):
+            raise ValueError(
+                "MaX-DeepLab must have a backbone with a memory path (config key "
+                f"MODEL.DEEPLAB2.BACKBONE.NAME), such as max_deeplab_s, got "
+                f"{type(backbone).__name__}"
+            )
+        memory_shape = backbone.return_memory()
         num_classes = class_map_from_config(cfg).num_classes
         return {
             **super().from_config(cfg),
             "backbone": backbone,
-            "head": MaXDeepLabHead(cfg, backbone.output_shape(), num_classes=num_classes),
+            "head": MaXDeepLabHead(
+                cfg, backbone.output_shape(), memory_shape, num_classes=num_classes
+            ),
             "criterion": MaXDeepLabCriterion.from_config(cfg),
             "inference": MaXDeepLabInference.from_config(cfg),
         }

@@ -22,8 +22,6 @@ def _build_generator(cfg: CfgNode, ignore_label: int) -> MaskTargetGenerator:
     return MaskTargetGenerator(
         ignore_label=ignore_label,
         max_things=node.MAX_THINGS,
-        keep_largest_things=node.KEEP_LARGEST_THINGS,
         small_instance_area=node.SMALL_INSTANCE_AREA,
         small_instance_weight=node.SMALL_INSTANCE_WEIGHT,
-        ignore_crowd_in_semantic=node.IGNORE_CROWD_IN_SEMANTIC,
     )

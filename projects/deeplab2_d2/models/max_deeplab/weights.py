@@ -23,19 +23,19 @@ def read_model(builder: ConfigBuilder, model: Options, shared: Options) -> None:
     """``MaXDeepLabOptions``: heads, and how instance discrimination is sampled."""
     read_low_level(builder, model.value("auxiliary_low_level"), "SEMANTIC_DECODER")
     head = model.message("auxiliary_semantic_head")
-    read_head(builder, head, "SEMANTIC_HEAD")
+    read_head(builder, head, "SEMANTIC_HEAD", "SEMANTIC_DECODER.CONV_TYPE")
     builder.copy(head, "output_channels", "MODEL.SEM_SEG_HEAD.NUM_CLASSES")
     head = model.message("pixel_space_head")
-    read_head(builder, head, "MAX_DEEPLAB.PIXEL_HEAD")
+    read_head(builder, head, "MAX_DEEPLAB.PIXEL_HEAD", "MAX_DEEPLAB.PIXEL_CONV_TYPE")
     builder.copy(head, "output_channels", "MODEL.DEEPLAB2.MAX_DEEPLAB.PIXEL_CHANNELS")
     for field in ("semantic_sample_k", "semantic_sample_temperature"):
         builder.refuse(model, field, "has no effect in DeepLab2 either")
-    for field, key in (("sample_k", "SAMPLES"), ("sample_temperature", "SAMPLE_TEMPERATURE")):
-        builder.copy(
-            model,
-            f"instance_discrimination_{field}",
-            f"MODEL.DEEPLAB2.LOSS.INSTANCE_DISCRIMINATION_{key}",
-        )
+    fields = [f"instance_discrimination_{field}" for field in ("sample_k", "sample_temperature")]
+    builder.set(
+        "MODEL.DEEPLAB2.LOSS.INSTANCE_DISCRIMINATION_SAMPLING",
+        [model.value(field) for field in fields],
+        *map(model.name, fields),
+    )
 
 
 def read_train_dataset(builder: ConfigBuilder, dataset: Options) -> None:
@@ -46,22 +46,18 @@ def read_train_dataset(builder: ConfigBuilder, dataset: Options) -> None:
 def read_evaluator(builder: ConfigBuilder, evaluator: Options) -> None:
     """Mask slots to labels."""
     node = "MODEL.DEEPLAB2.POSTPROCESSING."
-    for field, key in (
-        ("thing_area_limit", "THING_AREA_LIMIT"),
-        ("transformer_class_confidence_threshold", "CLASS_CONFIDENCE_THRESHOLD"),
-        ("pixel_confidence_threshold", "PIXEL_CONFIDENCE_THRESHOLD"),
-        ("transformer_post_processing", "MASK_MODE"),
-    ):
-        builder.copy(evaluator, field, node + key)
+    builder.copy(evaluator, "thing_area_limit", node + "THING_AREA_LIMIT")
+    builder.copy(evaluator, "transformer_post_processing", node + "MASK_MODE")
     maskwise = evaluator.message("maskwise_postprocessing")
-    for field, key in (
-        ("transformer_class_confidence_threshold_thing", "THING_THRESHOLD"),
-        ("transformer_class_confidence_threshold_stuff", "STUFF_THRESHOLD"),
-        ("overlapping_threshold", "OVERLAP_THRESHOLD"),
-        ("reorder_class_weight", "CLASS_WEIGHT"),
-        ("reorder_mask_weight", "MASK_WEIGHT"),
+    builder.copy(maskwise, "overlapping_threshold", node + "MASKWISE_OVERLAP_THRESHOLD")
+    threshold = "transformer_class_confidence_threshold"
+    for options, fields, key in (
+        (evaluator, (threshold, "pixel_confidence_threshold"), "CONFIDENCE_THRESHOLDS"),
+        (maskwise, (threshold + "_thing", threshold + "_stuff"), "MASKWISE_CLASS_THRESHOLDS"),
+        (maskwise, ("reorder_class_weight", "reorder_mask_weight"), "MASKWISE_RANK_WEIGHTS"),
     ):
-        builder.copy(maskwise, field, f"{node}MASKWISE_{key}")
+        values = [options.value(field) for field in fields]
+        builder.set(node + key, values, *map(options.name, fields))
 
 
 OPTION_RULES = OptionRules(

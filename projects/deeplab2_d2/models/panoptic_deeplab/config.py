@@ -2,7 +2,7 @@
 
 from detectron2.config import CfgNode
 
-from ...config import check_decoder, check_head, decoder_node, head_node, require
+from ...config import check_decoder, check_loss_term, decoder_node, head_node, require
 
 
 def add_config(cfg: CfgNode) -> None:
@@ -10,16 +10,14 @@ def add_config(cfg: CfgNode) -> None:
     node = cfg.MODEL.DEEPLAB2
     # False: semantic segmentation only, no instance decoder and no instance heads.
     node.INSTANCE_ENABLED = True
-    node.INSTANCE_DECODER = decoder_node(128, [32, 16])
+    node.INSTANCE_DECODER = decoder_node(128, [["res3", 32], ["res2", 16]])
     node.CENTER_HEAD = head_node(32)
     node.OFFSET_HEAD = head_node(32)
     # Factor on the squared error of the center heatmap, and the part of an image's pixels it keeps.
-    node.LOSS.CENTER_WEIGHT = 200.0
-    node.LOSS.CENTER_TOP_K = 1.0
+    node.LOSS.CENTER = [200.0, 1.0]
     # The same for the absolute error of the center offsets, in pixels of the input. The released
     # configs say 0.01, the paper 0.25.
-    node.LOSS.OFFSET_WEIGHT = 0.01
-    node.LOSS.OFFSET_TOP_K = 1.0
+    node.LOSS.OFFSET = [0.01, 1.0]
     # Heatmap values below are no center.
     node.POSTPROCESSING.CENTER_THRESHOLD = 0.1
     # Side of the max-pooling window that keeps local maxima, in pixels of the network's input.
@@ -39,14 +37,8 @@ def check_config(cfg: CfgNode) -> None:
     """
     node, prefix = cfg.MODEL.DEEPLAB2, "MODEL.DEEPLAB2."
     check_decoder(node.INSTANCE_DECODER, prefix + "INSTANCE_DECODER.")
-    for name in ("CENTER_HEAD", "OFFSET_HEAD"):
-        check_head(node[name], f"{prefix}{name}.")
-    for name in ("CENTER_TOP_K", "OFFSET_TOP_K"):
-        value = node.LOSS[name]
-        require(0.0 < value <= 1.0, f"{prefix}LOSS.{name}", "in (0, 1]", value)
-    for name in ("CENTER_WEIGHT", "OFFSET_WEIGHT"):
-        value = node.LOSS[name]
-        require(value >= 0, f"{prefix}LOSS.{name}", "at least 0", value)
+    for name in ("CENTER", "OFFSET"):
+        check_loss_term(node.LOSS, name)
     kernel = node.POSTPROCESSING.NMS_KERNEL
     require(kernel >= 1, prefix + "POSTPROCESSING.NMS_KERNEL", "at least 1", kernel)
     sigma = cfg.INPUT.DEEPLAB2.SIGMA

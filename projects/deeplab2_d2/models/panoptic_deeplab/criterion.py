@@ -59,9 +59,9 @@ class PanopticDeepLabCriterion:
         return cls(
             ignore_label=cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
             class_map=class_map_from_config(cfg),
-            semantic=LossTerm(loss.SEMANTIC_WEIGHT, loss.SEMANTIC_TOP_K),
-            center=LossTerm(loss.CENTER_WEIGHT, loss.CENTER_TOP_K),
-            offset=LossTerm(loss.OFFSET_WEIGHT, loss.OFFSET_TOP_K),
+            semantic=LossTerm(*loss.SEMANTIC),
+            center=LossTerm(*loss.CENTER),
+            offset=LossTerm(*loss.OFFSET),
             has_instances=cfg.MODEL.DEEPLAB2.INSTANCE_ENABLED,
         )
 

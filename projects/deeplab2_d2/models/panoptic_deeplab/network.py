@@ -1,6 +1,6 @@
 """Panoptic-DeepLab as a Detectron2 meta architecture."""
 
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, Mapping
 
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
@@ -52,38 +52,40 @@ def build_heads(cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> DenseHead
     decoders = {
         "semantic_decoder": DecoderSpec.from_config(cfg, node.SEMANTIC_DECODER, input_shape)
     }
-    heads: List[HeadSpec] = [
-        HeadSpec.from_config(
-            node.SEMANTIC_HEAD,
+    heads = [
+        HeadSpec(
             "semantic_logits",
             "logits",
-            cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
+            out_channels=cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
             module="semantic_head",
             decoder="semantic_decoder",
+            channels=node.SEMANTIC_HEAD.CHANNELS,
+            conv_type=node.SEMANTIC_DECODER.CONV_TYPE,
         )
     ]
     if node.INSTANCE_ENABLED:
-        decoders["instance_decoder"] = DecoderSpec.from_config(
-            cfg, node.INSTANCE_DECODER, input_shape
-        )
+        instance = node.INSTANCE_DECODER
+        decoders["instance_decoder"] = DecoderSpec.from_config(cfg, instance, input_shape)
         heads.append(
-            HeadSpec.from_config(
-                node.CENTER_HEAD,
+            HeadSpec(
                 "center_heatmap",
                 "heatmap",
-                1,
+                out_channels=1,
                 module="center_head",
                 decoder="instance_decoder",
+                channels=node.CENTER_HEAD.CHANNELS,
+                conv_type=instance.CONV_TYPE,
             )
         )
         heads.append(
-            HeadSpec.from_config(
-                node.OFFSET_HEAD,
+            HeadSpec(
                 "center_offsets",
                 "offset",
-                2,
+                out_channels=2,
                 module="offset_head",
                 decoder="instance_decoder",
+                channels=node.OFFSET_HEAD.CHANNELS,
+                conv_type=instance.CONV_TYPE,
             )
         )
     return DenseHeads(decoders, heads, input_shape, norm=Norm.from_config(cfg))

@@ -27,7 +27,6 @@ def _build_generator(cfg: CfgNode, ignore_label: int) -> PanopticTargetGenerator
         sigma=node.SIGMA,
         small_instance_area=node.SMALL_INSTANCE_AREA,
         small_instance_weight=node.SMALL_INSTANCE_WEIGHT,
-        ignore_crowd_in_semantic=node.IGNORE_CROWD_IN_SEMANTIC,
         has_instances=cfg.MODEL.DEEPLAB2.INSTANCE_ENABLED,
     )
 

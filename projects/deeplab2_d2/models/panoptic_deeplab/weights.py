@@ -33,7 +33,7 @@ def read_model(builder: ConfigBuilder, model: Options, shared: Options) -> None:
     decoder = shared.message("decoder")
     read_low_level(builder, model.value("low_level"), "SEMANTIC_DECODER")
     head = model.message("semantic_head")
-    read_head(builder, head, "SEMANTIC_HEAD")
+    read_head(builder, head, "SEMANTIC_HEAD", "SEMANTIC_DECODER.CONV_TYPE")
     builder.copy(head, "output_channels", "MODEL.SEM_SEG_HEAD.NUM_CLASSES")
 
     instance = model.message("instance")
@@ -43,8 +43,11 @@ def read_model(builder: ConfigBuilder, model: Options, shared: Options) -> None:
         read_decoder(builder, override if override.is_set else decoder, "INSTANCE_DECODER")
         low_level = instance.value("low_level_override") or model.value("low_level")
         read_low_level(builder, low_level, "INSTANCE_DECODER")
-        read_fixed_channels(builder, instance.message("center_head"), 1, "CENTER_HEAD")
-        read_fixed_channels(builder, instance.message("regression_head"), 2, "OFFSET_HEAD")
+        conv_type = "INSTANCE_DECODER.CONV_TYPE"
+        read_fixed_channels(builder, instance.message("center_head"), 1, "CENTER_HEAD", conv_type)
+        read_fixed_channels(
+            builder, instance.message("regression_head"), 2, "OFFSET_HEAD", conv_type
+        )
     else:
         for field in ("low_level_override", "instance_decoder_override"):
             builder.refuse(instance, field, "instance.enable is false")

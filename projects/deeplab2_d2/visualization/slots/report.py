@@ -233,7 +233,7 @@ _HOW_TO_READ = "Every picture is a link to its file, where it has its full size.
 _NOTHING_FIRED = (
     "No slot was confident enough to have a pixel in any image, so there is nothing to count. An "
     "untrained network looks like that. Lower thresholds, "
-    "MODEL.DEEPLAB2.POSTPROCESSING.CLASS_CONFIDENCE_THRESHOLD and PIXEL_CONFIDENCE_THRESHOLD, "
+    "MODEL.DEEPLAB2.POSTPROCESSING.CONFIDENCE_THRESHOLDS, "
     "show what its slots would predict."
 )
 _JOINT = (
