@@ -6,8 +6,8 @@ from typing import Any, Dict, Iterator
 
 import torch
 from direct_attention import DirectAxialAttention
-from direct_attention import DirectAxialAttention
 from measuring import allocated_peak, measure
+
 from deeplab2_d2.layers import AttentionSpec, AxialAttention, Norm
 
 # Channels of the input, the keys and the values, and the stage of Axial-DeepLab-L that has them.

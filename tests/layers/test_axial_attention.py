@@ -191,7 +191,6 @@ def test_heads_must_divide_the_channels() -> None:
     "options, message",
     [
         ({"span": 4}, "span must be odd and positive, got 4"),
-        ({"form": "sparse"}, "form must be one of"),
         ({"retrieve_content": False, "retrieve_encoding": False}, "must retrieve"),
         ({name: False for name in _TERMS}, "at least one of its similarities"),
     ],

@@ -8,6 +8,8 @@ from .deeplab2_schema import MESSAGES
 from .option_view import ConfigBuilder, Options
 
 _PATHS = "files are named by MODEL.WEIGHTS"
+# The feature of the output stride.
+_LAST_FEATURE = "res5"
 
 _DECODER = {
     "feature_key": "FEATURE",
@@ -133,7 +135,8 @@ def read_decoder(builder: ConfigBuilder, decoder: Options, node: str) -> None:
     name = decoder.name("aspp_use_only_1x1_proj_conv")
     builder.set(f"MODEL.DEEPLAB2.{node}.ASPP", aspp, name)
     key = f"MODEL.DEEPLAB2.{node}.ATROUS_RATES"
-    if builder.values[key] == _rates_of_stride(builder):
+    reads_last = decoder.value("feature_key") == _LAST_FEATURE
+    if reads_last and builder.values[key] == _rates_of_stride(builder):
         builder.values[key] = []
 
 
@@ -211,6 +214,8 @@ def read_backbone(builder: ConfigBuilder, backbone: Options) -> None:
     builder.set(prefix + "WIDTH_MULTIPLIER", width, backbone.name("backbone_width_multiplier"))
     builder.copy(backbone, "output_stride", prefix + "OUTPUT_STRIDE")
     if name.startswith("mobilenet"):
+        for field in (*_RESIDUAL, "drop_path_keep_prob", "drop_path_schedule"):
+            builder.refuse(backbone, field, "MobileNetV3 has no such option")
         return
     prefix += "RESIDUAL."
     for field, key in _RESIDUAL.items():

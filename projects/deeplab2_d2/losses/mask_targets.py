@@ -1,13 +1,13 @@
 """Ground truth masks at the resolution of predicted ones, at most as many as there are slots."""
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..structures.tables import cached_table
 from .cross_entropy import stride_to_size
 
 # What becomes of an image with more masks than slots; see :func:`limit_masks`.
@@ -110,7 +110,7 @@ def _look_up(labels: Tensor, ids: Sequence[int], *, first: int) -> Tensor:
     return table[torch.where(is_inside, labels, size)]
 
 
-@lru_cache(maxsize=64)
+@cached_table
 def _table(ids: Tuple[int, ...], first: int, device: torch.device) -> Tensor:
     """Position of each id plus ``first``, else -1; the last entry is for labels beyond the ids."""
     table = torch.full((max(ids, default=0) + 2,), -1, dtype=torch.int64)

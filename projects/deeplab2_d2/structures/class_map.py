@@ -1,11 +1,12 @@
 """From the channels of a semantic head to the contiguous class ids of a dataset."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Tuple
 
 import torch
 from torch import Tensor
+
+from .tables import cached_table
 
 VOID_CLASS = -1
 
@@ -77,12 +78,12 @@ class ClassMap:
 
 
 # Made once a device: a table that is made at every step would be copied at every step.
-@lru_cache(maxsize=64)
+@cached_table
 def _class_table(class_map: ClassMap, device: torch.device) -> Tensor:
     return torch.tensor(class_map.channel_to_class, dtype=torch.int32).to(device)
 
 
-@lru_cache(maxsize=64)
+@cached_table
 def _channel_table(class_map: ClassMap, ignore_label: int, device: torch.device) -> Tensor:
     size = max(ignore_label, class_map.num_classes) + 1
     table = torch.full((size,), ignore_label)

@@ -20,7 +20,8 @@ def _config(backbone: str) -> CfgNode:
     cfg.INPUT.CROP.SIZE = [65, 65]
     node = cfg.MODEL.DEEPLAB2
     node.BACKBONE.NAME, node.BACKBONE.OUTPUT_STRIDE = backbone, 16
-    node.BACKBONE.WIDTH_MULTIPLIER, node.BACKBONE.LAYER_MULTIPLIER = 0.125, 0.34
+    # The row is half as wide as it is written.
+    node.BACKBONE.WIDTH_MULTIPLIER, node.BACKBONE.RESIDUAL.LAYER_MULTIPLIER = 0.25, 0.34
     for decoder in (node.SEMANTIC_DECODER, node.INSTANCE_DECODER):
         decoder.ASPP, decoder.CHANNELS, decoder.ASPP_CHANNELS = "1x1", 8, 8
     return cfg

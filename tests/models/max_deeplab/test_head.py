@@ -97,9 +97,9 @@ def test_the_semantic_branch_runs_in_evaluation_only_if_asked():
     assert torch.equal(asked["mask_logits"], prediction["mask_logits"])
 
 
-def test_a_backbone_without_memory_is_refused():
-    shapes = {"feature_panoptic": SHAPES["feature_panoptic"], "res5": ShapeSpec(channels=9)}
-    with pytest.raises(ValueError, match="'transformer_class_feature'.*res5"):
+def test_a_backbone_without_pixel_features_is_refused():
+    shapes = {"feature_semantic": SHAPES["feature_semantic"], "res5": ShapeSpec(channels=9)}
+    with pytest.raises(ValueError, match="'feature_panoptic'.*res5"):
         head(shapes)
 
 
