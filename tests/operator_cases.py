@@ -37,7 +37,7 @@ def _generator(seed: int) -> torch.Generator:
 
 
 def _heatmap(seed: int) -> List[Tensor]:
-    return [make_prediction(2, 1, (33, 41), 12, seed=seed).center_heatmap[:, 0]]
+    return [make_prediction(2, 1, (33, 41), 12, seed=seed)["center_heatmap"][:, 0]]
 
 
 def _find_centers(heatmap: Tensor) -> Sequence[Tensor]:

@@ -77,7 +77,7 @@ def test_average_masks_are_softmax_probabilities_within_the_image(dataset):
         slots.look(sample, is_pictured=False)
         with torch.no_grad():
             images = model.batch([sample])
-            probabilities = model.predict(images.tensor).mask_logits.softmax(dim=1)
+            probabilities = model.predict(images.tensor)["mask_logits"].softmax(dim=1)
         height, width = sample["image"].shape[-2:]
         padded = images.tensor.shape[-2:]
         # From -1 at the first pixel to 1 at the last of the padded input.
@@ -207,7 +207,7 @@ def test_a_dataset_without_images_is_refused(capsys):
         (["MODEL.WEIGHTS", "no_such_file.pth"], "no_such_file.pth"),
         (
             ["MODEL.DEEPLAB2.BACKBONE.NAME", "resnet50"],
-            "need a backbone with the feature 'feature_panoptic'",
+            "must have a backbone with a memory path",
         ),
     ],
 )
