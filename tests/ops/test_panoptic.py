@@ -90,7 +90,11 @@ def test_class_probability_is_the_mean_of_the_segments_class_where_outvoted_too(
     logits[0, 2] = torch.tensor([[2.0, 2.0, 0.0]])
     logits[0, 3] = torch.tensor([[0.0, 0.0, 1.0]])
     heatmap = torch.tensor([[[[0.5, 0.0, 0.0]]]])
-    prediction = type(make_prediction(1, 4, (1, 3), 0))(logits, heatmap, torch.zeros(1, 2, 1, 3))
+    prediction = {
+        "semantic_logits": logits,
+        "center_heatmap": heatmap,
+        "center_offsets": torch.zeros(1, 2, 1, 3),
+    }
     result = process(prediction, (1, 3), thing_ids=(2, 3))
     assert result.panoptic_map.tolist() == [[[2001, 2001, 2001]]]
     two, one = torch.tensor([2.0, -1.0]).sigmoid().tolist()
