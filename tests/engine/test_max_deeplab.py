@@ -49,7 +49,7 @@ def train(output, *options, steps=12):
         ("SOLVER.DEEPLAB2.OPTIMIZER", "radam_lookahead", "SOLVER.WEIGHT_DECAY", 1e-4),
         ("MODEL.DEEPLAB2.BACKBONE.RESIDUAL.CHECKPOINTED_KINDS", ["axial", "transformer", "basic"]),
         ("MODEL.DEEPLAB2.LOSS.PQ_STYLE_SIMILARITY", "sum"),
-        ("MODEL.DEEPLAB2.LOSS.INSTANCE_DISCRIMINATION_SAMPLES", 256),
+        ("MODEL.DEEPLAB2.LOSS.INSTANCE_DISCRIMINATION_SAMPLING", [256, 0.6]),
     ],
     ids=lambda options: " ".join(map(str, options)) or "default",
 )

@@ -1,5 +1,7 @@
 """Every config key that the package adds is read by its code; Detectron2's keys are untouched."""
 
+import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,38 @@ def test_adding_our_keys_changes_none_of_detectron2s():
     add_deeplab2_config(cfg)
     after = dict(leaves(cfg))
     assert {key: after[key] for key in before} == before
+
+
+def named_keys(source):
+    """Full keys under our nodes that strings of a source file name."""
+    strings = [
+        node.value
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    pattern = re.compile(r"\b(?:INPUT|MODEL|SOLVER|TEST)\.DEEPLAB2(?:\.[A-Z][A-Z0-9_]*)*")
+    return {tuple(key.split(".")) for string in strings for key in pattern.findall(string)}
+
+
+def test_every_key_that_a_message_or_docstring_names_exists():
+    # Of earlier versions one table tells.
+    sources = [path for path in PACKAGE.rglob("*.py") if path.name != "vanished.py"]
+    exists = {key[:length] for key in added_keys() for length in range(1, len(key) + 1)}
+    unknown = {
+        str(path.relative_to(PACKAGE)): sorted(map(".".join, named_keys(path.read_text()) - exists))
+        for path in sources
+        if named_keys(path.read_text()) - exists
+    }
+    assert unknown == {}
+
+
+def test_named_keys_are_found_in_messages_docstrings_and_parts_of_strings():
+    source = """def f(x):
+        "As MODEL.DEEPLAB2.A.B_1 says."
+        raise ValueError(f"config key INPUT.DEEPLAB2.C, got {x}; SOLVER.DEEPLAB2.{x}; MODEL.D")
+    """
+    expected = {"MODEL.DEEPLAB2.A.B_1", "INPUT.DEEPLAB2.C", "SOLVER.DEEPLAB2"}
+    assert named_keys(source) == {tuple(key.split(".")) for key in expected}
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def align_slots(first: Prediction, other: Prediction) -> Prediction:
     if found != expected:
         raise ValueError(
             "models that are averaged must have the same number of mask slots (config key "
-            f"MODEL.DEEPLAB2.BACKBONE.MEMORY.NUM_SLOTS), got {expected} and {found}"
+            f"MODEL.DEEPLAB2.BACKBONE.RESIDUAL.MEMORY.NUM_SLOTS), got {expected} and {found}"
         )
     order = match_slots(
         first["mask_logits"], first["class_logits"], other["mask_logits"], other["class_logits"]
