@@ -162,5 +162,5 @@ def test_contrastive_loss_draws_void_pixels_last():
 @pytest.mark.parametrize("num_samples", [0, 9])
 def test_number_of_samples_is_checked(num_samples):
     targets, _, _, _ = _random_case()
-    with pytest.raises(ValueError, match=r"must be in \[1, 8\].*DISCRIMINATION_SAMPLING"):
+    with pytest.raises(ValueError, match=rf"num_samples must be in \[1, 8\].*got {num_samples}"):
         pixel_contrastive_loss(torch.zeros(1, 3, 8), targets, num_samples=num_samples)

@@ -47,8 +47,7 @@ def thing_id_targets(
     if len(ordered) > max_things:
         if not keep_largest:
             raise ValueError(
-                f"{source} must show at most {max_things} things (config key "
-                f"INPUT.DEEPLAB2.MAX_THINGS), got {len(ordered)}"
+                f"{source} must show at most {max_things} things (max_things), got {len(ordered)}"
             )
         areas = np.bincount(flat, minlength=len(segments) + 1)[1:]
         kept = np.argsort(-areas[ordered], kind="stable")[:max_things]

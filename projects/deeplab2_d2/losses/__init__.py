@@ -12,7 +12,7 @@ from .mask_matching import (
     match_masks,
     measure_overlaps,
 )
-from .mask_targets import MaskTargets, build_mask_targets, limit_masks
+from .mask_targets import MaskTargets, SurplusMasksError, build_mask_targets, limit_masks
 from .mask_transformer import (
     MaskOutputs,
     MaskTransformerLossOptions,
@@ -35,6 +35,7 @@ __all__ = [
     "MaskOverlaps",
     "MaskTargets",
     "MaskTransformerLossOptions",
+    "SurplusMasksError",
     "average_top_k",
     "build_mask_targets",
     "count_top_k",

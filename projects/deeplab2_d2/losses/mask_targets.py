@@ -118,6 +118,10 @@ def _table(ids: Tuple[int, ...], first: int, device: torch.device) -> Tensor:
     return table.to(device)
 
 
+class SurplusMasksError(ValueError):
+    """An image has more masks than there are slots."""
+
+
 @torch.no_grad()
 def limit_masks(
     targets: MaskTargets,
@@ -142,8 +146,9 @@ def limit_masks(
         Targets of the same G masks.
 
     Raises:
-        ValueError: if ``surplus`` is unknown; for "error" also with index and name of the first
-            image that has more than ``num_slots`` masks.
+        ValueError: if ``surplus`` is unknown.
+        SurplusMasksError: for "error", with index and name of the first image that has more than
+            ``num_slots`` masks.
     """
     if surplus not in SURPLUS_MASKS:
         raise ValueError(f"surplus must be one of {SURPLUS_MASKS}, got {surplus!r}")
@@ -162,10 +167,9 @@ def _check_number(targets: MaskTargets, num_slots: int, sources: Optional[Sequen
     for image, count in enumerate(counts):
         if count > num_slots:
             name = f" ({sources[image]})" if sources else ""
-            raise ValueError(
+            raise SurplusMasksError(
                 f"image {image} of the batch{name} has {count} masks, more than the {num_slots} "
-                "slots; a surplus of 'largest' (config key MODEL.DEEPLAB2.LOSS.SURPLUS_MASKS) "
-                "would drop the smallest masks"
+                "slots; a surplus of 'largest' would drop the smallest masks"
             )
 
 

@@ -105,8 +105,8 @@ def mask_transformer_losses(
         of the final outputs.
 
     Raises:
-        ValueError: if a cost of the matching is not finite (see :func:`hungarian_matching`) or an
-            image has too many masks and ``options.surplus_masks`` is "error".
+        ValueError: if a cost of the matching is not finite (see :func:`hungarian_matching`).
+        SurplusMasksError: if an image has too many masks and ``options.surplus_masks`` is "error".
     """
     num_slots = outputs[0].class_logits.shape[1]
     targets = limit_masks(targets, num_slots, surplus=options.surplus_masks, sources=sources)

@@ -98,8 +98,7 @@ def pixel_contrastive_loss(
     num_pixels = features.shape[2]
     if not 1 <= num_samples <= num_pixels:
         raise ValueError(
-            f"num_samples must be in [1, {num_pixels}], the pixels of the masks (config key "
-            f"MODEL.DEEPLAB2.LOSS.INSTANCE_DISCRIMINATION_SAMPLING), got {num_samples}"
+            f"num_samples must be in [1, {num_pixels}], the pixels of the masks, got {num_samples}"
         )
     indices = _sample_pixels(targets, num_samples, sample_temperature)
     ids = targets.mask_ids.gather(1, indices)

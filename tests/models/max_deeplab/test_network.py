@@ -142,6 +142,17 @@ def test_an_image_with_more_masks_than_slots_is_named_or_loses_its_smallest():
         assert (losses["loss_mask_id"] > 100) == (surplus == "unmatched")
 
 
+def test_more_samples_than_pixels_are_refused_where_the_loss_has_a_weight():
+    key = "MODEL.DEEPLAB2.LOSS.INSTANCE_DISCRIMINATION"
+    # The masks of 33 x 49 pixels have 9 x 13.
+    options = (f"{key}_SAMPLING", "[118, 0.6]")
+    with pytest.raises(ValueError, match=f"{key}_SAMPLING must be of at most 117 .*got 118"):
+        model(*options).train()([training_sample()])
+    losses = model(*options, key, "[0.0, 1.0]").train()([training_sample()])
+    assert set(losses) == LOSSES - {"loss_instance_discrimination"}
+    assert set(model(f"{key}_SAMPLING", "[117, 0.6]").train()([training_sample()])) == LOSSES
+
+
 def test_training_and_evaluation_give_the_class_channels_the_same_classes():
     # Of Cityscapes' 19 classes the things are the last eight: the first channels are theirs.
     network = model(

@@ -6,9 +6,11 @@ from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 from detectron2.config import CfgNode
 from torch import Tensor
 
+from ...config import require
 from ...losses import (
     MaskOutputs,
     MaskTransformerLossOptions,
+    SurplusMasksError,
     build_mask_targets,
     mask_transformer_losses,
 )
@@ -82,9 +84,14 @@ class MaXDeepLabCriterion:
             The losses of :func:`mask_transformer_losses`, averaged over the images: float32
             scalars, computed in float32 under autocast too. An output that no loss is left for has
             a gradient of 0. And its metrics, without gradient.
+
+        Raises:
+            ValueError: naming the config key, if an image has more masks than slots and that is an
+                error, or fewer pixels than are drawn for instance discrimination.
         """
         final = predictions[0]
         height, width = final["mask_logits"].shape[-2:]
+        self._check_sampling(int(height * width))
         masks = build_mask_targets(
             targets["sem_seg"],
             targets["thing_masks"],
@@ -94,22 +101,35 @@ class MaXDeepLabCriterion:
             stuff_ids=self.stuff_ids,
             ignore_label=self.ignore_label,
         )
-        losses, metrics = mask_transformer_losses(
-            [_flatten(prediction) for prediction in predictions],
-            masks,
-            self.options,
-            semantic_logits=final.get("semantic_logits"),
-            semantic_labels=self.class_map.to_channels(targets["sem_seg"], self.ignore_label),
-            semantic_weights=targets["sem_seg_weights"],
-            ignore_label=self.ignore_label,
-            sources=sources,
-        )
+        try:
+            losses, metrics = mask_transformer_losses(
+                [_flatten(prediction) for prediction in predictions],
+                masks,
+                self.options,
+                semantic_logits=final.get("semantic_logits"),
+                semantic_labels=self.class_map.to_channels(targets["sem_seg"], self.ignore_label),
+                semantic_weights=targets["sem_seg_weights"],
+                ignore_label=self.ignore_label,
+                sources=sources,
+            )
+        except SurplusMasksError as error:
+            key = "MODEL.DEEPLAB2.LOSS.SURPLUS_MASKS"
+            raise ValueError(f"{error} (config key {key}: 'largest')") from error
         means = {name: loss.mean() for name, loss in losses.items()}
         idle = [output for prediction in predictions for output in self._idle_outputs(prediction)]
         for name in list(means)[:1]:
             # Of no elements: processes that train together wait for every parameter's gradient.
             means[name] = sum((output[:0].sum() for output in idle), means[name])
         return means, metrics
+
+    def _check_sampling(self, num_pixels: int) -> None:
+        count = self.options.num_samples
+        require(
+            count <= num_pixels or not self.options.instance_discrimination_weight,
+            "MODEL.DEEPLAB2.LOSS.INSTANCE_DISCRIMINATION_SAMPLING",
+            f"of at most {num_pixels} pixels, those of the masks",
+            count,
+        )
 
     def _idle_outputs(self, prediction: Prediction) -> List[Tensor]:
         """Those without a loss; the pixel features need none, they are in the masks."""

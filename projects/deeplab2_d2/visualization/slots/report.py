@@ -225,16 +225,15 @@ class SlotReport:
             f"{_FEATURES} It has D = {self._feature_depth} channels, of which the picture shows "
             "the first three principal components within the image as red, green and blue, each "
             "stretched to its range: the colors of two images do not compare. (A network with "
-            "MODEL.DEEPLAB2.MAX_DEEPLAB.PIXEL_CHANNELS 3 is shown as it is.)"
+            "D = 3 is shown as it is.)"
         )
 
 
 _HOW_TO_READ = "Every picture is a link to its file, where it has its full size."
 _NOTHING_FIRED = (
     "No slot was confident enough to have a pixel in any image, so there is nothing to count. An "
-    "untrained network looks like that. Lower thresholds, "
-    "MODEL.DEEPLAB2.POSTPROCESSING.CONFIDENCE_THRESHOLDS, "
-    "show what its slots would predict."
+    "untrained network looks like that. Lower thresholds of confidence in post-processing show "
+    "what its slots would predict."
 )
 _JOINT = (
     "How often each slot predicts each class: the number of images in which the slot has pixels "
