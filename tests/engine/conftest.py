@@ -1,26 +1,5 @@
 """Detectron2 is made importable before a test imports it; a small dataset."""
 
-import pytest
+from shapes_dataset import dataset  # noqa: F401
 
 import deeplab2_d2  # noqa: F401
-from deeplab2_d2.data.builtin import register_all
-from deeplab2_d2.data.shapes import ShapesOptions, prepare_shapes, register_shapes
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    """Names of a small generated dataset for training and evaluation."""
-    from detectron2.data import DatasetCatalog, MetadataCatalog
-
-    folder = tmp_path_factory.mktemp("datasets")
-    prepare_shapes(str(folder / "shapes"), ShapesOptions(num_train=4, num_val=2))
-    names = ("shapes_panoptic_train", "shapes_panoptic_val")
-    for name in names:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
-    register_shapes(str(folder))
-    yield names
-    for name in names:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
-    register_all()

@@ -16,8 +16,8 @@ def register(meta_architecture: type, record: ModelRecord) -> None:
     Give a meta architecture its record.
 
     Raises:
-        ValueError: if it has one already, or a first word of checkpoint keys names another module
-            elsewhere.
+        ValueError: if it has one already, or a first word of checkpoint keys names two modules,
+            here or with another's.
     """
     if meta_architecture in _RECORDS:
         raise ValueError(f"{meta_architecture.__name__} has a record already")
@@ -25,7 +25,7 @@ def register(meta_architecture: type, record: ModelRecord) -> None:
         words: module for _, other in all_records() for words, module in other.checkpoint_modules
     }
     for words, module in record.checkpoint_modules:
-        if known.get(words, module) != module:
+        if known.setdefault(words, module) != module:
             raise ValueError(
                 f"checkpoint keys that begin with {words!r} name {known[words]!r} already, "
                 f"{meta_architecture.__name__} has {module!r}"
