@@ -187,6 +187,6 @@ PANOPTIC_DEEPLAB: List[PaperNetwork] = _on_each_dataset(
     "mobilenet_v3_large",
     (54.17, 12.24, 138.12),
     _work_out_mobilenet,
-    REDUCED_LAST_BLOCK=True,
+    MOBILENET_V3__REDUCED_LAST_BLOCK=True,
 )
 NETWORKS: List[PaperNetwork] = MAX_DEEPLAB + [AXIAL_DEEPLAB_L] + PANOPTIC_DEEPLAB

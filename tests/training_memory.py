@@ -85,7 +85,7 @@ def count_training_memory(cfg: CfgNode, size: Tuple[int, int], batch: int) -> Tr
         batch: images.
     """
     # Its check asks for values.
-    unchecked = mock.patch("deeplab2_d2.losses.hungarian._check_finite")
+    unchecked = mock.patch("deeplab2_d2.losses.mask_matching._check_finite")
     with unchecked, FakeTensorMode(), LiveMemory() as memory:
         step = TrainingStep(cfg, make_samples(cfg, size, batch))
         state = memory.current

@@ -8,14 +8,19 @@ import torch
 from detectron2.modeling import Backbone
 from torch import Tensor
 
-from deeplab2_d2.backbones import MOBILE_NETWORKS, backbone_names, build_backbone_by_name
+from deeplab2_d2.backbones import (
+    MOBILE_NETWORKS,
+    StackedDecoderNetwork,
+    backbone_names,
+    build_backbone_by_name,
+)
 from deeplab2_d2.layers import (
     Norm,
     SimplifiedSqueezeAndExcite,
     SqueezeAndExcite,
 )
 
-# Rows that differ by name alone (the config sets the widths) are one network.
+# Rows that differ by name or width alone are one network here, where all are narrow.
 _ALIASES = ("swidernet", "axial_resnet_s", "axial_deeplab_s")
 # What configs make of rows: a name for the tests, the row, and its options.
 _GLOBAL = {"ATTENTION__GLOBAL": [16, 1]}
@@ -24,7 +29,7 @@ _VARIANTS: Dict[str, Tuple[str, Dict[str, Any]]] = {
     "swidernet_se": ("swidernet", {"SQUEEZE_AND_EXCITE": True}),
     "resnet50_sac": ("resnet50", {"SAC_BEYOND_STRIDE": 8, "ACTIVATION": "gelu"}),
     "resnet50_global": ("resnet50", _GLOBAL),
-    "axial_resnet_s_local": ("axial_resnet_s", {"ATTENTION__SPAN": 5}),
+    "axial_resnet_l_local": ("axial_resnet_l", {"ATTENTION__SPAN": 5}),
     "mobilenet_v3_large_reduced": ("mobilenet_v3_large", {"REDUCED_LAST_BLOCK": True}),
 }
 # Its memory path does not get narrower.
@@ -165,8 +170,13 @@ def test_state_dict_round_trip_and_batch_of_two_equals_two_of_one(name: str) -> 
 @pytest.mark.parametrize("name", NAMES)
 def test_gradients_reach_every_parameter(name: str) -> None:
     backbone = _narrow(name, output_stride=16).train()
-    features = backbone(torch.randn(2, 3, 33, 49))
-    weighted: List[Tensor] = [(f * torch.randn_like(f)).sum() for f in features.values()]
+    if isinstance(backbone, StackedDecoderNetwork) and backbone.memory_shape is not None:
+        backbone.return_memory()
+        encoded = backbone(torch.randn(2, 3, 33, 49))
+        outputs = [*encoded.features.values(), *encoded.memory]
+    else:
+        outputs = list(backbone(torch.randn(2, 3, 33, 49)).values())
+    weighted: List[Tensor] = [(f * torch.randn_like(f)).sum() for f in outputs]
     torch.stack(weighted).sum().backward()
     without = [
         key

@@ -1,6 +1,7 @@
 import errno
 import os
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -149,8 +150,8 @@ def test_a_full_disk_loses_nothing_that_was_whole(tmp_path, monkeypatch):
 @pytest.mark.parametrize("kept", [0.0, 0.5, 0.99])
 def test_a_checkpoint_cut_short_is_named_and_the_newest_whole_one_offered(tmp_path, kept):
     checkpointer = DeepLab2Checkpointer(TinyModel(), str(tmp_path))
-    checkpointer.save("model_0000001")
-    checkpointer.save("model_0000002")
+    checkpointer.save("model_0000001", iteration=1)
+    checkpointer.save("model_0000002", iteration=2)
     last = tmp_path / "model_0000002.pth"
     data = last.read_bytes()
     last.write_bytes(data[: int(len(data) * kept)])
@@ -171,8 +172,8 @@ def flip_a_bit(path, values):
 def test_a_flipped_bit_is_found(tmp_path, is_resumed):
     model = TinyModel()
     checkpointer = DeepLab2Checkpointer(model, str(tmp_path))
-    checkpointer.save("model_0000001")
-    checkpointer.save("model_0000002")
+    checkpointer.save("model_0000001", iteration=1)
+    checkpointer.save("model_0000002", iteration=2)
     last = tmp_path / "model_0000002.pth"
     flip_a_bit(last, model.backbone["stem"]["conv"].weight.detach())
     with pytest.raises(CheckpointFormatError, match="model_0000002.pth.*damaged.*model_0000001"):
@@ -195,20 +196,40 @@ def test_a_file_written_without_checksums_loads(tmp_path):
     assert torch.equal(*weights)
 
 
-@pytest.mark.parametrize("tag", [None, "", "model_0000009.pth"])
-def test_without_a_usable_last_checkpoint_the_newest_whole_one_is_resumed(tmp_path, tag, caplog):
-    checkpointer = DeepLab2Checkpointer(TinyModel(), str(tmp_path))
-    for number in (1, 2, 3):
-        checkpointer.save(f"model_000000{number}", iteration=number)
-        os.utime(tmp_path / f"model_000000{number}.pth", (number, number))
-    last = tmp_path / "model_0000003.pth"
+@pytest.mark.parametrize("tag", [None, b"", b"model_0000009.pth", b"\xff\xfe\x00"])
+def test_without_a_usable_last_checkpoint_the_furthest_whole_one_is_resumed(tmp_path, tag, caplog):
+    model = TinyModel()
+    checkpointer = DeepLab2Checkpointer(model, str(tmp_path))
+    for number in (1, 2, 3, 4):
+        checkpointer.save(f"model_{number}", iteration=number)
+        # Copied in another order.
+        os.utime(tmp_path / f"model_{number}.pth", (9 - number, 9 - number))
+    last = tmp_path / "model_4.pth"
     last.write_bytes(last.read_bytes()[:200])
+    flip_a_bit(tmp_path / "model_3.pth", model.backbone["stem"]["conv"].weight.detach())
+    # Weights of another model, which no training has saved here.
+    torch.save({"model": {"weight": torch.zeros(3)}}, tmp_path / "pretrained.pth")
     (tmp_path / "last_checkpoint").unlink()
     if tag is not None:
-        (tmp_path / "last_checkpoint").write_text(tag)
+        (tmp_path / "last_checkpoint").write_bytes(tag)
     rest = checkpointer.resume_or_load("", resume=True)
     assert rest["iteration"] == 2
-    assert "resuming from the newest whole checkpoint" in caplog.text
+    assert caplog.text.count("resuming from the newest whole checkpoint") == 1
+
+
+def test_where_no_checkpoint_is_whole_nothing_begins_at_the_start(tmp_path):
+    checkpointer = DeepLab2Checkpointer(TinyModel(), str(tmp_path))
+    for number in (1, 2):
+        checkpointer.save(f"model_{number}", iteration=number)
+        path = tmp_path / f"model_{number}.pth"
+        path.write_bytes(path.read_bytes()[:-100])
+    (tmp_path / "last_checkpoint").unlink()
+    with pytest.raises(CheckpointFormatError) as error:
+        checkpointer.resume_or_load("", resume=True)
+    assert f"{tmp_path / 'model_1.pth'}, byte" in str(error.value)
+    assert f"no checkpoint of {tmp_path} is whole" in str(error.value)
+    # Weights to start with are not looked for there.
+    checkpointer.resume_or_load("", resume=False)
 
 
 def test_a_folder_without_checkpoints_has_none_to_resume(tmp_path):
@@ -248,6 +269,53 @@ def test_no_code_of_a_file_runs(tmp_path, ending, monkeypatch):
         with pytest.raises(CheckpointFormatError, match=f"w{ending}"):
             load(str(path))
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("ending", [".pth", ".pkl"])
+@pytest.mark.parametrize(
+    "content, got",
+    [
+        ([torch.zeros(2)], "got a list"),
+        ({3: torch.zeros(2)}, "got the key 3"),
+        ({"model": [1]}, "got a list"),
+        ({"model": {None: 1}}, "got the key None"),
+    ],
+)
+def test_what_has_no_names_is_no_checkpoint(tmp_path, ending, content, got):
+    path = tmp_path / f"w{ending}"
+    if ending == ".pth":
+        torch.save(content, path)
+    else:
+        arrays = [content] if isinstance(content, list) else content
+        path.write_bytes(pickle.dumps(_without_tensors(arrays)))
+    for load in (DeepLab2Checkpointer(TinyModel()).load, read_weights):
+        with pytest.raises(CheckpointFormatError, match=f"w{ending}.*{got}"):
+            load(str(path))
+
+
+def _without_tensors(content):
+    if isinstance(content, list):
+        return [1]
+    return {k: 1 if isinstance(v, torch.Tensor) else v for k, v in content.items()}
+
+
+@pytest.mark.parametrize("attribute", ["external_attr", "flag_bits", "compress_type"])
+def test_archives_that_readers_take_differently_are_damaged(tmp_path, attribute):
+    """A member that is said to be a folder, encrypted, or compressed in an unknown way."""
+    path = tmp_path / "w.pth"
+    torch.save({"model": TinyModel().state_dict()}, path)
+    with zipfile.ZipFile(path) as archive:
+        member = next(m for m in archive.infolist() if m.filename.endswith("/data/0"))
+    data = bytearray(path.read_bytes())
+    entry = data.rindex(member.filename.encode()) - 46  # In the directory at the end.
+    offset, value = {"external_attr": (38, 0x10), "flag_bits": (8, 1), "compress_type": (10, 77)}[
+        attribute
+    ]
+    assert data[entry : entry + 4] == b"PK\x01\x02"
+    data[entry + offset] = value
+    path.write_bytes(data)
+    with pytest.raises(CheckpointFormatError, match="w.pth"):
+        DeepLab2Checkpointer(TinyModel()).load(str(path))
 
 
 def test_pickles_of_detectron2s_model_zoo_load(tmp_path):

@@ -13,8 +13,9 @@ from .atomic import atomic_path
 from .deeplab2_checkpoint import find_prefix
 from .load import LoadReport, compare_shapes
 from .names import NEW_BACKBONE_WORDS
+from .run_folder import find_newest, read_tag
 from .sorted_table import CheckpointFormatError
-from .weights_file import AUTHOR, check_sums, check_whole, load_pkl, load_pth, read_weights
+from .weights_file import AUTHOR, load_pkl, load_pth, read_weights
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
     ) -> None:
         super().__init__(model, save_dir, **checkpointables)
         self._allow_partial = allow_partial
+        self._found: Optional[str] = None
 
     def load(self, path: str, checkpointables: Optional[List[str]] = None) -> Dict[str, Any]:
         """
@@ -85,25 +87,21 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
             Its path, or "" where there is none.
 
         Raises:
-            ValueError: if ``last_checkpoint`` names something outside of the folder.
+            ValueError: if ``last_checkpoint`` names something outside of the folder, or if none of
+                the checkpoints there is whole.
         """
-        tag = os.path.join(self.save_dir, "last_checkpoint")
-        name = ""
-        if os.path.isfile(tag):
-            with open(tag, encoding="utf-8") as file:
-                name = file.read().strip()
-        if name != os.path.basename(name):
-            raise ValueError(f"{tag} must name a file of its own folder, got {name!r}")
+        name = read_tag(self.save_dir)
         path = os.path.join(self.save_dir, name)
         if name and os.path.isfile(path):
             return path
-        newest = _newest_whole(self.save_dir) if self.save_dir else ""
-        if newest:
-            lost = f"names {name!r}, which is not there" if name else "is lost or empty"
-            logger.warning(
-                "%s %s; resuming from the newest whole checkpoint, %s", tag, lost, newest
-            )
-        return newest
+        if self._found is None:
+            self._found = find_newest(self.save_dir) if self.save_dir else ""
+            if self._found:
+                lost = f"names {name!r}, which is not there" if name else "is lost or empty"
+                tag = os.path.join(self.save_dir, "last_checkpoint")
+                message = "%s %s; resuming from the newest whole checkpoint, %s"
+                logger.warning(message, tag, lost, self._found)
+        return self._found
 
     def save(self, name: str, **kwargs: Any) -> None:
         """
@@ -173,31 +171,11 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
         return report
 
     def _offer_another(self, path: str) -> str:
-        newest = _newest_whole(os.path.dirname(path))
+        try:
+            newest = find_newest(os.path.dirname(path))
+        except CheckpointFormatError:
+            newest = ""
         return f"; the newest whole one is {newest}" if newest else ""
-
-
-def _newest_whole(folder: str) -> str:
-    """The newest checkpoint of a folder that is neither cut short nor damaged; "" for none."""
-    if not os.path.isdir(folder):
-        return ""
-    names = [name for name in os.listdir(folder) if name.endswith(".pth")]
-    # Neither what a killed process was writing, nor the dump of a batch.
-    names = [name for name in names if not name.startswith((".", "non_finite_loss"))]
-    files = [os.path.join(folder, name) for name in names]
-    for path in sorted(files, key=lambda path: (os.path.getmtime(path), path), reverse=True):
-        if _is_whole(path):
-            return path
-    return ""
-
-
-def _is_whole(path: str) -> bool:
-    try:
-        check_whole(path)
-        check_sums(path)
-    except CheckpointFormatError:
-        return False
-    return True
 
 
 def _named_arrays(data: Dict[str, Any]) -> Dict[str, Any]:

@@ -204,6 +204,18 @@ _RESIDUAL = {
 _HALVES = {"axial_resnet_s": "axial_resnet_l", "axial_deeplab_s": "axial_deeplab_l"}
 
 
+def _read_mobilenet(builder: ConfigBuilder, backbone: Options) -> None:
+    """What else the options of a MobileNetV3 say: DeepLab2 asserts that it squeezes and excites."""
+    field = "use_squeeze_and_excite"
+    if not backbone.value(field):
+        name = backbone.value("name")
+        raise ValueError(f"{backbone.name(field)} must be True for {name}, got False")
+    builder.mapped[backbone.name(field)] = ["MODEL.DEEPLAB2.BACKBONE.NAME"]
+    for field in (*_RESIDUAL, "drop_path_keep_prob", "drop_path_schedule"):
+        if field != "use_squeeze_and_excite":
+            builder.refuse(backbone, field, "MobileNetV3 has no such option")
+
+
 def read_backbone(builder: ConfigBuilder, backbone: Options) -> None:
     """The network and what is changed of it."""
     prefix = "MODEL.DEEPLAB2.BACKBONE."
@@ -214,8 +226,7 @@ def read_backbone(builder: ConfigBuilder, backbone: Options) -> None:
     builder.set(prefix + "WIDTH_MULTIPLIER", width, backbone.name("backbone_width_multiplier"))
     builder.copy(backbone, "output_stride", prefix + "OUTPUT_STRIDE")
     if name.startswith("mobilenet"):
-        for field in (*_RESIDUAL, "drop_path_keep_prob", "drop_path_schedule"):
-            builder.refuse(backbone, field, "MobileNetV3 has no such option")
+        _read_mobilenet(builder, backbone)
         return
     prefix += "RESIDUAL."
     for field, key in _RESIDUAL.items():

@@ -5,7 +5,7 @@ import pickle
 import tempfile
 import zipfile
 import zlib
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import IO, Any, Dict, List, Mapping, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -50,7 +50,16 @@ def read_weights(path: str, show_progress: bool = False) -> Tuple[Weights, List[
         return _read_safetensors(path), []
     loaded = load_pkl(path) if path.endswith(".pkl") else load_pth(path)
     weights = loaded.get("model", loaded)
-    return {name: torch.as_tensor(value) for name, value in weights.items()}, []
+    return {name: _as_tensor(path, name, value) for name, value in weights.items()}, []
+
+
+def _as_tensor(path: str, name: str, value: Any) -> Tensor:
+    try:
+        return torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        got = type(value).__name__
+        reason = f"the value of {name!r} must be an array, got a {got}"
+        raise CheckpointFormatError(path, 0, reason) from error
 
 
 def convert_checkpoint(
@@ -82,37 +91,94 @@ def load_pth(path: str) -> Dict[str, Any]:
 
     Raises:
         CheckpointFormatError: if the file is cut short, damaged or no checkpoint of PyTorch, or
-            holds more than tensors, numbers, strings and containers of them.
+            holds more than tensors, numbers, strings and containers of them by name.
     """
-    check_whole(path)
-    check_sums(path)
+    check_whole_and_sound(path)
+    return _load_by_name(path)
+
+
+def read_iteration(path: str) -> Optional[int]:
+    """
+    The iteration at which a training has saved a .pth; None for weights alone.
+
+    Values of tensors are neither read nor checked.
+
+    Raises:
+        CheckpointFormatError: as :func:`load_pth`.
+    """
+    _check_whole(path)
+    loaded = _load_by_name(path, mmap=True if zipfile.is_zipfile(path) else None)
+    iteration = loaded.get("iteration")
+    return iteration if isinstance(iteration, int) and "model" in loaded else None
+
+
+def _load_by_name(path: str, **options: Any) -> Dict[str, Any]:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        loaded = torch.load(path, map_location="cpu", weights_only=True, **options)
     except pickle.UnpicklingError as error:
         reason = str(error).splitlines()[0]
         raise CheckpointFormatError(path, 0, f"it holds more than weights ({reason})") from error
+    except _DAMAGE as error:
+        raise CheckpointFormatError(path, 0, f"the file is damaged: {error}") from error
+    return _check_names(path, loaded)
 
 
-def check_sums(path: str) -> None:
+def _check_names(path: str, loaded: Any) -> Dict[str, Any]:
+    for data in (loaded, loaded.get("model", {}) if isinstance(loaded, dict) else {}):
+        if not isinstance(data, Mapping) or not all(isinstance(name, str) for name in data):
+            reason = f"a checkpoint must hold values by name, got {_describe(data)}"
+            raise CheckpointFormatError(path, 0, reason)
+    return loaded
+
+
+def _describe(data: Any) -> str:
+    if not isinstance(data, Mapping):
+        return f"a {type(data).__name__}"
+    return "the key {!r}".format(next(name for name in data if not isinstance(name, str)))
+
+
+def check_whole_and_sound(path: str) -> None:
     """
-    Hold every value of a checkpoint against the checksum (CRC-32) that PyTorch keeps with it.
+    Refuse a .pth that is cut short or damaged.
 
-    Files of the format before PyTorch 1.6, and those written with checksums switched off, have
-    none.
+    Every value is held against the checksum (CRC-32) that PyTorch keeps with it. Files of the
+    format before PyTorch 1.6, and those written with checksums switched off, have none.
 
     Raises:
-        CheckpointFormatError: naming the file and the damaged part.
+        CheckpointFormatError: naming the file and what is wrong.
     """
-    if not zipfile.is_zipfile(path):
-        return
-    with zipfile.ZipFile(path) as archive:
+    _check_whole(path)
+    if zipfile.is_zipfile(path):
+        with open(path, "rb") as file:
+            try:
+                _check_sums(path, file)
+            except _DAMAGE as error:
+                if isinstance(error, CheckpointFormatError):
+                    raise
+                reason = f"the file is damaged: {error or type(error).__name__}"
+                raise CheckpointFormatError(path, 0, reason) from error
+
+
+# What readers of zip archives and of pickles raise for bytes that are wrong.
+_DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, LookupError),
+    *(RuntimeError, TypeError, AttributeError),
+)
+_IS_FOLDER = 0x10  # Of a member's attributes, as MS-DOS has them.
+
+
+def _check_sums(path: str, file: IO[bytes]) -> None:
+    with zipfile.ZipFile(file) as archive:
         members = archive.infolist()
+        for member in members:
+            # PyTorch takes it for empty, whatever bytes there are.
+            if member.external_attr & _IS_FOLDER and member.file_size:
+                raise CheckpointFormatError(
+                    path, member.header_offset, f"{member.filename!r} must be a file, got a folder"
+                )
         if not any(member.CRC for member in members):
             return
-        try:
-            damaged = archive.testzip()
-        except (zipfile.BadZipFile, zlib.error) as error:
-            raise CheckpointFormatError(path, 0, f"the file is damaged: {error}") from error
+        damaged = archive.testzip()
     if damaged is not None:
         raise CheckpointFormatError(
             path, 0, f"the file is damaged: {damaged!r} does not have its checksum"
@@ -152,21 +218,17 @@ def load_pkl(path: str) -> Dict[str, Any]:
     """
     with open(path, "rb") as file:
         try:
-            return _ArrayUnpickler(file, encoding="latin1").load()
+            loaded = _ArrayUnpickler(file, encoding="latin1").load()
         except pickle.UnpicklingError as error:
             reason = f"a .pkl must hold arrays alone, got {error}"
             raise CheckpointFormatError(path, file.tell(), reason) from error
-        except (EOFError, ValueError, IndexError, KeyError, AttributeError) as error:
+        except _DAMAGE as error:
             raise CheckpointFormatError(path, file.tell(), f"no whole pickle: {error}") from error
+    return _check_names(path, loaded)
 
 
-def check_whole(path: str) -> None:
-    """
-    Refuse a file of PyTorch that is cut short. Only its end is looked at.
-
-    Raises:
-        CheckpointFormatError: with the file's name and size.
-    """
+def _check_whole(path: str) -> None:
+    """Refuse a file of PyTorch that is cut short. Only its end is looked at."""
     size = os.path.getsize(path)
     with open(path, "rb") as file:
         start = file.read(4)
