@@ -46,7 +46,8 @@ def add_deeplab2_config(cfg: CfgNode) -> None:
 
 def _add_norm(node: CfgNode) -> None:
     node.NORM = CfgNode()
-    # "SyncBN" (plain batch norm where there is no process group), "BN" or "FrozenBN".
+    # "SyncBN" (plain batch norm where there is no process group), "BN", "FrozenBN"; in networks
+    # without attention and memory also "GN" (32 groups) and "LN" (over a pixel's channels).
     node.NORM.NAME = "SyncBN"
     # Added to the variance. TensorFlow's default; PyTorch's 1e-5 shifts the logits.
     node.NORM.EPSILON = 1e-3

@@ -7,6 +7,7 @@ from typing import Any, Dict, Iterator
 import torch
 from detectron2.engine import HookBase
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,8 @@ class WeightAverage:
         self.decay = decay
         self.average: Dict[str, Tensor] = {}
         self.is_loaded = False
+        # A launch for all parameters together.
+        self._move = get_ema_multi_avg_fn(decay)
         self.restart()
 
     def restart(self) -> None:
@@ -41,12 +44,13 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        parameters = dict(self.model.named_parameters())
-        for name, value in self.model.state_dict().items():
-            if name in parameters:
-                self.average[name].lerp_(value, 1.0 - self.decay)
-            else:
-                self.average[name].copy_(value)
+        state = self.model.state_dict()
+        parameters = {n for n, _ in self.model.named_parameters(remove_duplicate=False)}
+        averaged = [name for name in state if name in parameters]
+        self._move([self.average[name] for name in averaged], [state[name] for name in averaged], 0)
+        copied = [name for name in state if name not in parameters]
+        if copied:
+            torch._foreach_copy_([self.average[n] for n in copied], [state[n] for n in copied])
 
     @contextlib.contextmanager
     def swapped_in(self) -> Iterator[None]:

@@ -59,11 +59,15 @@ class AxialAttention(nn.Module):
         # (in, out), as in DeepLab2's checkpoints.
         self.qkv_kernel = nn.Parameter(torch.empty(in_channels, 2 * key_depth + value_depth))
         truncated_normal_(self.qkv_kernel, std=in_channels**-0.5)
-        self.batch_norm_qkv = norm.build(2 * key_depth + value_depth, is_biased=True)
+        self.batch_norm_qkv = norm.build_batch_norm(2 * key_depth + value_depth, is_biased=True)
         num_terms = spec.use_content + spec.use_query_encoding + spec.use_key_encoding
-        self.batch_norm_similarity = norm.build(num_terms * spec.num_heads, is_biased=True)
+        self.batch_norm_similarity = norm.build_batch_norm(
+            num_terms * spec.num_heads, is_biased=True
+        )
         num_retrieved = spec.retrieve_content + spec.retrieve_encoding
-        self.batch_norm_retrieved_output = norm.build(num_retrieved * value_depth, is_biased=True)
+        self.batch_norm_retrieved_output = norm.build_batch_norm(
+            num_retrieved * value_depth, is_biased=True
+        )
         key_rpe = (key_depth // spec.num_heads, spec.query_key_encoding_std)
         value_rpe = (value_depth // spec.num_heads, spec.value_encoding_std)
         self.query_rpe = _encoding(spec.use_query_encoding, *key_rpe)

@@ -1,4 +1,4 @@
-"""Convolutions padded as DeepLab2 pads them, with batch norm and activation."""
+"""Convolutions padded as DeepLab2 pads them, with norm and activation."""
 
 from typing import Optional
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from .activation import Activation
 from .initialization import depthwise_glorot_uniform_, he_normal_, zeros_
-from .norm import Norm, has_batch_statistics, scale_and_shift
+from .norm import Norm, has_batch_statistics, is_batch_norm, scale_and_shift
 from .switchable_atrous_convolution import GlobalContext, SwitchableAtrousConv2d
 
 CONV_TYPES = ("standard_conv", "depthwise_separable_conv")
@@ -74,7 +74,8 @@ def _convolve_and_normalise(conv: PaddedConv2d, norm: nn.Module, features: Tenso
     That spares reading and writing the features once more. On a GPU the kernels would have to be
     scaled by several launches, which cost more there than they spare; a compiler joins them.
     """
-    if torch.is_grad_enabled() or has_batch_statistics(norm) or features.device.type != "cpu":
+    is_constant = is_batch_norm(norm) and not has_batch_statistics(norm)
+    if torch.is_grad_enabled() or not is_constant or features.device.type != "cpu":
         return norm(conv(features))
     scale, shift = scale_and_shift(norm)
     if conv.bias is not None:

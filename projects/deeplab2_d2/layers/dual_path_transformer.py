@@ -80,8 +80,8 @@ class CrossAttention(nn.Module):
     ):
         super().__init__()
         self.num_heads = num_heads
-        self.batch_norm_similarity = norm.build(num_heads)
-        self.batch_norm_retrieved_value = norm.build(value_depth, is_biased=True)
+        self.batch_norm_similarity = norm.build_batch_norm(num_heads)
+        self.batch_norm_retrieved_value = norm.build_batch_norm(value_depth, is_biased=True)
         self.attention_activation = Activation(attention_activation)
         self.activation = Activation(activation)
 

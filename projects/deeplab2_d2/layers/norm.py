@@ -1,5 +1,6 @@
-"""Batch normalization with TensorFlow's numbers."""
+"""Normalization: batch norm with TensorFlow's numbers, group and layer norm."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Callable, Optional, Tuple
 
@@ -11,7 +12,11 @@ from detectron2.layers import FrozenBatchNorm2d, NaiveSyncBatchNorm
 from fvcore.nn.distributed import differentiable_all_reduce
 from torch import Tensor, nn
 
-NORM_NAMES = ("SyncBN", "BN", "FrozenBN")
+BATCH_NORM_NAMES = ("SyncBN", "BN", "FrozenBN")
+NORM_NAMES = (*BATCH_NORM_NAMES, "GN", "LN")
+
+# Of group norm (arXiv:1803.08494, Tab. 3).
+_NUM_GROUPS = 32
 
 # (mean, mean of squares) of what is to be normalised, each (C,).
 Moments = Tuple[Tensor, Tensor]
@@ -47,16 +52,16 @@ class TFBatchNorm2d(nn.BatchNorm2d):
         assert self.running_mean is not None and self.running_var is not None
         assert self.num_batches_tracked is not None and self.momentum is not None
         # The operator keeps for backward what it moves, so that must not be changed afterwards.
-        mean, variance = self.running_mean.clone(), self.running_var.clone()
+        variance = self.running_var.clone()
         output = F.batch_norm(
-            features, mean, variance, self.weight, self.bias, True, self.momentum, self.eps
+            *(features, self.running_mean, variance, self.weight, self.bias, True),
+            *(self.momentum, self.eps),
         )
         with torch.no_grad():
             self.num_batches_tracked.add_(1)
-            self.running_mean.copy_(mean)
             # n / (n - 1) is what the operator has put in too much.
-            kept = (1.0 - self.momentum) * self.running_var
-            self.running_var.copy_(kept + (variance - kept) * (count - 1) / count)
+            kept = self.running_var.mul_(1.0 - self.momentum)
+            kept.lerp_(variance, (count - 1) / count)
         return output
 
     def _normalise_single_value(self, features: Tensor) -> Tensor:
@@ -66,14 +71,23 @@ class TFBatchNorm2d(nn.BatchNorm2d):
         return ((features - features) * scale + shift).to(features.dtype)
 
 
+class ChannelLayerNorm(nn.LayerNorm):
+    """Layer norm over the channels of each pixel of (N, C, H, W)."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return super().forward(features.movedim(1, -1)).movedim(-1, 1)
+
+
 @dataclass(frozen=True)
 class Norm:
     """
-    Which batch norm the layers of a network have.
+    Which norm the layers of a network have.
 
     Attributes:
         name: "SyncBN" (statistics over all processes; plain where there is one process only),
-            "BN" or "FrozenBN" (constant statistics and scales).
+            "BN", "FrozenBN" (constant statistics and scales), "GN" (32 groups of channels, or the
+            largest power of two of them that divides the channels) or "LN" (over the channels of
+            each pixel).
         epsilon: added to the variance.
         momentum: weight of the new batch in the moving statistics (1 - Keras's momentum).
     """
@@ -92,18 +106,45 @@ class Norm:
         node = cfg.MODEL.DEEPLAB2.NORM
         return cls(name=node.NAME, epsilon=node.EPSILON, momentum=node.MOMENTUM)
 
-    def build(
-        self, num_channels: int, *, zero_init: bool = False, is_biased: bool = False
-    ) -> nn.Module:
+    def build(self, num_channels: int, *, zero_init: bool = False) -> nn.Module:
         """
-        A batch norm over the channels of (N, C, H, W).
+        A norm over the channels of (N, C, H, W).
 
         Args:
             num_channels: C.
             zero_init: start with scale 0, so that a residual branch begins as the identity
                 (arXiv:1706.02677, Sec. 5.1).
-            is_biased: the reference's tensor here is not 4-D, see :class:`TFBatchNorm2d`.
         """
+        if self.name in BATCH_NORM_NAMES:
+            return self.build_batch_norm(num_channels, zero_init=zero_init)
+        norm: Any
+        if self.name == "GN":
+            groups = math.gcd(num_channels, _NUM_GROUPS)
+            norm = nn.GroupNorm(groups, num_channels, eps=self.epsilon)
+        else:
+            norm = ChannelLayerNorm(num_channels, eps=self.epsilon)
+        if zero_init:
+            nn.init.zeros_(norm.weight)
+        return norm
+
+    def build_batch_norm(
+        self, num_channels: int, *, zero_init: bool = False, is_biased: bool = False
+    ) -> nn.Module:
+        """
+        A batch norm, where no other one can be: what is normalised are similarities or positions.
+
+        Args:
+            num_channels, zero_init: see :meth:`build`.
+            is_biased: the reference's tensor here is not 4-D, see :class:`TFBatchNorm2d`.
+
+        Raises:
+            ValueError: if the norm is another one.
+        """
+        if self.name not in BATCH_NORM_NAMES:
+            raise ValueError(
+                f"norm name must be one of {BATCH_NORM_NAMES} in attention, position encodings "
+                f"and mask heads, got {self.name!r}"
+            )
         if self.name == "FrozenBN":
             return FrozenBatchNorm2d(num_channels, eps=self.epsilon)
         if self.name == "SyncBN" and _num_processes() > 1:
@@ -119,6 +160,11 @@ class Norm:
         if zero_init:
             nn.init.zeros_(norm.weight)
         return norm
+
+
+def is_batch_norm(norm: nn.Module) -> bool:
+    """Whether a norm scales and shifts whole channels, the same for all pixels."""
+    return isinstance(norm, (nn.BatchNorm2d, FrozenBatchNorm2d))
 
 
 def has_batch_statistics(norm: nn.Module) -> bool:
@@ -137,7 +183,7 @@ def scale_and_shift(
     the running statistics, as ``norm`` does.
 
     Args:
-        norm: from :meth:`Norm.build` with ``is_biased``.
+        norm: from :meth:`Norm.build_batch_norm` with ``is_biased``.
         moments: of what would be normalised; needed where it :func:`has_batch_statistics`.
 
     Returns:

@@ -96,12 +96,12 @@ class AbsolutePositionEncoding(nn.Module):
         height, width = size
         if kind == "2D":
             self.embeddings = _embeddings(channels, height, width)
-            self.batch_norm = norm.build(channels)
+            self.batch_norm = norm.build_batch_norm(channels)
         else:
             self.height_axis_embeddings = _embeddings(channels, height, 1)
-            self.height_axis_batch_norm = norm.build(channels)
+            self.height_axis_batch_norm = norm.build_batch_norm(channels)
             self.width_axis_embeddings = _embeddings(channels, height, 1)
-            self.width_axis_batch_norm = norm.build(channels)
+            self.width_axis_batch_norm = norm.build_batch_norm(channels)
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, C, H, W) to the same."""

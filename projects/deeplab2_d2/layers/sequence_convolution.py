@@ -22,7 +22,9 @@ class SequenceConvNormAct(nn.Module):
         super().__init__()
         self.conv = nn.Conv1d(in_channels, out_channels, 1, bias=False)
         he_normal_(self.conv.weight)
-        self.batch_norm = norm.build(out_channels, zero_init=zero_init_norm, is_biased=True)
+        self.batch_norm = norm.build_batch_norm(
+            out_channels, zero_init=zero_init_norm, is_biased=True
+        )
         self.activation = Activation(activation)
 
     def forward(self, features: Tensor) -> Tensor:

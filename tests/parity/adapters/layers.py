@@ -384,7 +384,7 @@ def _batch_norm(call: _Call) -> Port:
     name = "SyncBN" if "Sync" in call.target else "BN"
     norm = Norm(name, call.get("epsilon", 1e-3), 1.0 - call.get("momentum", 0.99))
     features = call.inputs[0]
-    layer = norm.build(call.channels, is_biased=features.dim() != 4)
+    layer = norm.build_batch_norm(call.channels, is_biased=features.dim() != 4)
     return layer, lambda value: layer(value.flatten(2)[..., None]).view_as(value)
 
 

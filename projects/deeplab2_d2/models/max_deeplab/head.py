@@ -81,7 +81,7 @@ class MaXDeepLabHead(nn.Module):
         # The branch serves the loss alone.
         self.has_semantic_in_evaluation = False
         self.pixel_space_head = pixel_head
-        self.pixel_space_feature_batch_norm = norm.build(pixel_channels)
+        self.pixel_space_feature_batch_norm = norm.build_batch_norm(pixel_channels)
         self.transformer_mask_head = SequenceConvNormAct(
             memory_shape.mask_channels, pixel_channels, norm=norm
         )
@@ -89,7 +89,7 @@ class MaXDeepLabHead(nn.Module):
         truncated_normal_(self.transformer_class_head.weight, std=_CLASS_STD)
         zeros_(self.transformer_class_head.bias)
         # One scale and shift for all slots.
-        mask_norm: Any = norm.build(1, is_biased=True)
+        mask_norm: Any = norm.build_batch_norm(1, is_biased=True)
         nn.init.constant_(mask_norm.weight, _INITIAL_MASK_SCALE)
         self.pixel_space_mask_batch_norm = mask_norm
         bias = torch.zeros(num_classes + 1, 1)
