@@ -61,9 +61,17 @@ def test_json_is_read_as_well(tmp_path, capsys):
 @pytest.mark.parametrize(
     "text, culprit",
     [
-        (TEXT.replace("decoder {", "decodr {"), "my.textproto:5:3: ModelOptions has no field"),
+        (
+            TEXT.replace("decoder {", "decodr {"),
+            'my.textproto:5:3: Message type "ModelOptions" has no field named "decodr"',
+        ),
         ('{"model_options": }', "my.textproto:1:19: "),
         ('{"model_option": {}}', "model_option: DeepLab2's ExperimentOptions has no such field"),
+        ('{"model_options":' * 100_000, "1:1: messages are nested too deeply"),
+        (
+            '{"trainer_options": {"solver_options": {"base_learning_rate": 1%s}}}' % ("0" * 400),
+            "trainer_options.solver_options.base_learning_rate must fit into a float",
+        ),
     ],
 )
 def test_a_malformed_file_ends_with_its_place(tmp_path, capsys, monkeypatch, text, culprit):
