@@ -8,7 +8,17 @@ import numpy as np
 from ..pictures import draw_heatmap
 from .coloring import draw_attention, draw_mask
 from .matrix import draw_joint_distribution
-from .page import Picture, facts, figures, folded, page, paragraph, section, table
+from .page import (
+    Block,
+    Facts,
+    Figures,
+    Folded,
+    Paragraph,
+    Picture,
+    Section,
+    Table,
+    render_page,
+)
 from .picture_table import LabeledPicture, draw_picture_table, shorten
 from .statistics import SlotSegment, SlotStatistics
 
@@ -85,7 +95,7 @@ class SlotReport:
         self._thing_ids = list(thing_ids)
         self._feature_depth = feature_depth
         self._draws_heads = draws_heads
-        self._images: List[str] = []
+        self._images: List[Block] = []
 
     def add_image(self, image: ImageSlots) -> None:
         """Draw one image's own pictures."""
@@ -95,15 +105,15 @@ class SlotReport:
             name = f"{prefix}_{title.replace(' ', '_')}.png"
             self._save(name, picture)
             overview.append(Picture(name, f"{image.name}: {title}", title, is_sheet=False))
-        parts = [figures(overview)]
+        parts: List[Block] = [Figures(overview)]
         if image.chosen:
-            parts.append(figures([self._draw_mean_attention(prefix, image)]))
+            parts.append(Figures([self._draw_mean_attention(prefix, image)]))
         else:
-            parts.append(paragraph("No slot is left in the map of this image, so none is drawn."))
+            parts.append(Paragraph("No slot is left in the map of this image, so none is drawn."))
         if image.chosen and self._draws_heads:
             heads = [self._draw_heads(prefix, image, k) for k in range(len(image.layers))]
-            parts.append(folded("Each head of its own", figures(heads)))
-        self._images.append(section(image.name, *parts, level=3))
+            parts.append(Folded("Each head of its own", [Figures(heads)]))
+        self._images.append(Section(image.name, parts, level=3))
 
     def write_page(self, statistics: SlotStatistics, about: Sequence[Tuple[str, str]]) -> str:
         """
@@ -113,16 +123,16 @@ class SlotReport:
             statistics: of all images.
             about: names and values that tell what was drawn.
         """
-        parts = [facts(about), paragraph(_HOW_TO_READ)]
+        parts: List[Block] = [Facts(about), Paragraph(_HOW_TO_READ)]
         if statistics.firing_slots():
             parts += [self._joint_section(statistics), self._average_section(statistics)]
         else:
-            parts.append(section("Slots and classes", paragraph(_NOTHING_FIRED)))
-        explanations = [paragraph(_IMAGES), paragraph(self._feature_text()), paragraph(_ATTENTION)]
-        parts.append(section("Masks and attention in images", *explanations, *self._images))
-        return page("Mask slots of MaX-DeepLab", *parts)
+            parts.append(Section("Slots and classes", [Paragraph(_NOTHING_FIRED)]))
+        explanations = [Paragraph(text) for text in (_IMAGES, self._feature_text(), _ATTENTION)]
+        parts.append(Section("Masks and attention in images", [*explanations, *self._images]))
+        return render_page("Mask slots", parts)
 
-    def _joint_section(self, statistics: SlotStatistics) -> str:
+    def _joint_section(self, statistics: SlotStatistics) -> Block:
         slots = statistics.firing_slots()
         num_silent = len(statistics.firings) - len(slots)
         self._save(
@@ -142,14 +152,14 @@ class SlotReport:
             (f"slot {slot}", int(statistics.totals[slot]), self._classes(statistics, slot, 5))
             for slot in slots
         ]
-        return section(
-            "Slots and classes",
-            paragraph(_JOINT),
-            figures([Picture("joint_distribution.png", alt, caption)]),
-            folded("The same as a list", table(("slot", "fired in images", "as"), rows)),
-        )
+        parts = [
+            Paragraph(_JOINT),
+            Figures([Picture("joint_distribution.png", alt, caption)]),
+            Folded("The same as a list", [Table(("slot", "fired in images", "as"), rows)]),
+        ]
+        return Section("Slots and classes", parts)
 
-    def _average_section(self, statistics: SlotStatistics) -> str:
+    def _average_section(self, statistics: SlotStatistics) -> Block:
         slots = statistics.firing_slots()[:MOST_SLOTS]
         cells = []
         for slot in slots:
@@ -166,8 +176,8 @@ class SlotReport:
             "Slot, in how many images it fired, its largest mean probability (white), and "
             "its commonest classes."
         )
-        sheet = figures([Picture("average_masks.png", alt, caption)])
-        return section("Average mask of each slot", paragraph(_AVERAGE), sheet)
+        sheet = Figures([Picture("average_masks.png", alt, caption)])
+        return Section("Average mask of each slot", [Paragraph(_AVERAGE), sheet])
 
     def _draw_mean_attention(self, prefix: str, image: ImageSlots) -> Picture:
         name = f"{prefix}_attention.png"
