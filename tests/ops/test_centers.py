@@ -1,6 +1,7 @@
 """Centers are found as DeepLab2 finds them, by the reference and by the kernel."""
 
 import math
+import time
 
 import pytest
 import torch
@@ -106,6 +107,42 @@ def test_kernel_equals_the_reference(height, width, up, nms_kernel, top_k, level
     for left, right in zip(ours, theirs):
         assert torch.equal(left, right)
     assert torch.equal(heatmap, before)
+
+
+@needs_extension
+@settings(max_examples=60, deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    nms_kernel=st.sampled_from([1, 2, 3, 8, 31, 64, 10**9]),
+    share=st.sampled_from([0.0, 0.02, 0.5, 1.0]),
+    seed=st.integers(0, 1000),
+)
+def test_windows_of_any_side_on_plateaus(size, nms_kernel, share, seed):
+    generator = torch.Generator().manual_seed(seed)
+    heatmap = (torch.rand(1, *size, generator=generator) < share).float()
+    heatmap *= torch.randint(1, 4, (1, *size), generator=generator)
+    options = {"threshold": 0.1, "top_k": 9}
+    ours = ops.find_centers(heatmap, size, (1.0, 1.0), nms_kernel=nms_kernel, **options)
+    # The reference's padding is as large as the window.
+    side = min(nms_kernel, 81)
+    theirs = reference.find_centers(heatmap, size, (1.0, 1.0), nms_kernel=side, **options)
+    for left, right in zip(ours, theirs):
+        assert torch.equal(left, right)
+
+
+@needs_extension
+def test_time_does_not_grow_with_the_area_of_the_window():
+    def seconds(nms_kernel):
+        options = {"threshold": 0.1, "nms_kernel": nms_kernel, "top_k": 200}
+        times = []
+        for _ in range(3):
+            start = time.perf_counter()
+            ops.find_centers(torch.ones(1, 129, 257), (129, 257), (1.0, 1.0), **options)
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    # The sides' ratio is 34, the areas' 1133.
+    assert seconds(101) < 100 * seconds(3)
 
 
 @pytest.mark.parametrize(

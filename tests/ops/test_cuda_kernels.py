@@ -105,6 +105,17 @@ def test_merge(kernel_device, monkeypatch, size, num_rows, num_classes, limit, i
         assert_equal([panoptic, *segments[:5]], [expected, *table[:5]])
 
 
+def test_labels_beyond_int32_are_void(kernel_device):
+    # 2**32 has the low bits of class 0, and 2**32 + 1 those of the first center.
+    semantic = torch.tensor([[[2**32, -(2**32), 1, 1, 1]]], device=kernel_device)
+    instance = torch.tensor([[[0, 0, 2**32 + 1, -(2**63), 1]]], device=kernel_device)
+    panoptic, _ = ops.merge_panoptic(
+        semantic, instance, torch.ones(1, 1, device=kernel_device),
+        num_classes=2, thing_ids=(1,), label_divisor=10, stuff_area_limit=0,
+    )  # fmt: skip
+    assert panoptic.tolist() == [[[-1, -1, -1, -1, 11]]]
+
+
 @few
 @given(
     num_images=st.integers(1, 2),

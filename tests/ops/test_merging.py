@@ -74,6 +74,16 @@ def test_values_out_of_range_are_named():
         merge(ops.merge_panoptic, [[2]], [[5]])
 
 
+@pytest.mark.usefixtures("both_ways")
+@pytest.mark.parametrize("value", [2**32, 2**32 + 1, -(2**32), 2**63 - 1])
+def test_values_beyond_int32_are_named_before_they_are_narrowed(value):
+    # 2**32 has the low bits of class 0, and of no center.
+    with pytest.raises((RuntimeError, ValueError), match=rf"semantic must be .* got {value}"):
+        merge(ops.merge_panoptic, [[value]], [[0]])
+    with pytest.raises((RuntimeError, ValueError), match=rf"instance must be .* got {value}"):
+        merge(ops.merge_panoptic, [[2]], [[value]])
+
+
 def test_divisor_that_leaves_int32_is_refused():
     with pytest.raises(ValueError, match="label_divisor must be at least 2"):
         merge(ops.merge_panoptic, [[2]], [[0]], label_divisor=2**30)

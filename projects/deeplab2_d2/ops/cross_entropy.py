@@ -27,7 +27,8 @@ def upsampled_cross_entropy(
         ignore_label: label without a loss.
 
     Returns:
-        (N, H, W) float32 (float64 for float64 logits); 0 where the label is ignored.
+        (N, H, W) float32 (float64 for float64 logits); 0 where the label is ignored. What is not
+        finite, in logits, weights or gradient, gives what it gives in PyTorch.
 
     Raises:
         ValueError: if a shape is not as above; RuntimeError if a label is not (on the CPU).

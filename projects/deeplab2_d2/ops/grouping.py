@@ -23,8 +23,8 @@ def group_pixels(centers: Tensor, num_centers: Tensor, offsets: Tensor) -> Tenso
             map.
 
     Returns:
-        (N, H, W) int32. Value ``k + 1`` means ``centers[:, k]``; 0 where the image has no center.
-        Ties go to the lowest k.
+        (N, H, W) int32. Value ``k + 1`` means ``centers[:, k]``; 0 where no center is at a finite
+        distance. Ties go to the lowest k.
 
     Raises:
         ValueError: if a shape is not the one above.

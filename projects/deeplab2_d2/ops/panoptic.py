@@ -36,8 +36,10 @@ def panoptic_from_logits(
     memory.
 
     Args:
-        semantic_logits: (N, C, h, w) float, finite.
-        center_offsets: (N, 2, h, w) float, finite, ``(dy, dx)`` in pixels of this map.
+        semantic_logits: (N, C, h, w) float. A pixel with a NaN has the first such channel; with a
+            NaN or +inf its probabilities are 0.
+        center_offsets: (N, 2, h, w) float ``(dy, dx)`` in pixels of this map; where one is not
+            finite a thing has no center.
         centers: (N, K, 2) float32 ``(y, x)`` in pixels of the output.
         center_scores: (N, K) float32.
         num_centers: (N,) int32; the first so many centers count.

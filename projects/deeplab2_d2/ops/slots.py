@@ -48,8 +48,10 @@ def panoptic_from_slots(
     the probabilities above the threshold, in pixels of the map that the output covers.
 
     Args:
-        mask_logits: (N, S, h, w) float, finite; 1 to 1024 slots.
-        class_logits: (N, S, C + 1) float, finite; the last channel is void.
+        mask_logits: (N, S, h, w) float; 1 to 1024 slots. Where one is NaN or +inf, no probability
+            is above a threshold.
+        class_logits: (N, S, C + 1) float; the last channel is void. A slot with NaN or +inf is not
+            confident.
         channel_to_class: contiguous class id of each of the first C channels, all different.
         thing_ids: classes whose slots are segments of their own; the slots of another class join.
         size: ``(H, W)`` of the output.

@@ -29,10 +29,11 @@ DEEPLAB2_D2_EVERYWHERE inline __attribute__((always_inline)) float exp_reduced(f
   return p;
 }
 
-// exp(x) for x <= 0, within 2.5e-7 relative.
+// exp(x) for x <= 0, within 2.5e-7 relative; NaN for NaN.
 DEEPLAB2_D2_EVERYWHERE inline __attribute__((always_inline)) float exp_nonpositive(float x) {
-  x = x > -87.0f ? x : -87.0f;
-  const int32_t n = static_cast<int32_t>(x * 1.44269504f - 0.5f);
+  const float limited = x > -87.0f ? x : -87.0f;  // a number, which alone an integer can hold
+  x = x < -87.0f ? -87.0f : x;
+  const int32_t n = static_cast<int32_t>(limited * 1.44269504f - 0.5f);
   const int32_t bits = (n + 127) << 23;
   float power;
   std::memcpy(&power, &bits, sizeof(power));
@@ -41,10 +42,11 @@ DEEPLAB2_D2_EVERYWHERE inline __attribute__((always_inline)) float exp_nonpositi
 
 inline double exp_nonpositive(double x) { return std::exp(x); }
 
-// exp(x) for x <= 0, within 1e-15 relative and the same on every device.
+// exp(x) for x <= 0, within 1e-15 relative and the same on every device; NaN for NaN.
 DEEPLAB2_D2_EVERYWHERE inline double exp_nonpositive_double(double x) {
-  x = x > -700.0 ? x : -700.0;
-  const int64_t n = static_cast<int64_t>(x * 1.4426950408889634 - 0.5);
+  const double limited = x > -700.0 ? x : -700.0;
+  x = x < -700.0 ? -700.0 : x;
+  const int64_t n = static_cast<int64_t>(limited * 1.4426950408889634 - 0.5);
   const double whole = static_cast<double>(n);
   const double r = (x - whole * 0.693147180369123816490) - whole * 1.90821492927058770002e-10;
   double factorial = 6227020800.0;  // 13!

@@ -2,7 +2,9 @@
 The operators in plain PyTorch: the specification that the compiled kernels equal.
 
 Float arithmetic is float32 and its order is spelled out, because it decides integers: every kernel
-repeats it operation by operation, without contraction into fused multiply-adds. Inputs are finite.
+repeats it operation by operation, without contraction into fused multiply-adds. What is not finite
+gives the same everywhere, too: NaN is larger than any number (as in torch.argmax) and above no
+threshold.
 """
 
 from .assignment import linear_assignment

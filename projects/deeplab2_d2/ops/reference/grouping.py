@@ -28,7 +28,8 @@ def group_pixels(centers: Tensor, num_centers: Tensor, offsets: Tensor) -> Tenso
         delta_x = chunk[:, :, 1] - target_x[:, None]
         squared = delta_y * delta_y + delta_x * delta_x  # (N, chunk, H, W)
         absent = ~is_center[:, first : first + _CENTERS_AT_ONCE, None, None]
-        squared = squared.masked_fill_(absent, float("inf"))
+        # A center or an offset that is not a number is near to nothing.
+        squared = squared.masked_fill_(absent | squared.isnan(), float("inf"))
         chunk_distance, chunk_nearest = squared.min(dim=1)  # the first of equal ones
         is_nearer = chunk_distance < distance
         nearest = torch.where(is_nearer, chunk_nearest.int() + (first + 1), nearest)

@@ -47,7 +47,8 @@ def _class_probability(
     """
     Mean over each segment of the softmax probability of its class; shape as the table.
 
-    Each pixel's probability is rounded to 2**-24; the sums are exact integers.
+    Each pixel's probability is rounded to 2**-24, and 0 where it is NaN; the sums are exact
+    integers.
     """
     segments = segmentation.segments
     num_images, num_rows = segmentation.centers.shape[:2]
@@ -75,7 +76,8 @@ def _class_probability(
         total = (block - largest).exp_().sum(dim=1)
         chosen = block.gather(1, row_channel.gather(1, block_rows)[:, None])
         probability = (chosen - largest).exp_()[:, 0] / total
-        unit = (probability * PROBABILITY_SCALE).round().long()
+        known = torch.where(probability.isnan(), 0.0, probability)
+        unit = (known * PROBABILITY_SCALE).round().long()
         sums.scatter_add_(1, block_rows, unit)
     mean = sums[:, :-1].double() / (segments.area.double() * PROBABILITY_SCALE)
     return torch.where(segments.area > 0, mean, 0.0).float()

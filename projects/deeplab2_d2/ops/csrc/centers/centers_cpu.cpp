@@ -31,15 +31,71 @@ bool threshold_row(float* values, int64_t width, float threshold) {
   return any != 0;
 }
 
+DEEPLAB2_D2_CLONES
+void larger_of(const float* a, const float* b, int64_t count, float* __restrict__ out) {
+  for (int64_t i = 0; i < count; ++i) {
+    out[i] = a[i] > b[i] ? a[i] : b[i];
+  }
+}
+
+DEEPLAB2_D2_CLONES
+void keep_larger(const float* __restrict__ other, int64_t count, float* __restrict__ values) {
+  for (int64_t i = 0; i < count; ++i) {
+    values[i] = other[i] > values[i] ? other[i] : values[i];
+  }
+}
+
+// The pixels before and after one that its window reaches; no more than an axis of `length` has.
+struct Window {
+  Window(int64_t nms_kernel, int64_t length)
+      : before(std::min((nms_kernel - 1) / 2, length)), after(std::min(nms_kernel / 2, length)) {}
+
+  const int64_t before, after;
+};
+
+// Largest of a row's window around each pixel. Each pass doubles the part of it that is known.
+class RowMaxima {
+ public:
+  RowMaxima(int64_t width, int64_t nms_kernel)
+      : width_(width),
+        window_(nms_kernel, width),
+        known_(width + window_.before + window_.after, 0.0f),
+        next_(known_.size()) {}
+
+  void find(const float* values, float* maxima) {
+    const int64_t length = window_.before + 1 + window_.after;
+    int64_t count = static_cast<int64_t>(known_.size()), known = 1;
+    // Candidates are positive: the padding never wins.
+    std::fill(known_.begin(), known_.end(), 0.0f);
+    std::copy_n(values, width_, known_.begin() + window_.before);
+    for (; 2 * known <= length; known *= 2) {
+      count -= known;
+      larger_of(known_.data(), known_.data() + known, count, next_.data());
+      std::swap(known_, next_);
+    }
+    larger_of(known_.data(), known_.data() + length - known, width_, maxima);
+  }
+
+ private:
+  const int64_t width_;
+  const Window window_;
+  std::vector<float> known_, next_;
+};
+
 // Candidates: the upsampled heatmap where it is above the threshold, else 0.
 class CandidateMap {
  public:
   CandidateMap(int64_t height, int64_t width)
-      : height(height), width(width), values(height * width), row_is_empty(height) {}
+      : height(height),
+        width(width),
+        values(height * width),
+        row_maxima(height * width),
+        row_is_empty(height) {}
 
   void fill_row(int64_t y, const float* heatmap, int64_t map_width,
                 const AxisPositions<float>& rows, const AxisPositions<float>& columns,
-                int64_t map_height, float threshold, std::vector<float>& scratch) {
+                int64_t map_height, float threshold, RowMaxima& maxima,
+                std::vector<float>& scratch) {
     const int64_t lower = rows.lower[y];
     const int64_t upper = std::min(lower + 1, map_height - 1);
     float* row = scratch.data();
@@ -54,28 +110,43 @@ class CandidateMap {
       expand_row(row, step, columns.lower.data(), columns.weight.data(), width, out);
     }
     row_is_empty[y] = !threshold_row(out, width, threshold);
+    if (!row_is_empty[y]) {
+      maxima.find(out, &row_maxima[y * width]);
+    }
   }
 
-  // Whether no candidate of the window is larger than the one at (y, x).
-  bool is_largest(int64_t y, int64_t x, int64_t nms_kernel) const {
-    const float value = values[y * width + x];
-    const int64_t before = (nms_kernel - 1) / 2;
-    const int64_t after = nms_kernel / 2;
-    const int64_t last_y = std::min(y + after, height - 1);
-    const int64_t first_x = std::max<int64_t>(x - before, 0);
-    const int64_t last_x = std::min(x + after, width - 1);
-    for (int64_t v = std::max<int64_t>(y - before, 0); v <= last_y; ++v) {
-      for (int64_t u = first_x; u <= last_x; ++u) {
-        if (values[v * width + u] > value) {
-          return false;
-        }
+  // Calls found(position, value) for the candidates of row y that are the largest of their window.
+  template <typename found_t>
+  void visit_largest(int64_t y, const Window& window, std::vector<float>& maxima,
+                     const found_t& found) const {
+    const float* row = &values[y * width];
+    const float* of_row = &row_maxima[y * width];
+    const auto is_largest = [&](int64_t x, float largest) {
+      return row[x] > 0.0f && row[x] >= largest;
+    };
+    int64_t first = 0, last = width;
+    while (first < last && !is_largest(first, of_row[first])) {
+      ++first;
+    }
+    while (first < last && !is_largest(last - 1, of_row[last - 1])) {
+      --last;
+    }
+    std::copy(of_row + first, of_row + last, maxima.begin() + first);
+    const int64_t end = std::min(y + window.after + 1, height);
+    for (int64_t v = std::max<int64_t>(y - window.before, 0); v < end && first < last; ++v) {
+      if (!row_is_empty[v]) {
+        keep_larger(&row_maxima[v * width] + first, last - first, maxima.data() + first);
       }
     }
-    return true;
+    for (int64_t x = first; x < last; ++x) {
+      if (is_largest(x, maxima[x])) {
+        found(y * width + x, row[x]);
+      }
+    }
   }
 
   const int64_t height, width;
-  std::vector<float> values;
+  std::vector<float> values, row_maxima;  // the maxima of rows that are not empty
   std::vector<uint8_t> row_is_empty;
 };
 
@@ -91,25 +162,24 @@ std::vector<Center> find_image_centers(const float* heatmap, int64_t map_height,
   CandidateMap candidates(height, width);
   at::parallel_for(0, height, kRowsPerBlock, [&](int64_t begin, int64_t end) {
     std::vector<float> scratch(2 * map_width);
+    RowMaxima maxima(width, nms_kernel);
     for (int64_t y = begin; y < end; ++y) {
-      candidates.fill_row(y, heatmap, map_width, rows, columns, map_height, threshold, scratch);
+      candidates.fill_row(y, heatmap, map_width, rows, columns, map_height, threshold, maxima,
+                          scratch);
     }
   });
   const int64_t num_blocks = (height + kRowsPerBlock - 1) / kRowsPerBlock;
   std::vector<std::vector<Center>> blocks(num_blocks);
+  const Window window(nms_kernel, height);
   at::parallel_for(0, num_blocks, 1, [&](int64_t begin, int64_t end) {
+    std::vector<float> maxima(width);
     for (int64_t block = begin; block < end; ++block) {
       const int64_t last = std::min((block + 1) * kRowsPerBlock, height);
       for (int64_t y = block * kRowsPerBlock; y < last; ++y) {
-        if (candidates.row_is_empty[y]) {
-          continue;
-        }
-        for (int64_t x = 0; x < width; ++x) {
-          const float value = candidates.values[y * width + x];
-          // A larger neighbour to the right decides most pixels at once.
-          if (value > 0.0f && candidates.is_largest(y, x, nms_kernel)) {
-            blocks[block].push_back({y * width + x, value});
-          }
+        if (!candidates.row_is_empty[y]) {
+          candidates.visit_largest(y, window, maxima, [&](int64_t position, float value) {
+            blocks[block].push_back({position, value});
+          });
         }
       }
     }

@@ -22,16 +22,16 @@ constexpr uint32_t kWholeWarp = 0xFFFFFFFFu;
 
 __global__ void candidates_kernel(const float* heatmap, int32_t map_height, int32_t map_width,
                                   int32_t height, int32_t width, float scale_y, float scale_x,
-                                  float threshold, float* candidates) {
+                                  bool is_identity, float threshold, float* candidates) {
   const int64_t pixel = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x;
   if (pixel >= static_cast<int64_t>(height) * width) {
     return;
   }
   const int64_t image = blockIdx.y;
-  const float value =
-      sample(heatmap + image * map_height * map_width, map_width,
-             position_of(static_cast<int32_t>(pixel / width), scale_y, map_height),
-             position_of(static_cast<int32_t>(pixel % width), scale_x, map_width), 1.0f);
+  const float value = sample_or_copy(
+      heatmap + image * map_height * map_width, map_width,
+      position_of(static_cast<int32_t>(pixel / width), scale_y, map_height),
+      position_of(static_cast<int32_t>(pixel % width), scale_x, map_width), 1.0f, is_identity);
   candidates[image * height * width + pixel] = value > threshold ? value : 0.0f;
 }
 
@@ -245,6 +245,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> find_centers_cuda(
     candidates_kernel<<<blocks, kThreads, 0, stream>>>(
         map.const_data_ptr<float>(), map.size(1), map.size(2), size[0], size[1],
         static_cast<float>(scale[0]), static_cast<float>(scale[1]),
+        is_identity(map.size(1), map.size(2), size.data(), scale.data()),
         static_cast<float>(std::max(threshold, 0.0)), candidates.mutable_data_ptr<float>());
     C10_CUDA_KERNEL_LAUNCH_CHECK();
     survivors_kernel<<<blocks, kThreads, 0, stream>>>(candidates.const_data_ptr<float>(), size[0],

@@ -5,12 +5,12 @@
 #include <torch/library.h>
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
-#include "../dispatch.h"
-#include "../exponential.h"
 #include "../resampling/resampling.h"
 #include "cross_entropy.h"
+#include "cross_entropy_loops.h"
 
 namespace deeplab2_d2 {
 namespace {
@@ -18,88 +18,17 @@ namespace {
 // Pixels of a row whose logits of all classes are in the cache at a time.
 constexpr int64_t kPixelsAtOnce = 256;
 
-// The loops over pixels, written once; the float versions below are cloned for instruction sets.
-// values: C rows of kPixelsAtOnce.
-
-template <typename scalar_t>
-inline __attribute__((always_inline)) void softmax_sums_of(const scalar_t* values,
-                                                           int64_t num_classes, int64_t count,
-                                                           scalar_t* largest, scalar_t* total) {
-  for (int64_t i = 0; i < count; ++i) {
-    largest[i] = values[i];
-    total[i] = 0;
-  }
-  for (int64_t c = 1; c < num_classes; ++c) {
-    const scalar_t* row = values + c * kPixelsAtOnce;
-    for (int64_t i = 0; i < count; ++i) {
-      largest[i] = row[i] > largest[i] ? row[i] : largest[i];
-    }
-  }
-  for (int64_t c = 0; c < num_classes; ++c) {
-    const scalar_t* row = values + c * kPixelsAtOnce;
-    for (int64_t i = 0; i < count; ++i) {
-      total[i] += exp_nonpositive(row[i] - largest[i]);
-    }
-  }
-}
-
-DEEPLAB2_D2_CLONES
-void softmax_sums(const float* values, int64_t num_classes, int64_t count, float* largest,
-                  float* total) {
-  softmax_sums_of(values, num_classes, count, largest, total);
-}
-
-void softmax_sums(const double* values, int64_t num_classes, int64_t count, double* largest,
-                  double* total) {
-  softmax_sums_of(values, num_classes, count, largest, total);
-}
-
-// values[i] = exp(values[i] - largest[i]) * factor[i]
-template <typename scalar_t>
-inline __attribute__((always_inline)) void scale_softmax_of(scalar_t* values, int64_t count,
-                                                            const scalar_t* largest,
-                                                            const scalar_t* factor) {
-  for (int64_t i = 0; i < count; ++i) {
-    values[i] = exp_nonpositive(values[i] - largest[i]) * factor[i];
-  }
-}
-
-DEEPLAB2_D2_CLONES
-void scale_softmax(float* values, int64_t count, const float* largest, const float* factor) {
-  scale_softmax_of(values, count, largest, factor);
-}
-
-void scale_softmax(double* values, int64_t count, const double* largest, const double* factor) {
-  scale_softmax_of(values, count, largest, factor);
-}
-
-// sums += row * factor
-template <typename scalar_t>
-inline __attribute__((always_inline)) void add_scaled_of(const scalar_t* row, scalar_t factor,
-                                                         int64_t width, scalar_t* sums) {
-  for (int64_t x = 0; x < width; ++x) {
-    sums[x] += row[x] * factor;
-  }
-}
-
-DEEPLAB2_D2_CLONES
-void add_scaled(const float* row, float factor, int64_t width, float* sums) {
-  add_scaled_of(row, factor, width, sums);
-}
-
-void add_scaled(const double* row, double factor, int64_t width, double* sums) {
-  add_scaled_of(row, factor, width, sums);
-}
-
-// The transpose of expand_row: sums (width + 1) of the source pixels below and above.
+// The transpose of mix_columns: sums (width + 1) of the source pixels below and above. On an axis
+// that keeps its length they are the same.
 template <typename scalar_t>
 void reduce_row(const scalar_t* gradient, const AxisPositions<scalar_t>& columns, int64_t first,
                 int64_t count, scalar_t* sums) {
+  const int32_t step = columns.is_identity ? 0 : 1;
   for (int64_t i = 0; i < count; ++i) {
     const int32_t lower = columns.lower[first + i];
-    const scalar_t above = gradient[i] * columns.weight[first + i];
-    sums[lower] += gradient[i] - above;
-    sums[lower + 1] += above;
+    const scalar_t weight = columns.weight[first + i];
+    sums[lower] += gradient[i] * (scalar_t(1) - weight);
+    sums[lower + step] += gradient[i] * weight;
   }
 }
 
@@ -122,7 +51,7 @@ class RowWorker {
         labels_(labels),
         weights_(weights),
         blended_(job.num_classes * job.map_width),
-        steps_(job.num_classes * job.map_width),
+        next_(job.num_classes * job.map_width),
         values_(job.num_classes * kPixelsAtOnce),
         largest_(kPixelsAtOnce),
         total_(kPixelsAtOnce),
@@ -133,30 +62,32 @@ class RowWorker {
     for (int64_t first = 0; first < job_.width; first += kPixelsAtOnce) {
       const int64_t count = std::min(kPixelsAtOnce, job_.width - first);
       expand_values(first, count);
-      softmax_sums(values_.data(), job_.num_classes, count, largest_.data(), total_.data());
+      softmax_sums(values_.data(), kPixelsAtOnce, job_.num_classes, count, largest_.data(),
+                   total_.data());
       for (int64_t i = 0; i < count; ++i) {
         const int64_t pixel = y * job_.width + first + i;
         const int64_t label = labels_[pixel];
         const scalar_t weight = weights_ == nullptr ? scalar_t(1) : weights_[pixel];
         scalar_t loss = 0;
-        if (label != job_.ignore_label && weight != 0) {
+        if (label != job_.ignore_label) {
           const scalar_t logit = values_[label * kPixelsAtOnce + i];
-          loss = (std::log(total_[i]) - (logit - largest_[i])) * weight;
+          loss = std::log(total_[i]) - (logit - largest_[i]);
         }
-        losses[first + i] = loss;
+        losses[first + i] = loss * weight;
       }
     }
   }
 
   // Adds the gradient of row y to those of the map's rows below and above it.
   //
-  // gradient: (W) of the losses; below, above: (C, w); sums: scratch (C, w + 1).
-  void add_gradient_of_row(int64_t y, const scalar_t* gradient, std::vector<scalar_t>& sums,
-                           scalar_t* below, scalar_t* above) {
+  // gradient: (W) of the losses; is_finite: whether the logits are, else pixels whose gradient is 0
+  // count, too (0 times NaN is NaN); below, above: (C, w); sums: scratch (C, w + 1).
+  void add_gradient_of_row(int64_t y, const scalar_t* gradient, bool is_finite,
+                           std::vector<scalar_t>& sums, scalar_t* below, scalar_t* above) {
     bool is_started = false;
     for (int64_t first = 0; first < job_.width; first += kPixelsAtOnce) {
       const int64_t count = std::min(kPixelsAtOnce, job_.width - first);
-      if (!set_factors(y, first, count, gradient)) {
+      if (!set_factors(y, first, count, gradient) && is_finite) {
         continue;
       }
       if (!is_started) {
@@ -175,32 +106,40 @@ class RowWorker {
     for (int64_t c = 0; is_started && c < job_.num_classes; ++c) {
       const scalar_t* row = &sums[c * (job_.map_width + 1)];
       add_scaled(row, scalar_t(1) - weight, job_.map_width, below + c * job_.map_width);
-      add_scaled(row, weight, job_.map_width, above + c * job_.map_width);
+      scalar_t* upper = job_.rows.is_identity ? below : above;
+      add_scaled(row, weight, job_.map_width, upper + c * job_.map_width);
     }
   }
 
  private:
-  void start_row(int64_t y) {
+  int64_t upper_row(int64_t y) const {
     const int64_t lower = job_.rows.lower[y];
-    const int64_t upper = std::min(lower + 1, job_.map_height - 1);
+    return job_.rows.is_identity ? lower : std::min(lower + 1, job_.map_height - 1);
+  }
+
+  void start_row(int64_t y) {
+    const int64_t lower = job_.rows.lower[y], upper = upper_row(y);
+    const int64_t step = job_.columns.is_identity ? 0 : 1;
     for (int64_t c = 0; c < job_.num_classes; ++c) {
       const scalar_t* map = logits_ + c * job_.map_height * job_.map_width;
       scalar_t* row = &blended_[c * job_.map_width];
-      blend_rows(map + lower * job_.map_width, map + upper * job_.map_width, job_.rows.weight[y],
-                 job_.map_width, row);
-      row_steps(row, job_.map_width, &steps_[c * job_.map_width]);
+      scalar_t* next = &next_[c * job_.map_width];
+      mix_rows(map + lower * job_.map_width, map + upper * job_.map_width, job_.rows.weight[y],
+               job_.map_width, row);
+      std::copy(row + step, row + job_.map_width, next);
+      next[job_.map_width - 1] = row[job_.map_width - 1];
     }
   }
 
   void expand_values(int64_t first, int64_t count) {
     for (int64_t c = 0; c < job_.num_classes; ++c) {
       const scalar_t* row = &blended_[c * job_.map_width];
-      const scalar_t* step = &steps_[c * job_.map_width];
+      const scalar_t* next = &next_[c * job_.map_width];
       scalar_t* out = &values_[c * kPixelsAtOnce];
       if (job_.columns.is_quarter) {
-        expand_row_by_4(row + first / 4, step + first / 4, count, out);
+        mix_columns_by_4(row + first / 4, next + first / 4, count, out);
       } else {
-        expand_row(row, step, &job_.columns.lower[first], &job_.columns.weight[first], count, out);
+        mix_columns(row, next, &job_.columns.lower[first], &job_.columns.weight[first], count, out);
       }
     }
   }
@@ -219,7 +158,8 @@ class RowWorker {
 
   void add_gradient_of_part(int64_t y, int64_t first, int64_t count, std::vector<scalar_t>& sums) {
     expand_values(first, count);
-    softmax_sums(values_.data(), job_.num_classes, count, largest_.data(), total_.data());
+    softmax_sums(values_.data(), kPixelsAtOnce, job_.num_classes, count, largest_.data(),
+                 total_.data());
     for (int64_t i = 0; i < count; ++i) {
       total_[i] = factor_[i] / total_[i];
     }
@@ -240,9 +180,9 @@ class RowWorker {
   const Job<scalar_t>& job_;
   const scalar_t* logits_;
   const int64_t* labels_;
-  const scalar_t* weights_;                // or null
-  std::vector<scalar_t> blended_, steps_;  // (C, w)
-  std::vector<scalar_t> values_;           // (C, kPixelsAtOnce)
+  const scalar_t* weights_;               // or null
+  std::vector<scalar_t> blended_, next_;  // (C, w): a row of the map, and what is right of it
+  std::vector<scalar_t> values_;          // (C, kPixelsAtOnce)
   std::vector<scalar_t> largest_, total_, factor_;
 };
 
@@ -331,15 +271,20 @@ void backward_of_image(const Job<scalar_t>& job, const scalar_t* gradient, const
   for (int64_t i = job.map_height - 1; i >= 0; --i) {
     first_row[i] = std::min(first_row[i], first_row[i + 1]);
   }
+  std::vector<uint8_t> row_is_finite(job.map_height, 1);
+  for (int64_t row = 0; row < job.num_classes * job.map_height; ++row) {
+    row_is_finite[row % job.map_height] &= are_finite(logits + row * job.map_width, job.map_width);
+  }
   // (h, C, w): what the rows between i and i + 1 give to row i, and to row i + 1.
   std::vector<scalar_t> below(job.map_height * row_size), above(job.map_height * row_size);
   at::parallel_for(0, job.map_height, 2, [&](int64_t begin, int64_t end) {
     RowWorker<scalar_t> worker(job, logits, labels, weights);
     std::vector<scalar_t> sums(job.num_classes * (job.map_width + 1));
     for (int64_t i = begin; i < end; ++i) {
+      const bool is_finite = row_is_finite[i] && row_is_finite[std::min(i + 1, job.map_height - 1)];
       for (int64_t y = first_row[i]; y < first_row[i + 1]; ++y) {
-        worker.add_gradient_of_row(y, gradient + y * job.width, sums, &below[i * row_size],
-                                   &above[i * row_size]);
+        worker.add_gradient_of_row(y, gradient + y * job.width, is_finite, sums,
+                                   &below[i * row_size], &above[i * row_size]);
       }
     }
   });

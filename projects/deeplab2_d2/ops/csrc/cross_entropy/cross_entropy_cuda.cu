@@ -1,7 +1,8 @@
 // Work division, forwards: one thread an output pixel upsamples the logits of all classes at its
 // place, twice: for their maximum, and for the sum of exponentials.
-// Backwards, two kernels. The first does the same and keeps, for each output pixel, the logarithm
-// of that sum and the factor of its gradient. In the second, one thread a class and map pixel goes
+// Backwards, three kernels. The first says where the map is finite. The second does as forwards and
+// keeps, for each output pixel, the logarithm of that sum and the factor of its gradient. In the
+// third, one thread a class and map pixel goes
 // over the output pixels that its logit reaches, in raster order, so that sums never depend on the
 // schedule; it needs the logits of 3 x 3 map pixels, which stay in registers. Output pixels without
 // a gradient (all but the hardest ones) are skipped. No (C, H, W) tensor, no atomics.
@@ -105,17 +106,24 @@ at::Tensor upsampled_cross_entropy_backward_cuda(const at::Tensor& grad, const a
   const at::Tensor gradients = grad.contiguous();
   at::Tensor factors = at::empty(labels.sizes(), logits.options());
   at::Tensor log_totals = at::empty(labels.sizes(), logits.options());
+  at::Tensor is_finite = at::empty({logits.size(0), logits.size(2), logits.size(3)},
+                                   logits.options().dtype(at::kBool));
   const auto stream = c10::cuda::getCurrentCUDAStream();
   const dim3 pixel_blocks = blocks_for(labels.size(1) * labels.size(2), labels.size(0));
+  const dim3 finite_blocks = blocks_for(logits.size(2) * logits.size(3), logits.size(0));
   const dim3 map_blocks =
       blocks_for(logits.size(2) * logits.size(3), logits.size(0) * logits.size(1));
   AT_DISPATCH_FLOATING_TYPES(logits.scalar_type(), "upsampled_cross_entropy_backward", [&] {
     const auto frame = make_frame<scalar_t>(logits, labels, scale, ignore_label);
     if (labels.numel() > 0) {
+      finite_kernel<scalar_t><<<finite_blocks, kThreads, 0, stream>>>(
+          frame, inputs.logits.const_data_ptr<scalar_t>(), is_finite.mutable_data_ptr<bool>());
+      C10_CUDA_KERNEL_LAUNCH_CHECK();
       factors_kernel<scalar_t><<<pixel_blocks, kThreads, 0, stream>>>(
           frame, gradients.const_data_ptr<scalar_t>(), inputs.logits.const_data_ptr<scalar_t>(),
-          inputs.truth<scalar_t>(), factors.mutable_data_ptr<scalar_t>(),
-          log_totals.mutable_data_ptr<scalar_t>());
+          is_finite.const_data_ptr<bool>(), inputs.truth<scalar_t>(),
+          PixelFactors<scalar_t>{factors.mutable_data_ptr<scalar_t>(),
+                                 log_totals.mutable_data_ptr<scalar_t>()});
       C10_CUDA_KERNEL_LAUNCH_CHECK();
     }
     gradient_kernel<scalar_t><<<map_blocks, kThreads, 0, stream>>>(

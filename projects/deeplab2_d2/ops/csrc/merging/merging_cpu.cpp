@@ -93,14 +93,23 @@ namespace {
 using MergeResult =
     std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor>;
 
-void check_range(const char* name, const at::Tensor& labels, int64_t lowest, int64_t highest) {
-  const int32_t* values = labels.const_data_ptr<int32_t>();
-  const auto [smallest, largest] = std::minmax_element(values, values + labels.numel());
-  if (labels.numel() > 0) {
+// Contiguous int32 of labels that are in the range, whatever their type.
+at::Tensor narrow_labels(const char* name, const at::Tensor& labels, int64_t lowest,
+                         int64_t highest) {
+  const auto check = [&](const auto* values) {
+    const auto [smallest, largest] = std::minmax_element(values, values + labels.numel());
     TORCH_CHECK(*smallest >= lowest && *largest <= highest, "merge_panoptic: ", name,
                 " must be in [", lowest, ", ", highest, "], got ",
                 *smallest < lowest ? *smallest : *largest);
+  };
+  const bool is_wide = labels.element_size() > 2 && labels.scalar_type() != at::kInt;
+  const at::Tensor values = labels.to(is_wide ? at::kLong : at::kInt).contiguous();
+  if (labels.numel() > 0 && is_wide) {
+    check(values.const_data_ptr<int64_t>());
+  } else if (labels.numel() > 0) {
+    check(values.const_data_ptr<int32_t>());
   }
+  return values.to(at::kInt);
 }
 
 // Runs of pixels of one class and one center.
@@ -133,11 +142,9 @@ MergeResult merge_panoptic_cpu(const at::Tensor& semantic, const at::Tensor& ins
 
   const int64_t num_images = semantic.size(0), height = semantic.size(1), width = semantic.size(2);
   const int64_t num_centers = center_scores.size(1), num_segments = num_centers + num_classes;
-  const at::Tensor classes = semantic.to(at::kInt).contiguous();
-  const at::Tensor centers = instance.to(at::kInt).contiguous();
+  const at::Tensor classes = narrow_labels("semantic", semantic, -1, num_classes - 1);
+  const at::Tensor centers = narrow_labels("instance", instance, 0, num_centers);
   const at::Tensor scores = center_scores.to(at::kFloat).contiguous();
-  check_range("semantic", classes, -1, num_classes - 1);
-  check_range("instance", centers, 0, num_centers);
 
   at::Tensor panoptic = at::empty(semantic.sizes(), classes.options());
   at::Tensor label = at::empty({num_images, num_segments}, classes.options());

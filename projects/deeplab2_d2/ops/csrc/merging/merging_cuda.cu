@@ -1,6 +1,7 @@
 // Work division: a thread counts a few successive pixels of a row, a run of equal pixels at a time,
 // with integer atomics (their order does not reach the sums); one block an image decides classes,
 // numbers and labels; one thread a pixel looks its label up.
+#include <ATen/ops/clamp.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/full.h>
@@ -200,6 +201,14 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tenso
 
 namespace {
 
+// Contiguous int32; what does not fit stays out of every range.
+at::Tensor narrow_labels(const at::Tensor& labels) {
+  const bool is_narrow = labels.element_size() <= 2 || labels.scalar_type() == at::kInt;
+  constexpr int32_t kLargest = std::numeric_limits<int32_t>::max();
+  const at::Tensor values = is_narrow ? labels : labels.to(at::kLong).clamp(kVoid, kLargest);
+  return values.to(at::kInt).contiguous();
+}
+
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor>
 merge_panoptic_cuda(const at::Tensor& semantic, const at::Tensor& instance,
                     const at::Tensor& center_scores, int64_t num_classes, at::IntArrayRef thing_ids,
@@ -209,7 +218,7 @@ merge_panoptic_cuda(const at::Tensor& semantic, const at::Tensor& instance,
   check_limits(semantic.size(0), semantic.size(1), semantic.size(2), center_scores.size(1));
   const ThingFlags flags = thing_flags("merge_panoptic", thing_ids, num_classes);
   const c10::cuda::CUDAGuard guard(semantic.device());
-  return merge_on_device(semantic.to(at::kInt).contiguous(), instance.to(at::kInt).contiguous(),
+  return merge_on_device(narrow_labels(semantic), narrow_labels(instance),
                          center_scores.to(at::kFloat).contiguous(), num_classes, flags,
                          label_divisor, stuff_area_limit);
 }

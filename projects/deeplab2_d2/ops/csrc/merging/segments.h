@@ -9,12 +9,21 @@
 #include <limits>
 #include <vector>
 
+#include "../exponential.h"
+
 namespace deeplab2_d2 {
 
 constexpr int32_t kVoid = -1;
 
 // Probabilities are summed as integers of this unit.
 constexpr float kProbabilityScale = 16777216.0f;  // 2**24
+
+// A probability as the integer that is summed; 0 for NaN.
+DEEPLAB2_D2_EVERYWHERE inline int32_t probability_units(float probability) {
+  const float known = probability >= 0.0f ? probability : 0.0f;
+  const float limited = known < 1.0f ? known : 1.0f;
+  return static_cast<int32_t>(limited * kProbabilityScale + 0.5f);
+}
 
 inline std::vector<uint8_t> class_flags(const char* name, at::IntArrayRef class_ids,
                                         int64_t num_classes) {

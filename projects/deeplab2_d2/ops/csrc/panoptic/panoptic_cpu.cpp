@@ -10,6 +10,7 @@
 
 #include "../dispatch.h"
 #include "../exponential.h"
+#include "../ordering.h"
 #include "../resampling/resampling.h"
 #include "panoptic.h"
 
@@ -30,14 +31,15 @@ void largest_channel(const float* values, int64_t stride, int64_t num_channels, 
   for (int64_t c = 1; c < num_channels; ++c) {
     const float* row = values + c * stride;
     for (int64_t x = 0; x < count; ++x) {
-      const bool is_larger = row[x] > best[x];
+      const bool is_larger = is_new_largest(row[x], best[x]);
       channel[x] = is_larger ? static_cast<int32_t>(c) : channel[x];
       best[x] = is_larger ? row[x] : best[x];
     }
   }
 }
 
-// The denominator of the softmax, relative to the largest channel.
+// The denominator of the softmax, relative to the largest channel; NaN if a logit is NaN or
+// infinite.
 DEEPLAB2_D2_CLONES
 void sum_exponentials(const float* values, int64_t stride, int64_t num_channels, int64_t count,
                       const float* best, float* total) {
@@ -50,11 +52,6 @@ void sum_exponentials(const float* values, int64_t stride, int64_t num_channels,
       total[x] += exp_nonpositive(row[x] - best[x]);
     }
   }
-}
-
-// A probability as the integer that is summed.
-inline int32_t to_unit(float probability) {
-  return static_cast<int32_t>(probability * kProbabilityScale + 0.5f);
 }
 
 // What one call works on; shared by all threads.
@@ -173,7 +170,7 @@ class RowWorker {
           const int64_t center = instance[begin + i] - 1;
           const int64_t channel = class_to_channel[category[center]];
           const float numerator = exp_nonpositive(values[channel * stride + i] - best_[i]);
-          sums[center] += to_unit(numerator / total_[i]);
+          sums[center] += probability_units(numerator / total_[i]);
         }
       }
     }
@@ -212,7 +209,7 @@ class RowWorker {
       if (job_.with_probability) {
         sum_exponentials(values, stride, job_.num_channels, count, best_.data(), total_.data());
         for (int64_t i = 0; i < count; ++i) {
-          probability_[first + i] = to_unit(1.0f / total_[i]);
+          probability_[first + i] = probability_units(1.0f / total_[i]);
         }
       }
     }
@@ -225,6 +222,14 @@ class RowWorker {
 
   void upsample_offsets(const Image& image, int64_t y) {
     const int64_t area = job_.map_height * job_.map_width;
+    if (job_.is_identity()) {
+      const float* offsets = image.offsets + y * job_.width;
+      for (int64_t x = 0; x < job_.width; ++x) {
+        offset_y_[x] = offsets[x] * job_.offset_scale_y;
+        offset_x_[x] = offsets[area + x] * job_.offset_scale_x;
+      }
+      return;
+    }
     blend(image.offsets, y, job_.offset_scale_y, job_.num_channels);
     blend(image.offsets + area, y, job_.offset_scale_x, job_.num_channels + 1);
     expand(job_.num_channels, 0, job_.width, offset_y_.data());

@@ -19,6 +19,7 @@
 
 #include "../grouping/grouping_device.cuh"
 #include "../merging/merging_device.cuh"
+#include "../ordering.h"
 #include "../resampling/resampling_device.cuh"
 #include "panoptic.h"
 
@@ -32,12 +33,13 @@ constexpr int32_t kPixelsPerThread = 8;
 struct Frame {
   int32_t num_channels, map_height, map_width, height, width;
   float scale_y, scale_x, offset_scale_y, offset_scale_x;
+  bool is_identity;  // the output's pixels are the maps'
 };
 
 __device__ __forceinline__ float logit(const Frame& frame, const float* logits, int32_t c,
                                        const Position& y, const Position& x) {
   const int64_t area = static_cast<int64_t>(frame.map_height) * frame.map_width;
-  return sample(logits + c * area, frame.map_width, y, x, 1.0f);
+  return sample_or_copy(logits + c * area, frame.map_width, y, x, 1.0f, frame.is_identity);
 }
 
 __device__ __forceinline__ int32_t largest_channel(const Frame& frame, const float* logits,
@@ -46,7 +48,7 @@ __device__ __forceinline__ int32_t largest_channel(const Frame& frame, const flo
   int32_t channel = 0;
   for (int32_t c = 1; c < frame.num_channels; ++c) {
     const float value = logit(frame, logits, c, y, x);
-    if (value > best) {
+    if (is_new_largest(value, best)) {
       best = value;
       channel = c;
     }
@@ -70,8 +72,10 @@ __global__ void predict_kernel(Frame frame, ChannelClasses classes, ThingFlags f
     const float* logits = all_logits + image * frame.num_channels * map_area;
     class_id = classes.class_id[largest_channel(frame, logits, y, x)];
     const float* offsets = all_offsets + image * 2 * map_area;
-    const float offset_y = sample(offsets, frame.map_width, y, x, frame.offset_scale_y);
-    const float offset_x = sample(offsets + map_area, frame.map_width, y, x, frame.offset_scale_x);
+    const float offset_y =
+        sample_or_copy(offsets, frame.map_width, y, x, frame.offset_scale_y, frame.is_identity);
+    const float offset_x = sample_or_copy(offsets + map_area, frame.map_width, y, x,
+                                          frame.offset_scale_x, frame.is_identity);
     target_y = static_cast<float>(pixel.y) + offset_y;
     target_x = static_cast<float>(pixel.x) + offset_x;
   }
@@ -129,8 +133,7 @@ __global__ void probability_kernel(Frame frame, ChannelClasses classes, ThingFla
       current = segment;
       sum = 0;
     }
-    sum +=
-        static_cast<unsigned long long>(expf(chosen - largest) / total * kProbabilityScale + 0.5f);
+    sum += probability_units(expf(chosen - largest) / total);
   }
   if (sum > 0) {
     atomicAdd(&sums[current], sum);
@@ -163,11 +166,16 @@ PanopticResult panoptic_from_logits_cuda(
   const at::Tensor offsets = center_offsets.to(at::kFloat).contiguous();
   const at::Tensor scores = center_scores.to(at::kFloat).contiguous();
   const at::Tensor points = centers.contiguous(), counts = num_centers.contiguous();
-  const Frame frame{static_cast<int32_t>(logits.size(1)), static_cast<int32_t>(logits.size(2)),
-                    static_cast<int32_t>(logits.size(3)), static_cast<int32_t>(size[0]),
-                    static_cast<int32_t>(size[1]),        static_cast<float>(scale[0]),
-                    static_cast<float>(scale[1]),         static_cast<float>(offset_scale[0]),
-                    static_cast<float>(offset_scale[1])};
+  const Frame frame{static_cast<int32_t>(logits.size(1)),
+                    static_cast<int32_t>(logits.size(2)),
+                    static_cast<int32_t>(logits.size(3)),
+                    static_cast<int32_t>(size[0]),
+                    static_cast<int32_t>(size[1]),
+                    static_cast<float>(scale[0]),
+                    static_cast<float>(scale[1]),
+                    static_cast<float>(offset_scale[0]),
+                    static_cast<float>(offset_scale[1]),
+                    is_identity(logits.size(2), logits.size(3), size.data(), scale.data())};
 
   const int64_t area = size[0] * size[1];
   at::Tensor semantic = at::empty({num_images, size[0], size[1]}, logits.options().dtype(at::kInt));

@@ -36,7 +36,7 @@ void blend_rows(const float* above, const float* below, float weight, int64_t wi
 void blend_scaled_rows(const float* above, const float* below, float factor, float weight,
                        int64_t width, float* out);
 
-// step[x] = row[x + 1] - row[x]; 0 in the last column.
+// step[x] = row[x + 1] - row[x]; in the last column 0, or NaN where the row is not finite.
 void row_steps(const float* row, int64_t width, float* step);
 
 // out[x] = row[lower[x]] + step[lower[x]] * weight[x]
@@ -45,33 +45,5 @@ void expand_row(const float* row, const float* step, const int32_t* lower, const
 
 // The same for lower[x] = x / 4 and weight[x] = (x % 4) / 4.
 void expand_row_by_4(const float* row, const float* step, int64_t count, float* out);
-
-// The same in double, for gradient checks.
-inline void blend_rows(const double* above, const double* below, double weight, int64_t width,
-                       double* out) {
-  for (int64_t x = 0; x < width; ++x) {
-    out[x] = above[x] + (below[x] - above[x]) * weight;
-  }
-}
-
-inline void row_steps(const double* row, int64_t width, double* step) {
-  for (int64_t x = 0; x + 1 < width; ++x) {
-    step[x] = row[x + 1] - row[x];
-  }
-  step[width - 1] = 0.0;
-}
-
-inline void expand_row(const double* row, const double* step, const int32_t* lower,
-                       const double* weight, int64_t count, double* out) {
-  for (int64_t x = 0; x < count; ++x) {
-    out[x] = row[lower[x]] + step[lower[x]] * weight[x];
-  }
-}
-
-inline void expand_row_by_4(const double* row, const double* step, int64_t count, double* out) {
-  for (int64_t x = 0; x < count; ++x) {
-    out[x] = row[x / 4] + step[x / 4] * (0.25 * static_cast<double>(x % 4));
-  }
-}
 
 }  // namespace deeplab2_d2

@@ -25,7 +25,7 @@ void row_steps(const float* row, int64_t width, float* step) {
   for (int64_t x = 0; x + 1 < width; ++x) {
     step[x] = row[x + 1] - row[x];
   }
-  step[width - 1] = 0.0f;
+  step[width - 1] = row[width - 1] - row[width - 1];
 }
 
 DEEPLAB2_D2_CLONES

@@ -45,4 +45,23 @@ __device__ __forceinline__ scalar_t sample(const value_t* map, int32_t width,
   return lerp(left, right, x.weight);
 }
 
+// The same; if the map has the output's size already, its own value, without neighbours of weight
+// 0, which might not be finite.
+template <typename value_t, typename scalar_t>
+__device__ __forceinline__ scalar_t sample_or_copy(const value_t* map, int32_t width,
+                                                   const AxisPosition<scalar_t>& y,
+                                                   const AxisPosition<scalar_t>& x, scalar_t factor,
+                                                   bool is_identity) {
+  if (is_identity) {
+    return static_cast<scalar_t>(map[static_cast<int64_t>(y.lower) * width + x.lower]) * factor;
+  }
+  return sample(map, width, y, x, factor);
+}
+
+// Whether the output's pixels are the map's.
+inline bool is_identity(int64_t map_height, int64_t map_width, const int64_t* size,
+                        const double* scale) {
+  return map_height == size[0] && map_width == size[1] && scale[0] == 1.0 && scale[1] == 1.0;
+}
+
 }  // namespace deeplab2_d2

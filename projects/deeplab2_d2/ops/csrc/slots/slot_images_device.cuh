@@ -60,7 +60,7 @@ __device__ __forceinline__ int32_t candidates(const SlotLimits& limits,
 // Adds up, for each slot, the probabilities above the mask threshold in the map itself, of which
 // `frame` is the part that the output covers. A thread a pixel.
 template <typename value_t>
-__global__ void __launch_bounds__(kTileThreads, tile_blocks_at_once(2))
+__global__ void __launch_bounds__(kTileThreads, tile_blocks_at_once(1))
     score_kernel(SlotFrame frame, const __grid_constant__ SlotLimits limits,
                  const __grid_constant__ ThingFlags flags, SlotLogits<value_t> logits,
                  SlotWorkspace work) {
@@ -68,7 +68,7 @@ __global__ void __launch_bounds__(kTileThreads, tile_blocks_at_once(2))
   const int64_t first_slot = blockIdx.y * static_cast<int64_t>(frame.num_slots);
   list_slots(frame.num_slots, limits, flags, logits.category + first_slot,
              logits.confidence + first_slot, list);
-  const TilePixels<1, 2> pixels(frame, warp_index());
+  const TilePixels<1, 1> pixels(frame, warp_index());
   const PixelSlots<1> found =
       compare_slots(frame, pixels, logits.masks + blockIdx.y * logits.map_size, list);
   const int32_t code = pixels.is_inside(frame, 0) ? candidates(limits, found, 0) : -1;

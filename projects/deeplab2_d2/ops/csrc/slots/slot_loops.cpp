@@ -4,6 +4,7 @@
 
 #include "../dispatch.h"
 #include "../exponential.h"
+#include "../ordering.h"
 
 namespace deeplab2_d2 {
 namespace {
@@ -26,7 +27,7 @@ inline __attribute__((always_inline)) void update(const float* __restrict__ valu
                                                   float* __restrict__ best,
                                                   int32_t* __restrict__ slot) {
   for (int64_t x = 0; x < kPixelsAtOnce; ++x) {
-    const bool is_larger = value[x] > best[x];
+    const bool is_larger = is_new_largest(value[x], best[x]);
     slot[x] = is_larger ? s : slot[x];
     best[x] = is_larger ? value[x] : best[x];
   }
@@ -38,7 +39,7 @@ inline __attribute__((always_inline)) void update_two(const float* __restrict__ 
                                                       float* __restrict__ second,
                                                       int32_t* __restrict__ second_slot) {
   for (int64_t x = 0; x < kPixelsAtOnce; ++x) {
-    const bool is_larger = value[x] > best[x];
+    const bool is_larger = is_new_largest(value[x], best[x]);
     const bool is_second = value[x] > second[x];
     second_slot[x] = is_larger ? slot[x] : (is_second ? s : second_slot[x]);
     second[x] = is_larger ? best[x] : (is_second ? value[x] : second[x]);
@@ -68,7 +69,7 @@ void upsample_by_4(const SlotRows& rows, float* values, const LargestSlots& larg
     for (int64_t k = 0; k < kColumnsAtOnce; ++k) {
       const float left = row[k];
       const float step = row[k + 1] - left;
-      value[k] = left;
+      value[k] = left + step * 0.0f;  // NaN where the step is not finite
       value[k + kColumnsAtOnce] = left + step * 0.25f;
       value[k + 2 * kColumnsAtOnce] = left + step * 0.5f;
       value[k + 3 * kColumnsAtOnce] = left + step * 0.75f;
@@ -87,6 +88,19 @@ void upsample_at(const SlotRows& rows, const int32_t* lower, const float* weight
     for (int64_t x = 0; x < kPixelsAtOnce; ++x) {
       const float left = row[lower[x]];
       value[x] = left + (row[lower[x] + 1] - left) * weight[x];
+    }
+    update_largest(value, s, largest);
+  }
+}
+
+DEEPLAB2_D2_CLONES
+void copy_columns(const SlotRows& rows, float* values, const LargestSlots& largest) {
+  start(largest);
+  for (int64_t s = 0; s < rows.num_slots; ++s) {
+    const float* __restrict__ row = rows.values + s * rows.stride;
+    float* __restrict__ value = values + s * kPixelsAtOnce;
+    for (int64_t x = 0; x < kPixelsAtOnce; ++x) {
+      value[x] = row[x];
     }
     update_largest(value, s, largest);
   }

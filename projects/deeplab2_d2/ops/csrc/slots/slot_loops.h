@@ -17,7 +17,8 @@ struct SlotRows {
 };
 
 // The largest logit of each of kPixelsAtOnce pixels and its slot, and if `second` is given those of
-// the second largest (-1 if there is none); ties go to the smaller slot.
+// the second largest (-1 if there is none); ties go to the smaller slot. NaN is larger than
+// numbers; there the second means nothing.
 struct LargestSlots {
   float* best;
   int32_t* slot;
@@ -36,7 +37,11 @@ void upsample_by_4(const SlotRows& rows, float* values, const LargestSlots& larg
 void upsample_at(const SlotRows& rows, const int32_t* lower, const float* weight, float* values,
                  const LargestSlots& largest);
 
-// The largest of the logits of some slots.
+// The same for pixels that are the map's own, without neighbours of weight 0, which might not be
+// finite.
+void copy_columns(const SlotRows& rows, float* values, const LargestSlots& largest);
+
+// The largest of the logits of some slots; ties go to the smaller slot, NaN is larger than numbers.
 void largest_of_slots(const float* values, const int32_t* slots, int64_t num_slots, float* best,
                       int32_t* slot);
 

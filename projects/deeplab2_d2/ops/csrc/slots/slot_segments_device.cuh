@@ -31,13 +31,14 @@ struct SlotColumns {
   float *objectness, *probability;                        // (S + C)
 };
 
-// The larger value, among equal ones the smaller channel.
+// The larger value, NaN before all; among equal ones the smaller channel.
 struct LargestLogit {
   double value;
   int32_t channel;
 
   __device__ void keep_larger(double other, int32_t other_channel) {
-    if (other > value || (other == value && other_channel < channel)) {
+    const bool is_equal = other == value || (other != other && value != value);
+    if (is_new_largest(other, value) || (is_equal && other_channel < channel)) {
       value = other;
       channel = other_channel;
     }

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "../exponential.h"
+#include "../ordering.h"
 
 namespace deeplab2_d2 {
 namespace {
@@ -74,7 +75,10 @@ SlotClasses classify_slots(const SlotRules& rules, const double* class_logits) {
     for (int64_t c = 0; c < num_channels; ++c) {
       total += exp_nonpositive_double(logits[c] - largest);
     }
-    const int64_t channel = std::max_element(logits, logits + num_channels - 1) - logits;
+    int64_t channel = 0;
+    for (int64_t c = 1; c < num_channels - 1; ++c) {
+      channel = is_new_largest(logits[c], logits[channel]) ? c : channel;
+    }
     const int32_t category = rules.channel_to_class[channel];
     const float confidence =
         static_cast<float>(exp_nonpositive_double(logits[channel] - largest) / total);

@@ -21,7 +21,6 @@
 #include <vector>
 
 #include "../checks.h"
-#include "../exponential.h"
 #include "../merging/segments.h"
 
 namespace deeplab2_d2 {
@@ -35,12 +34,6 @@ using SlotsResult =
 constexpr int64_t kMaxSlots = 1024;
 constexpr double kSmallestMaskThreshold = 0.334;
 constexpr int32_t kNoSlot = 0xFFFF;
-
-// A probability as the integer that is summed.
-DEEPLAB2_D2_EVERYWHERE inline int32_t probability_units(float probability) {
-  const float limited = probability < 1.0f ? probability : 1.0f;
-  return static_cast<int32_t>(limited * kProbabilityScale + 0.5f);
-}
 
 // Arguments that are no tensors.
 struct SlotOptions {

@@ -41,7 +41,11 @@ class SlotRowWorker {
   // that the pixels may belong to, and counts them.
   void predict(int64_t y, SlotCounts& counts) {
     for (int64_t s = 0; s < rules_.num_slots; ++s) {
-      blend(s, maps_.rows.lower[y], maps_.rows.weight[y]);
+      if (is_identity()) {
+        copy(s, y);
+      } else {
+        blend(s, maps_.rows.lower[y], maps_.rows.weight[y]);
+      }
     }
     const bool is_quarter = maps_.columns.is_quarter;
     const int64_t row = y * maps_.width;
@@ -73,14 +77,10 @@ class SlotRowWorker {
   // Adds row y of the map itself, its first `width` columns, to the scores of the masks.
   void score_masks(int64_t y, int64_t width, MaskScores& scores) {
     for (int64_t s = 0; s < rules_.num_slots; ++s) {
-      blend(s, y, 0.0f);
+      copy(s, y);
     }
-    const std::vector<float> weight(kPixelsAtOnce, 0.0f);
-    std::vector<int32_t> lower(kPixelsAtOnce);
     for (int64_t x = 0; x < width; x += kPixelsAtOnce) {
-      std::iota(lower.begin(), lower.end(), 0);
-      upsample_at({rows_.data() + x, stride_, rules_.num_slots}, lower.data(), weight.data(),
-                  values_.data(), largest());
+      copy_columns({rows_.data() + x, stride_, rules_.num_slots}, values_.data(), largest());
       choose_masks();
       for (int64_t i = 0; i < std::min(kPixelsAtOnce, width - x); ++i) {
         const int32_t first = code_[i] & kNoSlot, second = (code_[i] >> 16) & kNoSlot;
@@ -97,6 +97,17 @@ class SlotRowWorker {
   }
 
  private:
+  // Whether the map has the output's resolution already.
+  bool is_identity() const { return maps_.rows.is_identity && maps_.columns.is_identity; }
+
+  // Row `y` of a slot's map, padded.
+  void copy(int64_t s, int64_t y) {
+    const int64_t width = maps_.map_width;
+    float* row = &rows_[s * stride_];
+    std::copy_n(maps_.logits + (s * maps_.map_height + y) * width, width, row);
+    std::fill_n(row + width, kRowPadding, row[width - 1]);
+  }
+
   // Row `lower` of a slot's map and the row below, blended and padded.
   void blend(int64_t s, int64_t lower, float weight) {
     const int64_t width = maps_.map_width;
@@ -115,6 +126,10 @@ class SlotRowWorker {
   }
 
   void upsample(int64_t x, int64_t count) {
+    if (is_identity()) {
+      copy_columns({rows_.data() + x, stride_, rules_.num_slots}, values_.data(), largest());
+      return;
+    }
     if (maps_.columns.is_quarter) {
       upsample_by_4({rows_.data() + x / 4, stride_, rules_.num_slots}, values_.data(), largest());
       return;

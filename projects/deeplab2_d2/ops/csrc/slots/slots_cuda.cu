@@ -108,7 +108,10 @@ class SlotPass {
     // Up to this width positions are exact enough: 4 neighbours at a scale of 0.33 lie less than 1
     // apart, and at 0.25 in the same map pixel.
     const bool is_narrow = frame_.width <= 1 << 18;
-    if (is_narrow && frame_.scale_x == 0.25f) {
+    if (frame_.height == frame_.map_height && frame_.width == frame_.map_width &&
+        frame_.scale_y == 1.0f && frame_.scale_x == 1.0f) {
+      predict<value_t, 1, 1>(logits);
+    } else if (is_narrow && frame_.scale_x == 0.25f) {
       predict<value_t, 4, 2>(logits);
     } else if (is_narrow && frame_.scale_x <= 0.33f) {
       predict<value_t, 4, 3>(logits);

@@ -6,6 +6,7 @@
 
 #include "../exponential.h"
 #include "../merging/merging_device.cuh"
+#include "../ordering.h"
 #include "../resampling/resampling_device.cuh"
 #include "slots.h"
 
@@ -41,10 +42,10 @@ __device__ __forceinline__ bool is_confident(const SlotLimits& limits, const Thi
 }
 
 // exp_nonpositive() bit by bit, without its slow conversions: adding 1.5 * 2**23, rounded up, to
-// a number of at most 0 leaves it, truncated, in the lowest bits.
+// a number of at most 0 leaves it, truncated, in the lowest bits. NaN stays NaN.
 __device__ __forceinline__ float exp_on_device(float x) {
   constexpr float kShift = 12582912.0f;
-  x = fmaxf(x, -87.0f);
+  x = x < -87.0f ? -87.0f : x;
   const float shifted = __fadd_ru(x * 1.44269504f - 0.5f, kShift);
   const unsigned power = (__float_as_uint(shifted) << 23) + (127u << 23);
   return exp_reduced(x, shifted - kShift) * __uint_as_float(power);
@@ -88,6 +89,7 @@ __device__ __forceinline__ void list_slots(int32_t num_slots, const SlotLimits& 
 
 // Where a thread's kPixels pixels of a row lie in the map. They are between kColumns columns: two
 // if all have the same; three if some are between the first two and the others between the last.
+// One column: the pixel, a single one, is the map's own.
 template <int kPixels, int kColumns>
 struct TilePixels {
   int32_t y, x;  // of the first pixel; y or x may be beyond the output
@@ -130,16 +132,21 @@ struct TilePixels {
   // The logits of a slot.
   template <typename value_t>
   __device__ __forceinline__ void upsample(const value_t* map, float (&values)[kPixels]) const {
-    float column[kColumns];
-    for (int c = 0; c < kColumns; ++c) {
-      column[c] =
-          lerp(static_cast<float>(map[above[c]]), static_cast<float>(map[below[c]]), y_weight);
-    }
-    for (int k = 0; k < kPixels; ++k) {
-      const bool later = kColumns > 2 && is_later[k];
-      const float left = later ? column[kColumns - 2] : column[0];
-      const float right = later ? column[kColumns - 1] : column[1];
-      values[k] = lerp(left, right, x_weight[k]);
+    if constexpr (kColumns == 1) {
+      // Neighbours of weight 0 might not be finite.
+      values[0] = static_cast<float>(map[above[0]]);
+    } else {
+      float column[kColumns];
+      for (int c = 0; c < kColumns; ++c) {
+        column[c] =
+            lerp(static_cast<float>(map[above[c]]), static_cast<float>(map[below[c]]), y_weight);
+      }
+      for (int k = 0; k < kPixels; ++k) {
+        const bool later = kColumns > 2 && is_later[k];
+        const float left = later ? column[kColumns - 2] : column[0];
+        const float right = later ? column[kColumns - 1] : column[1];
+        values[k] = lerp(left, right, x_weight[k]);
+      }
     }
   }
 };
@@ -155,7 +162,8 @@ struct PixelSlots {
   int32_t second_slot[kPixels];  // -1 if it is no more than a half: its probability under a third
 };
 
-// The first of the largest logits among num_slots slots, which slot_at(i) gives in ascending order.
+// The first of the largest logits among num_slots slots, which slot_at(i) gives in ascending order;
+// NaN is larger than numbers. Slot 0 if all are -infinity.
 template <typename value_t, int kPixels, int kColumns, typename slot_at_t>
 __device__ __forceinline__ void find_largest(const TilePixels<kPixels, kColumns>& pixels,
                                              const value_t* logits, int64_t map_area,
@@ -163,7 +171,7 @@ __device__ __forceinline__ void find_largest(const TilePixels<kPixels, kColumns>
                                              float (&best)[kPixels], int32_t (&slot)[kPixels]) {
   for (int k = 0; k < kPixels; ++k) {
     best[k] = -__int_as_float(0x7F800000);  // infinity
-    slot[k] = slot_at(0);
+    slot[k] = 0;
   }
 #pragma unroll 4
   for (int32_t i = 0; i < num_slots; ++i) {
@@ -171,7 +179,7 @@ __device__ __forceinline__ void find_largest(const TilePixels<kPixels, kColumns>
     float values[kPixels];
     pixels.upsample(logits + s * map_area, values);
     for (int k = 0; k < kPixels; ++k) {
-      const bool is_larger = values[k] > best[k];
+      const bool is_larger = is_new_largest(values[k], best[k]);
       slot[k] = is_larger ? s : slot[k];
       best[k] = is_larger ? values[k] : best[k];
     }

@@ -8,6 +8,7 @@
 #include <tuple>
 #include <vector>
 
+#include "../ordering.h"
 #include "targets.h"
 
 namespace deeplab2_d2 {
@@ -110,7 +111,8 @@ void draw_center(const LabelTargets& target, const at::Tensor& window, int64_t w
   for (int64_t y = std::max<int64_t>(top, 0); y < bottom; ++y) {
     const float* source = window.const_data_ptr<float>() + (y - top) * window.size(1);
     for (int64_t x = std::max<int64_t>(left, 0); x < right; ++x) {
-      heatmap[y * width + x] = std::max(heatmap[y * width + x], source[x - left]);
+      float& largest = heatmap[y * width + x];
+      largest = is_new_largest(source[x - left], largest) ? source[x - left] : largest;
     }
   }
 }
