@@ -1,9 +1,10 @@
 """
 The CUDA kernels, compiled for the CPU: their logic runs where there is no GPU.
 
-The sources are rewritten a little (launches; the namespace they register in) and compiled with
-ops/emulation/cuda_on_cpu.h, which says what this shows and what it cannot. The library is kept in
-build/, by a hash of all it is made from.
+The sources are rewritten a little (launches, shared memory, the namespace they register in) and
+compiled with ops/emulation/cuda_on_cpu.h, which says what this shows and what it cannot. A load or
+store in them calls what ops/emulation has in place of the thread sanitizer, so that races are seen
+(kernel_races.py). Libraries are kept in build/, by a hash of all they are made from.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ import subprocess
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Dict, Iterable, List
+from typing import Dict, List, Sequence
 
 import cuda_compiler
 import torch
@@ -24,80 +25,113 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "projects" / "deeplab2_d2" / "ops" / "csrc"
 EMULATION = Path(__file__).parent / "ops" / "emulation"
 NAMESPACE = "deeplab2_d2_emulated"
-FLAGS = ["-O1", "-g0", "-std=c++17", "-fPIC", "-ffp-contract=off", "-fvisibility=hidden", "-w"]
+FLAGS = ["-std=c++17", "-fPIC", "-ffp-contract=off", "-fvisibility=hidden", "-w"]
+# Optimized so little that no load or store moves to where the source has none, and none is lost;
+# every one is announced, volatile ones as such. Lines are known. Options of GCC.
+WATCHED = ["-Og", "-g1", "-fsanitize=thread"]
+WATCHED += [
+    "--param",
+    "tsan-distinguish-volatile=1",
+    "--param",
+    "tsan-instrument-func-entry-exit=0",
+]
 
-# Of a launch `name<type><<<grid, threads, shared, stream>>>(`, the name with its type, the rest.
-_LAUNCH = re.compile(r"(\w+(?:<[\w:, ]+>)?)\s*<<<(.*?)>>>\(", re.DOTALL)
+# Of a launch `name<type><<<grid, threads, shared, stream>>>(`, the name, its type, the space before
+# the rest, and the rest.
+_LAUNCH = re.compile(r"(\w+)(<[\w:, ]+>)?(\s*)<<<(.*?)>>>\(", re.DOTALL)
 _DYNAMIC_SHARED = re.compile(r"extern __shared__ (.+?) (\w+)\[\];")
+_SHARED = re.compile(r"__shared__ ([^,;]+?) (\w+)((?:\[[^\]]*\])*);")
 
 
 def rewrite(text: str) -> str:
-    """CUDA C++ as a C++ compiler reads it, once cuda_on_cpu.h is included."""
+    """CUDA C++ as a C++ compiler reads it, line by line, once cuda_on_cpu.h is included."""
     text = _LAUNCH.sub(
-        r"cuda_on_cpu::launch([&](auto... arguments) { \1(arguments...); }, \2)(", text
+        r'cuda_on_cpu::launch("\1", [&](auto... arguments) { \1\2(arguments...); },\3\4)(', text
     )
     text = _DYNAMIC_SHARED.sub(
-        r"auto* \2 = reinterpret_cast<\1*>(cuda_on_cpu::dynamic_shared());", text
+        r'auto* \2 = reinterpret_cast<\1*>(cuda_on_cpu::dynamic_shared("\2"));', text
     )
+    text = _SHARED.sub(r'static \1 \2\3; cuda_on_cpu::declare_shared("\2", &\2, sizeof(\2));', text)
     text = re.sub(r"(TORCH_LIBRARY\w*)\(deeplab2_d2\b", rf"\1({NAMESPACE}", text)
     return re.sub(
         rf"TORCH_LIBRARY_IMPL\({NAMESPACE}, CUDA", f"TORCH_LIBRARY_IMPL({NAMESPACE}, CPU", text
     )
 
 
-def _inputs() -> Dict[Path, str]:
-    """Path under the build folder and text of every file that is compiled or included."""
-    found: Dict[Path, str] = {}
-    for path in sorted(SOURCES.rglob("*")):
-        if path.suffix in (".h", ".cuh", ".cu") or path.name == "library.cpp":
-            suffix = ".cpp" if path.suffix == ".cu" else path.suffix
-            found[path.relative_to(SOURCES).with_suffix(suffix)] = rewrite(path.read_text())
-    for path in sorted(EMULATION.rglob("*.h")):
-        found[Path("emulation") / path.relative_to(EMULATION)] = path.read_text()
-    return found
-
-
-def _run(commands: Iterable[List[str]]) -> None:
-    def run(command: List[str]) -> None:
-        result = subprocess.run(command, capture_output=True, text=True)
-        if result.returncode != 0:
-            raise RuntimeError(f"{' '.join(command)}\n{result.stderr[-4000:]}")
-
-    with ThreadPoolExecutor(cuda_compiler.num_jobs()) as pool:
-        list(pool.map(run, commands))
+def _emulation() -> Dict[Path, str]:
+    paths = [path for path in sorted(EMULATION.rglob("*")) if path.suffix in (".h", ".cpp")]
+    return {Path("emulation") / path.relative_to(EMULATION): path.read_text() for path in paths}
 
 
 def build() -> Path:
     """Path of the library with all operators that have CUDA kernels, made if it is not there."""
-    inputs = _inputs()
-    key = hashlib.sha256(repr((FLAGS, torch.__version__, sorted(inputs.items()))).encode())
-    folder = ROOT / "build" / "emulated_cuda" / key.hexdigest()[:16]
-    library = folder / "emulated.so"
+    inputs = {}
+    for path in sorted(SOURCES.rglob("*")):
+        if path.suffix in (".h", ".cuh", ".cu") or path.name == "library.cpp":
+            inputs[path.relative_to(SOURCES)] = rewrite(path.read_text())
+    includes = [f"-I{path}" for path in include_paths("cpu")]
+    libraries = [f"-L{path}" for path in library_paths("cpu")] + ["-lc10", "-ltorch_cpu"]
+    return _build(inputs, includes, libraries)
+
+
+def build_alone(source: Path) -> Path:
+    """Path of the library of one CUDA source that needs no PyTorch, made if it is not there."""
+    return _build({Path(source.name): rewrite(source.read_text())}, [], [])
+
+
+def _hash(*parts: object) -> str:
+    return hashlib.sha256(repr((FLAGS, torch.__version__, parts)).encode()).hexdigest()[:16]
+
+
+def _build(inputs: Dict[Path, str], includes: Sequence[str], libraries: Sequence[str]) -> Path:
+    inputs = {**inputs, **_emulation()}
+    folder = ROOT / "build" / "emulated_cuda"
+    library = folder / f"{_hash(WATCHED, sorted(inputs.items()))}.so"
     if library.exists():
         return library
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "objects").mkdir(parents=True, exist_ok=True)
     # Another process that builds the same is waited for.
-    with FileLock(folder / "lock"), tempfile.TemporaryDirectory(dir=folder) as own:
+    with FileLock(f"{library}.lock"), tempfile.TemporaryDirectory(dir=folder) as own:
         if not library.exists():
-            _compile(inputs, Path(own), Path(own) / library.name)
-            (Path(own) / library.name).rename(library)
+            for path, text in inputs.items():
+                (Path(own) / path).parent.mkdir(parents=True, exist_ok=True)
+                (Path(own) / path).write_text(text)
+            sources = [path for path in inputs if path.suffix in (".cpp", ".cu")]
+            with ThreadPoolExecutor(cuda_compiler.num_jobs()) as pool:
+                objects = list(
+                    pool.map(lambda path: _compile(path, inputs, Path(own), includes), sources)
+                )
+            partial = Path(own) / library.name
+            files = map(str, [*objects, "-o", partial])
+            _run([_compiler(), *FLAGS, "-shared", *files, *libraries, "-ldl"], Path(own))
+            partial.rename(library)
     return library
 
 
-def _compile(inputs: Dict[Path, str], folder: Path, library: Path) -> None:
-    for path, text in inputs.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(text)
-    compiler = os.environ.get("CXX", "c++")
-    includes = [f"-I{folder / 'emulation'}", *(f"-I{path}" for path in include_paths("cpu"))]
-    sources = [path for path in inputs if path.suffix == ".cpp"]
-    objects = [folder / path.with_suffix(".o") for path in sources]
-    _run(
-        [compiler, *FLAGS, *includes, "-c", str(folder / path), "-o", str(target)]
-        for path, target in zip(sources, objects)
-    )
-    libraries = [f"-L{path}" for path in library_paths("cpu")]
-    _run(
-        [[compiler, "-shared", *map(str, objects), "-o", str(library), *libraries]
-         + ["-lc10", "-ltorch_cpu"]]
-    )  # fmt: skip
+def _compiler() -> str:
+    return os.environ.get("CXX", "c++")
+
+
+def _run(command: List[str], folder: Path) -> None:
+    result = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    if result.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)}\n{result.stderr[-4000:]}")
+
+
+def _compile(source: Path, inputs: Dict[Path, str], folder: Path, includes: Sequence[str]) -> Path:
+    """The object of a source, made if it is not there: of a source or header that is changed."""
+    is_emulation = source.parts[0] == "emulation"
+    flags = ["-O2"] if is_emulation else WATCHED
+    headers = {
+        path: text for path, text in sorted(inputs.items())
+        if path.suffix in (".h", ".cuh") and (path.parts[0] == "emulation" or not is_emulation)
+    }  # fmt: skip
+    target = folder.parent / "objects" / f"{_hash(flags, source, inputs[source], headers)}.o"
+    if not target.exists():
+        # Places in the code are paths under the folder.
+        options = [*flags, "-Iemulation", *includes, f"-fdebug-prefix-map={folder}=."]
+        partial = folder / f"{source}.o"
+        file = ["-x", "c++", "-c", str(source), "-o", str(partial)]
+        _run([_compiler(), *FLAGS, *options, *file], folder)
+        partial.rename(target)
+    return target

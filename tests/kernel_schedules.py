@@ -21,7 +21,10 @@ def assert_equal(ours, theirs):
 
 
 def schedules(device, monkeypatch):
-    """Runs of which each must give the same: twice on a GPU, two orders of threads in emulation."""
-    for is_reversed in ("0", "1"):
-        monkeypatch.setenv("CUDA_ON_CPU_REVERSED", is_reversed)
-        yield is_reversed
+    """
+    Runs of which each must give the same: of a GPU, or of orders of threads in emulation (the first
+    that could go on, the same from the last, any).
+    """
+    for schedule in ("", "reversed", "1"):
+        monkeypatch.setenv("CUDA_ON_CPU_SCHEDULE", schedule)
+        yield schedule

@@ -30,6 +30,15 @@ def emulated_operators():
     return getattr(torch.ops, emulated_cuda.NAMESPACE)
 
 
+@pytest.fixture
+def emulated_kernels(monkeypatch, request):
+    """The public functions hand tensors of the CPU to the CUDA kernels, in emulation."""
+    if not ops.has_extension():
+        pytest.skip("the compiled operators are not built")
+    emulated = request.getfixturevalue("emulated_operators")
+    monkeypatch.setattr(torch.ops, "deeplab2_d2", emulated)
+
+
 @pytest.fixture(
     params=[
         pytest.param("cuda", marks=pytest.mark.gpu),
@@ -42,8 +51,5 @@ def kernel_device(request, monkeypatch):
         # Else the reference would be compared with itself.
         monkeypatch.setenv("DEEPLAB2_D2_REQUIRE_OPS", "1")
         return "cuda"
-    if not ops.has_extension():
-        pytest.skip("the compiled operators are not built")
-    emulated = request.getfixturevalue("emulated_operators")
-    monkeypatch.setattr(torch.ops, "deeplab2_d2", emulated)
+    request.getfixturevalue("emulated_kernels")
     return "cpu"
