@@ -2,11 +2,11 @@
 
 from typing import Optional
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .activation import Activation
+from .inference import is_plain_inference
 from .initialization import depthwise_glorot_uniform_, he_normal_, zeros_
 from .norm import Norm, has_batch_statistics, scale_and_shift
 from .switchable_atrous_convolution import GlobalContext, SwitchableAtrousConv2d
@@ -74,7 +74,8 @@ def _convolve_and_normalise(conv: PaddedConv2d, norm: nn.Module, features: Tenso
     That spares reading and writing the features once more. On a GPU the kernels would have to be
     scaled by several launches, which cost more there than they spare; a compiler joins them.
     """
-    if torch.is_grad_enabled() or has_batch_statistics(norm) or features.device.type != "cpu":
+    is_spared = is_plain_inference() and features.device.type == "cpu"
+    if not is_spared or has_batch_statistics(norm):
         return norm(conv(features))
     scale, shift = scale_and_shift(norm)
     if conv.bias is not None:

@@ -151,6 +151,16 @@ class Segmenter(nn.Module):
     def device(self) -> torch.device:
         return self.pixel_mean.device
 
+    @property
+    def network(self) -> nn.Sequential:
+        """
+        Backbone and head as one module, of the same parameters: normalised images to raw maps.
+
+        What ``torch.export``, ``torch.jit.trace`` (with ``strict=False``, for the dict) and
+        counters of operations take.
+        """
+        return nn.Sequential(self.backbone, self.head).train(self.training)
+
     def forward(self, batched_inputs: List[Dict[str, Any]]) -> Union[Losses, List[Dict[str, Any]]]:
         """
         Args:
