@@ -10,10 +10,12 @@ from bundle_writer import write_checkpoint
 from torch import nn
 
 from deeplab2_d2.checkpoint.checkpointer import DeepLab2Checkpointer
-from deeplab2_d2.checkpoint.names import NEW_BACKBONE_WORDS
 from deeplab2_d2.checkpoint.sorted_table import CheckpointFormatError
 from deeplab2_d2.checkpoint.weights_file import read_weights
-from deeplab2_d2.solver.parameter_groups import FULL_RATE_WORDS
+
+
+class _Backbone(nn.ModuleDict):
+    new_parts = ("transformer", "extra", "memory_feature")
 
 
 class TinyModel(nn.Module):
@@ -21,7 +23,7 @@ class TinyModel(nn.Module):
 
     def __init__(self, num_classes=3):
         super().__init__()
-        self.backbone = nn.ModuleDict({"stem": nn.ModuleDict({"conv": nn.Conv2d(3, 4, 3)})})
+        self.backbone = _Backbone({"stem": nn.ModuleDict({"conv": nn.Conv2d(3, 4, 3)})})
         self.backbone["stem"]["batch_norm"] = nn.BatchNorm2d(4)
         self.head = nn.ModuleDict({"semantic_head": nn.ModuleDict()})
         self.head["semantic_head"]["final_conv"] = nn.Conv2d(4, num_classes, 1)
@@ -81,10 +83,6 @@ def test_imagenet_weights_of_another_backbone_are_refused(tmp_path):
     model.backbone["stage5"] = nn.Conv2d(4, 4, 1)
     with pytest.raises(ValueError, match="backbone.stage5.weight"):
         DeepLab2Checkpointer(model).load(str(tmp_path))
-
-
-def test_what_is_new_to_the_task_learns_at_the_full_rate():
-    assert NEW_BACKBONE_WORDS == FULL_RATE_WORDS
 
 
 def test_weights_that_do_not_fit_are_refused_with_a_table(tmp_path):

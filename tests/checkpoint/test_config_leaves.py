@@ -12,10 +12,10 @@ from detectron2.modeling import build_backbone
 from deeplab2_d2.backbones import build_backbone_by_name
 from deeplab2_d2.checkpoint import compare_deeplab2_shapes, config_from_options
 from deeplab2_d2.checkpoint.convert import build_meta_model, load_config
-from deeplab2_d2.checkpoint.names import NEW_BACKBONE_WORDS
 from deeplab2_d2.checkpoint.zoo import get_config
 from deeplab2_d2.checkpoint.zoo_table import zoo_rows
 from deeplab2_d2.layers import Norm
+from deeplab2_d2.structures import new_names
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 PARITY = Path(__file__).parents[2] / ".." / "shared" / "parity"
@@ -102,7 +102,7 @@ def test_the_named_imagenet_weights_have_all_that_is_not_new_of_a_backbone(prefi
         backbone = build_backbone(cfg)
     expected = {k: v.shape for k, v in pretrained.state_dict().items()}
     found = {k: v.shape for k, v in backbone.state_dict().items()}
-    is_new = {k for k in found if any(word in k for word in NEW_BACKBONE_WORDS)}
+    is_new = new_names(backbone)
     assert is_new and {k: v for k, v in found.items() if k not in is_new} == expected
 
 

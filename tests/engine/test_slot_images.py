@@ -179,7 +179,7 @@ def messages(capsys, *arguments):
 
 def test_another_meta_architecture_is_refused(capsys):
     message = messages(capsys, "--config-file", PANOPTIC)
-    assert "MODEL.META_ARCHITECTURE must be 'DeepLab2MaXDeepLab'" in message
+    assert "MODEL.META_ARCHITECTURE must be of a model with mask slots" in message
     assert "got 'DeepLab2PanopticDeepLab'" in message
 
 

@@ -22,7 +22,7 @@ TABLE = {
     "models": EVERYTHING,
     "data": {"ops", "structures", "records"},
     "evaluation": {"ops", "structures", "records"},
-    "solver": set(),
+    "solver": {"structures"},
     "checkpoint": {"config", "structures", "records"},
     "visualization": {"structures", "records"},
     "config": {"records"},

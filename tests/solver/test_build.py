@@ -23,8 +23,12 @@ class _Memory(nn.Module):
         self.embedding = nn.Embedding(4, 8)
 
 
+class _Backbone(nn.ModuleDict):
+    new_parts = ("transformer", "extra", "memory_feature")
+
+
 def _model():
-    backbone = nn.ModuleDict(
+    backbone = _Backbone(
         {
             "conv": nn.Conv2d(3, 4, 3),
             "batch_norm": nn.BatchNorm2d(4),

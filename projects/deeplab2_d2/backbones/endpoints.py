@@ -1,12 +1,12 @@
-"""A Detectron2 backbone that is asked for endpoints by name."""
+"""A Detectron2 backbone that is asked for endpoints by name, and for its memory."""
 
-from typing import Dict, Optional, Sequence, Union
+from typing import Dict, Optional, Sequence, Tuple, Union
 
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
 from torch import Tensor
 
-from ..structures import Encoded, MemoryShape
+from ..structures import Encoded, Memory, MemoryShape
 
 
 class EndpointBackbone(Backbone):
@@ -14,14 +14,18 @@ class EndpointBackbone(Backbone):
     A backbone whose subclasses name all their endpoints in order: the contract of every family.
 
     Subclasses set ``endpoint_shapes`` (every endpoint's channels and stride) and implement
-    :meth:`endpoints`; ``forward`` returns the features that were asked for.
+    :meth:`endpoints`, or with a memory :meth:`endpoints_and_memory`; ``forward`` returns the
+    features that were asked for.
 
     Attributes:
         memory_shape: of the memory path's outputs; None for a network without one.
+        new_parts: words in the names of parameters that no pretraining has, see :func:`new_names`.
     """
 
     endpoint_shapes: Dict[str, ShapeSpec]
     memory_shape: Optional[MemoryShape] = None
+    new_parts: Tuple[str, ...] = ()
+    _returns_memory = False
 
     def set_out_features(self, out_features: Sequence[str]) -> None:
         """
@@ -37,7 +41,26 @@ class EndpointBackbone(Backbone):
 
     def endpoints(self, images: Tensor) -> Dict[str, Tensor]:
         """Every endpoint of the network by name, for normalised (N, C, H, W)."""
+        return self.endpoints_and_memory(images)[0]
+
+    def endpoints_and_memory(self, images: Tensor) -> Tuple[Dict[str, Tensor], Optional[Memory]]:
+        """Every endpoint by name, and the memory's outputs, None without a memory path."""
         raise NotImplementedError
+
+    def return_memory(self) -> MemoryShape:
+        """
+        Let ``forward`` return :class:`Encoded`, the features and the memory.
+
+        Returns:
+            The shape of the memory.
+
+        Raises:
+            ValueError: if the network has none.
+        """
+        if self.memory_shape is None:
+            raise ValueError("the backbone must have a memory path, such as max_deeplab_s has")
+        self._returns_memory = True
+        return self.memory_shape
 
     def forward(self, images: Tensor) -> Union[Dict[str, Tensor], Encoded]:
         """
@@ -46,10 +69,14 @@ class EndpointBackbone(Backbone):
 
         Returns:
             Feature name to (N, channels, ceil(H / stride), ceil(W / stride)); with the memory,
-            where :meth:`StackedDecoderNetwork.return_memory` has been called.
+            where :meth:`return_memory` has been called.
         """
-        endpoints = self.endpoints(images)
-        return {name: endpoints[name] for name in self._out_features}
+        if not self._returns_memory:
+            endpoints = self.endpoints(images)
+            return {name: endpoints[name] for name in self._out_features}
+        endpoints, memory = self.endpoints_and_memory(images)
+        assert memory is not None
+        return Encoded({name: endpoints[name] for name in self._out_features}, memory)
 
     def output_shape(self) -> Dict[str, ShapeSpec]:
         return {name: self.endpoint_shapes[name] for name in self._out_features}

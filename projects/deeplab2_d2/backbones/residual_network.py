@@ -36,6 +36,10 @@ class ResidualNetwork(EndpointBackbone):
     ``stage5`` before the last activation, ``res1`` ... ``res5`` after it, and ``backbone_output``.
     """
 
+    # Memory, transformer layers, and what stands after the pretrained stages (MaX-DeepLab,
+    # arXiv:2012.00759, Sec. A.6).
+    new_parts = ("transformer", "extra", "memory_feature")
+
     def __init__(
         self,
         *,

@@ -1,13 +1,13 @@
 """MaX-DeepLab's backbones: decoder stacks after the stages, and the memory path's outputs."""
 
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from detectron2.layers import ShapeSpec
 from torch import Tensor
 
 from ..layers import ResizedFuse, SequenceConvNormAct, StageSpec
-from ..structures import Encoded, Memory, MemoryShape
+from ..structures import Memory, MemoryShape
 from .residual_network import OUT_FEATURES, ResidualNetwork
 from .table import StackedDecoderSpec
 
@@ -94,7 +94,6 @@ class StackedDecoderNetwork(ResidualNetwork):
             out_features: default: what the heads can use.
         """
         super().__init__(width_multiplier=width_multiplier, **options)
-        self._returns_memory = False
         output_stride = self.options.output_stride
         decoder = self.spec.decoder
         assert decoder is not None
@@ -141,34 +140,10 @@ class StackedDecoderNetwork(ResidualNetwork):
         )
         self.set_out_features(self._default_features() if out_features is None else out_features)
 
-    def return_memory(self) -> MemoryShape:
-        """
-        Let ``forward`` return :class:`Encoded`, the features and the memory.
-
-        Returns:
-            The shape of the memory.
-
-        Raises:
-            ValueError: if the network has none.
-        """
-        if self.memory_shape is None:
-            raise ValueError("the backbone must have a memory path, such as max_deeplab_s has")
-        self._returns_memory = True
-        return self.memory_shape
-
     def endpoints(self, images: Tensor) -> Dict[str, Tensor]:
         return self.endpoints_and_memory(images)[0]
 
-    def forward(self, images: Tensor) -> Union[Dict[str, Tensor], Encoded]:
-        endpoints, memory = self.endpoints_and_memory(images)
-        features = {name: endpoints[name] for name in self._out_features}
-        if not self._returns_memory:
-            return features
-        assert memory is not None
-        return Encoded(features, memory)
-
     def endpoints_and_memory(self, images: Tensor) -> Tuple[Dict[str, Tensor], Optional[Memory]]:
-        """Every endpoint by name, and the memory's outputs, None without a memory path."""
         endpoints, memory = self.encode(images)
         features = endpoints["stage5"]
         if self._has_extra_stage:

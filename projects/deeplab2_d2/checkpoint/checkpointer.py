@@ -8,11 +8,11 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
+from ..structures import new_names
 from .archive import ARCHIVE_ENDINGS
 from .atomic import atomic_path
 from .deeplab2_checkpoint import find_prefix
 from .load import LoadReport, compare_shapes
-from .names import NEW_BACKBONE_WORDS
 from .run_folder import find_newest, read_tag
 from .sorted_table import CheckpointFormatError
 from .weights_file import AUTHOR, load_pkl, load_pth, read_weights
@@ -148,7 +148,8 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
         if not checkpoint.get("matching_heuristics", False):
             report = self._compare(checkpoint["model"])
             report.unused[:0] = unknown
-            if not (self._allow_partial or report.is_complete or _is_backbone_only(report)):
+            is_usable = report.is_complete or _is_backbone_only(report, self.model)
+            if not (self._allow_partial or is_usable):
                 raise ValueError(
                     f"the weights do not fit the model ({report.summary()}); to load what fits, "
                     f"set MODEL.DEEPLAB2.PARTIAL_WEIGHTS True\n{report.table(_MAX_ROWS)}"
@@ -187,17 +188,12 @@ def _named_arrays(data: Dict[str, Any]) -> Dict[str, Any]:
     return {"model": weights, "__author__": "Caffe2", "matching_heuristics": True}
 
 
-def _is_pretrained(name: str) -> bool:
-    is_new = any(word in name for word in NEW_BACKBONE_WORDS)
-    return name.startswith("backbone.") and not is_new
-
-
-def _is_backbone_only(report: LoadReport) -> bool:
+def _is_backbone_only(report: LoadReport, model: nn.Module) -> bool:
     """Whether these are ImageNet weights: all that is pretrained, and at most a classifier."""
     return (
         bool(report.used)
         and not report.mismatched
         and all(name.startswith("backbone.") for name in report.used)
-        and not any(_is_pretrained(name) for name in report.missing)
+        and not any(name.startswith("backbone.") for name in {*report.missing} - new_names(model))
         and not any(name.startswith(("head.", "sem_seg_head.")) for name in report.unused)
     )

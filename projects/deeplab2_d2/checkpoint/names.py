@@ -20,10 +20,6 @@ from ..records import all_records
 # record.
 _BACKBONE = ("encoder/", "backbone.")
 
-# Parts of a backbone that no pretraining on ImageNet has (MaX-DeepLab, arXiv:2012.00759, Sec. A.6):
-# memory, transformer layers, and what stands after the pretrained stages.
-NEW_BACKBONE_WORDS = ("transformer", "extra", "memory_feature")
-
 # Where DeepLab2's encoder stands in checkpoints that the TensorFlow Model Garden trained.
 _MODEL_GARDEN_ENCODER = "backbone/_encoder/"
 

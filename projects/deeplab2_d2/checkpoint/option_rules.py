@@ -49,7 +49,8 @@ class OptionRules:
 
     Attributes:
         read_model: reads the model's own message, given that of all models (``ModelOptions``), too.
-        losses: that it has.
+        losses: that it has, of a weight and a part of the pixels each.
+        read_losses: reads what else is said of its losses.
         read_train_dataset: reads what the training dataset says of its targets.
         read_evaluator: reads what the evaluator says of its post-processing.
         weight_decay_factor: on SOLVER.WEIGHT_DECAY.
@@ -57,6 +58,7 @@ class OptionRules:
 
     read_model: Callable[[ConfigBuilder, Options, Options], None]
     losses: LossNames = SEMANTIC_LOSS
+    read_losses: Callable[[ConfigBuilder, Options], None] = _nothing
     read_train_dataset: Callable[[ConfigBuilder, Options], None] = _nothing
     read_evaluator: Callable[[ConfigBuilder, Options], None] = _nothing
     weight_decay_factor: float = 1.0
@@ -74,11 +76,11 @@ def known_rules() -> Dict[str, Tuple[str, OptionRules]]:
 
 def read_model(builder: ConfigBuilder, model: Options) -> OptionRules:
     """
-    Backbone, decoder and meta-architecture.
+    Backbone and meta-architecture.
 
     Returns:
-        The rules of the model that the options hold. Of a model that does not exist here only
-        backbone and decoder are read.
+        The rules of the model that the options hold. Of a model that does not exist here the
+        backbone alone is read.
 
     Raises:
         ValueError: unless they hold exactly one model.
@@ -92,7 +94,6 @@ def read_model(builder: ConfigBuilder, model: Options) -> OptionRules:
         )
     builder.set("MODEL.BACKBONE.NAME", "build_deeplab2_backbone")
     read_backbone(builder, model.message("backbone"))
-    read_decoder(builder, model.message("decoder"), "SEMANTIC_DECODER")
     builder.refuse(model.message("backbone"), "pretrained_weights", _PATHS)
     for field in (
         "initial_checkpoint",
@@ -101,7 +102,8 @@ def read_model(builder: ConfigBuilder, model: Options) -> OptionRules:
     ):
         builder.refuse(model, field, _PATHS + "; last layers are dropped on conversion")
     if chosen[0] not in known:
-        builder.refuse(model, chosen[0], "the model does not exist here")
+        for field in (chosen[0], "decoder"):
+            builder.refuse(model, field, "the model does not exist here")
         return OptionRules(_no_model)
     meta_architecture, rules = known[chosen[0]]
     builder.set("MODEL.META_ARCHITECTURE", meta_architecture)
@@ -113,6 +115,10 @@ def rules_without_model() -> OptionRules:
     """The rules for options that hold no model: what any model has."""
     known = [rules for _, rules in known_rules().values()]
 
+    def read_losses(builder: ConfigBuilder, losses: Options) -> None:
+        for rules in known:
+            rules.read_losses(builder, losses)
+
     def read_train_dataset(builder: ConfigBuilder, dataset: Options) -> None:
         for rules in known:
             rules.read_train_dataset(builder, dataset)
@@ -122,7 +128,7 @@ def rules_without_model() -> OptionRules:
             rules.read_evaluator(builder, evaluator)
 
     losses = dict.fromkeys(loss for rules in known for loss in rules.losses)
-    return OptionRules(_no_model, tuple(losses), read_train_dataset, read_evaluator)
+    return OptionRules(_no_model, tuple(losses), read_losses, read_train_dataset, read_evaluator)
 
 
 def read_decoder(builder: ConfigBuilder, decoder: Options, node: str) -> None:
@@ -144,6 +150,18 @@ def _rates_of_stride(builder: ConfigBuilder) -> List[int]:
     """What an empty list of rates stands for where the decoder reads the last feature."""
     stride = builder.values["MODEL.DEEPLAB2.BACKBONE.OUTPUT_STRIDE"]
     return [reach // stride for reach in (96, 192, 288)]
+
+
+def read_small_instances(builder: ConfigBuilder, dataset: Options, area: str, weight: str) -> None:
+    """Which things are small, and the weight of their pixels, into the keys of that name."""
+    builder.copy(dataset, "small_instance_threshold", f"INPUT.DEEPLAB2.{area}")
+    is_weighted = dataset.value("increase_small_instance_weights")
+    builder.set(
+        f"INPUT.DEEPLAB2.{weight}",
+        dataset.value("small_instance_weight") if is_weighted else 1.0,
+        dataset.name("increase_small_instance_weights"),
+        dataset.name("small_instance_weight"),
+    )
 
 
 def read_low_level(builder: ConfigBuilder, items: Sequence[Options], node: str) -> None:

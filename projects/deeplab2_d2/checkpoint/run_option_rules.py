@@ -3,7 +3,7 @@
 from typing import Dict, List, Optional, Tuple
 
 from .option_rules import OptionRules
-from .option_view import ConfigBuilder, Options
+from .option_view import ConfigBuilder, Options, is_below
 
 # Why groups of options have no config key.
 _TF_RUNNER = "belongs to TensorFlow's runner"
@@ -23,16 +23,19 @@ def read_losses(builder: ConfigBuilder, losses: Options, rules: OptionRules) -> 
         if kind and loss.value("name") != kind:
             raise ValueError(f"{loss.name('name')} must be {kind!r}, got {loss.value('name')!r}")
         builder.mapped[loss.name("name")] = [key]
-        if field == "pq_style_loss":
-            # Its second number is alpha, which is no option there.
-            builder.set(key, [loss.value("weight"), 0.75], loss.name("weight"))
-            builder.refuse(loss, "top_k_percent", "the PQ-style loss is of masks, not of pixels")
-        else:
-            pair = [loss.value("weight"), loss.value("top_k_percent")]
-            builder.set(key, pair, loss.name("weight"), loss.name("top_k_percent"))
-    for field in losses.fields():
-        if field not in [loss for loss, _, _ in rules.losses]:
-            builder.refuse(losses, field, "the meta-architecture has no such loss, or not yet")
+        pair = [loss.value("weight"), loss.value("top_k_percent")]
+        builder.set(key, pair, loss.name("weight"), loss.name("top_k_percent"))
+    rules.read_losses(builder, losses)
+    _refuse_rest(builder, losses, "the meta-architecture has no such loss, or not yet")
+
+
+def _refuse_rest(builder: ConfigBuilder, options: Options, reason: str) -> None:
+    """Say why what no rule has read has no equivalent."""
+    for field in options.fields():
+        name = options.name(field)
+        read = (option for told in (builder.mapped, builder.unsupported) for option in told)
+        if not any(option == name or is_below(option, name) for option in read):
+            builder.refuse(options, field, reason)
 
 
 def read_trainer(builder: ConfigBuilder, trainer: Options) -> None:
@@ -153,18 +156,8 @@ def read_train_dataset(builder: ConfigBuilder, dataset: Options, rules: OptionRu
     sizes = [_resize_value(dataset, field) for field in fields]
     builder.set("INPUT.DEEPLAB2.RESIZE_RANGE", sizes, *map(dataset.name, fields))
     rules.read_train_dataset(builder, dataset)
-    for field in ("sigma", "max_thing_id"):
-        if dataset.name(field) not in builder.mapped:
-            builder.refuse(dataset, field, "the meta-architecture has no such targets")
-    builder.copy(dataset, "small_instance_threshold", "INPUT.DEEPLAB2.SMALL_INSTANCE_AREA")
-    is_weighted = dataset.value("increase_small_instance_weights")
-    builder.set(
-        "INPUT.DEEPLAB2.SMALL_INSTANCE_WEIGHT",
-        dataset.value("small_instance_weight") if is_weighted else 1.0,
-        dataset.name("increase_small_instance_weights"),
-        dataset.name("small_instance_weight"),
-    )
     _read_augmentations(builder, dataset.message("augmentations"))
+    _refuse_rest(builder, dataset, "the meta-architecture has no such targets")
 
 
 def _read_augmentations(builder: ConfigBuilder, augmentations: Options) -> None:
@@ -215,12 +208,7 @@ def read_evaluator(builder: ConfigBuilder, evaluator: Options, rules: OptionRule
     """Post-processing and evaluation."""
     if evaluator.is_set:
         builder.copy(evaluator, "eval_interval", "TEST.EVAL_PERIOD")
-        key = "MODEL.DEEPLAB2.POSTPROCESSING.STUFF_AREA_LIMIT"
-        builder.copy(evaluator, "stuff_area_limit", key)
         rules.read_evaluator(builder, evaluator)
-    for field in _MODEL_FIELDS:
-        if evaluator.name(field) not in builder.mapped:
-            builder.refuse(evaluator, field, "the meta-architecture has no such post-processing")
     is_flipped, scales = evaluator.value("add_flipped_images"), evaluator.value("eval_scales")
     options = [evaluator.name(f) for f in ("add_flipped_images", "eval_scales") if evaluator.has(f)]
     builder.set("TEST.AUG.ENABLED", is_flipped or scales not in ([], [1.0]), *options)
@@ -230,19 +218,8 @@ def read_evaluator(builder: ConfigBuilder, evaluator: Options, rules: OptionRule
     for fields, reason in _EVALUATOR_UNSUPPORTED:
         for field in fields:
             builder.refuse(evaluator, field, reason)
+    _refuse_rest(builder, evaluator, "the meta-architecture has no such post-processing")
 
-
-# Read by the rules of the models that they concern.
-_MODEL_FIELDS = (
-    "center_score_threshold",
-    "nms_kernel",
-    "keep_k_centers",
-    "thing_area_limit",
-    "transformer_class_confidence_threshold",
-    "pixel_confidence_threshold",
-    "transformer_post_processing",
-    "maskwise_postprocessing",
-)
 
 _EVALUATOR_UNSUPPORTED = (
     (("eval_steps", "continuous_eval_timeout", "use_tf_function"), _TF_RUNNER),

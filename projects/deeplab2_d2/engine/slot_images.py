@@ -1,8 +1,8 @@
-"""What the mask slots of a MaX-DeepLab do in images: counted, and as pictures."""
+"""What mask slots do in images: counted, and as pictures."""
 
 import contextlib
 import os
-from typing import Any, ContextManager, Dict, List, Mapping, Optional, Sequence
+from typing import Any, ContextManager, Dict, List, Mapping, Optional, Sequence, cast
 
 import numpy as np
 import torch
@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ..data.reading import read_image
 from ..layers import DualPathTransformerLayer, MemoryAttention, record_memory_attention
+from ..models import Segmenter, SlotInference
 from ..models.image_batch import ImageBatch, Size
-from ..models.max_deeplab import DeepLab2MaXDeepLab
 from ..ops import SlotSegmentation, resample_aligned
 from ..postprocessing import to_panoptic_seg
 from ..postprocessing.geometry import FrameGeometry
@@ -76,7 +76,7 @@ class SlotImages:
     Runs a model on images and says what its slots did.
 
     Args:
-        model: in evaluation mode.
+        model: with mask slots, in evaluation mode.
         colors: (C, 3) RGB by contiguous class id.
         masks: slots whose attention is drawn; () for those of the largest segments.
 
@@ -84,13 +84,14 @@ class SlotImages:
         ConfigError: if the network has no dual-path layer.
     """
 
-    def __init__(self, model: DeepLab2MaXDeepLab, colors: np.ndarray, masks: Sequence[int] = ()):
+    def __init__(self, model: Segmenter, colors: np.ndarray, masks: Sequence[int] = ()):
         if not any(isinstance(part, DualPathTransformerLayer) for part in model.modules()):
             raise ConfigError(
                 "the backbone must have dual-path transformer layers, whose attention is drawn; "
                 f"got {type(model.backbone).__name__} with none"
             )
         self._model = model
+        self._inference = cast(SlotInference, model.inference)
         self._colors = colors
         self._masks = masks
         self._mask_size: Optional[Size] = None
@@ -115,10 +116,10 @@ class SlotImages:
         with recording as attention:
             prediction = self._model.predict(images.tensor)
         size = (int(sample["height"]), int(sample["width"]))
-        result = self._model.inference.segment(prediction, images, 0, size)
+        result = self._inference.segment(prediction, images, 0, size)
         slot_map = result.slot_map[0].cpu().numpy()
         # Void is -1 before and after the division.
-        class_map = result.panoptic_map[0].cpu().numpy() // self._model.inference.label_divisor
+        class_map = result.panoptic_map[0].cpu().numpy() // self._inference.label_divisor
         slot_map = np.where(class_map >= 0, slot_map, -1)
         segments = slot_segments(slot_map, class_map)
         self._count(prediction, Frames(images), size, segments)
@@ -169,7 +170,7 @@ class SlotImages:
     ) -> Dict[str, np.ndarray]:
         size = fit((image.shape[0], image.shape[1]), _LARGE_SIDE)
         image = resize(image, size)
-        divisor = self._model.inference.label_divisor
+        divisor = self._inference.label_divisor
         panoptic_map, segments_info = to_panoptic_seg(result, 0, label_divisor=divisor)
         panoptic = (pick(panoptic_map.cpu().numpy(), size), segments_info)
         slots = draw_semantic(

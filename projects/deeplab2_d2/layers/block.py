@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Callable, Dict, Optional, Tuple, Type
 
-import torch
 from torch import Tensor, nn
 
 from .activation import Activation
@@ -22,6 +21,7 @@ from .attention_spec import AttentionSpec
 from .checkpointing import checkpointed
 from .convolution import ConvNormAct, DepthwiseConvNormAct
 from .drop_path import DropPath
+from .inference import is_plain_inference
 from .norm import Norm
 from .squeeze_and_excite import SimplifiedSqueezeAndExcite, SqueezeAndExcite
 
@@ -133,7 +133,7 @@ class GeneralBlock(nn.Module):
             return hidden, residual
         residual, carried = self.drop_path(residual), self._carry(features)
         # Only autograd would need it as it was.
-        return hidden, residual + carried if torch.is_grad_enabled() else residual.add_(carried)
+        return hidden, residual.add_(carried) if is_plain_inference() else residual + carried
 
     def _carry(self, features: Tensor) -> Tensor:
         if self.shortcut is not None:

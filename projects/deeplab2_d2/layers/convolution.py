@@ -2,11 +2,11 @@
 
 from typing import Optional
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .activation import Activation
+from .inference import is_plain_inference
 from .initialization import depthwise_glorot_uniform_, he_normal_, zeros_
 from .norm import Norm, has_batch_statistics, is_batch_norm, scale_and_shift
 from .switchable_atrous_convolution import GlobalContext, SwitchableAtrousConv2d
@@ -75,7 +75,7 @@ def _convolve_and_normalise(conv: PaddedConv2d, norm: nn.Module, features: Tenso
     scaled by several launches, which cost more there than they spare; a compiler joins them.
     """
     is_constant = is_batch_norm(norm) and not has_batch_statistics(norm)
-    if torch.is_grad_enabled() or not is_constant or features.device.type != "cpu":
+    if not (is_constant and is_plain_inference() and features.device.type == "cpu"):
         return norm(conv(features))
     scale, shift = scale_and_shift(norm)
     if conv.bias is not None:

@@ -10,7 +10,7 @@ from .averaging import AveragedSegmenter, average_views
 from .class_map import class_map_from_config
 from .image_batch import ImageBatch
 from .model_metadata import check_classes, metadata_from_config
-from .segmenter import Criterion, Head, Inference, Segmenter
+from .segmenter import Criterion, Head, Inference, Segmenter, SlotInference
 
 __all__ = [
     "AveragedSegmenter",
@@ -19,6 +19,7 @@ __all__ = [
     "ImageBatch",
     "Inference",
     "Segmenter",
+    "SlotInference",
     "average_views",
     "axial_deeplab",
     "check_classes",

@@ -7,6 +7,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.modeling import Backbone
 from torch import Tensor, nn
 
+from ..ops import SlotSegmentation
 from ..structures import ClassMap, MapKind, Prediction
 from .image_batch import ImageBatch, Size, batch_images
 from .target_batch import Padding, stack_targets
@@ -90,6 +91,36 @@ class Inference(Protocol):
         ...
 
 
+class SlotInference(Inference, Protocol):
+    """
+    The inference of a model with mask slots.
+
+    Attributes:
+        thing_ids: contiguous ids of the classes that have instances, ascending.
+        label_divisor: panoptic label = class * label_divisor + instance number.
+    """
+
+    @property
+    def thing_ids(self) -> Tuple[int, ...]: ...
+
+    @property
+    def label_divisor(self) -> int: ...
+
+    def segment(
+        self, prediction: Prediction, images: ImageBatch, index: int, output_size: Size
+    ) -> SlotSegmentation:
+        """
+        Args:
+            prediction, images: as in a call.
+            index: of the image.
+            output_size: (height, width) of its outputs.
+
+        Returns:
+            Labels, slots and scores of that one image.
+        """
+        ...
+
+
 class Segmenter(nn.Module):
     """
     A backbone, a head, a criterion for training and an inference for evaluation.
@@ -150,6 +181,16 @@ class Segmenter(nn.Module):
     @property
     def device(self) -> torch.device:
         return self.pixel_mean.device
+
+    @property
+    def network(self) -> nn.Sequential:
+        """
+        Backbone and head as one module, of the same parameters: normalised images to raw maps.
+
+        What ``torch.export``, ``torch.jit.trace`` (with ``strict=False``, for the dict) and
+        counters of operations take.
+        """
+        return nn.Sequential(self.backbone, self.head).train(self.training)
 
     def forward(self, batched_inputs: List[Dict[str, Any]]) -> Union[Losses, List[Dict[str, Any]]]:
         """

@@ -89,6 +89,9 @@ class ModelRecord:
         averaging: how views and models are averaged; None: they cannot be.
         build_oracle: ``(cfg, dataset name)`` to the ground truth seen through the network's stride.
         build_pictures: config to the columns that sheets have for the model.
+        slot_channels: of a model with mask slots, config to the channels of its pixel features; its
+            predictions have ``mask_logits``, ``class_logits`` and ``pixel_features``, its inference
+            is a :class:`deeplab2_d2.models.SlotInference`. None: it has no slots.
         checkpoint_modules: first words of DeepLab2's checkpoint keys, and the modules they name.
         last_layers: group ("semantic", "instance") to first words of the keys that depend on the
             number of classes or on the task.
@@ -103,6 +106,7 @@ class ModelRecord:
     averaging: Optional[Averaging] = None
     build_oracle: Optional[Callable[[CfgNode, str], Predictor]] = None
     build_pictures: Optional[Callable[[CfgNode], Pictures]] = None
+    slot_channels: Optional[Callable[[CfgNode], int]] = None
     checkpoint_modules: Tuple[Tuple[str, str], ...] = ()
     last_layers: Mapping[str, Tuple[str, ...]] = field(default_factory=dict)
     option_rules: Mapping[str, object] = field(default_factory=dict)

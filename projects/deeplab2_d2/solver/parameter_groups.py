@@ -4,9 +4,7 @@ from typing import Any, Dict, List, Tuple
 
 from torch import nn
 
-# Parts of a backbone that are new to the dense task: they keep the full learning rate.
-# As in DeepLab2's `check_if_variable_in_backbone`.
-FULL_RATE_WORDS = ("transformer", "extra", "memory_feature")
+from ..structures import new_names
 
 
 def build_parameter_groups(
@@ -21,29 +19,27 @@ def build_parameter_groups(
         model: parameters whose name starts with ``backbone.`` are the backbone's.
         base_lr: learning rate.
         weight_decay: decay of the kernels.
-        backbone_multiplier: factor on the backbone's rate; its parameters with one of
-            :data:`FULL_RATE_WORDS` in their name keep ``base_lr``.
+        backbone_multiplier: factor on the rate of what is pretrained of the backbone; what is new
+            in it (:func:`new_names`) keeps ``base_lr``, as in DeepLab2's
+            ``check_if_variable_in_backbone``.
 
     Returns:
         At most four groups, each with "params", "lr" and "weight_decay", in the order in which
         their first parameter occurs. A shared parameter occurs once.
     """
-    kernels = _find_kernels(model)
+    kernels, new = _find_kernels(model), new_names(model)
     groups: Dict[Tuple[float, float], List[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        rate = base_lr * (backbone_multiplier if _is_pretrained(name) else 1.0)
+        is_pretrained = name.startswith("backbone.") and name not in new
+        rate = base_lr * (backbone_multiplier if is_pretrained else 1.0)
         decay = weight_decay if id(parameter) in kernels else 0.0
         groups.setdefault((rate, decay), []).append(parameter)
     return [
         {"params": parameters, "lr": rate, "weight_decay": decay}
         for (rate, decay), parameters in groups.items()
     ]
-
-
-def _is_pretrained(name: str) -> bool:
-    return name.startswith("backbone.") and not any(word in name for word in FULL_RATE_WORDS)
 
 
 def _find_kernels(model: nn.Module) -> set:

@@ -1,6 +1,6 @@
 """DeepLab v3 and v3+ as heads of Detectron2's ``SemanticSegmentor``."""
 
-from typing import Any, Dict, Mapping, Optional, Tuple
+from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
 import torch
 import torch.nn.functional as F
@@ -60,7 +60,7 @@ class SemanticSegmentationHead(nn.Module):
 
     def forward(
         self, features: Mapping[str, Tensor], targets: Optional[Tensor] = None
-    ) -> Tuple[Optional[Tensor], Dict[str, Tensor]]:
+    ) -> Tuple[Optional[Tensor], Union[Dict[str, Tensor], Tuple[()]]]:
         """
         Args:
             features: name to (N, C, h, w).
@@ -71,6 +71,7 @@ class SemanticSegmentationHead(nn.Module):
             (N, num_classes, h * stride, w * stride), of which the input's H x W top-left pixels
             count (``SemanticSegmentor`` cuts them out). Pixels that features are centered on keep
             their values; below and to the right of the last, these are repeated.
+            ``torch.jit.trace`` gets an empty tuple for the losses.
         """
         logits = self.predict(features)
         if self.training:
@@ -80,7 +81,9 @@ class SemanticSegmentationHead(nn.Module):
         height, width = ((size - 1) * self.stride + 1 for size in logits.shape[-2:])
         logits = resize_align_corners(logits, (height, width))
         rest = self.stride - 1
-        return F.pad(logits, (0, rest, 0, rest), mode="replicate"), {}
+        logits = F.pad(logits, (0, rest, 0, rest), mode="replicate")
+        # An empty dict has no type for the tracer.
+        return logits, () if torch.jit.is_tracing() else {}
 
     def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         with torch.autocast(logits.device.type, enabled=False):

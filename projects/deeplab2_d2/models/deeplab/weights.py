@@ -1,6 +1,6 @@
 """Names of DeepLab v3 and v3+ in DeepLab2: of their variables, and of their options."""
 
-from ...checkpoint.option_rules import OptionRules, read_low_level
+from ...checkpoint.option_rules import OptionRules, read_decoder, read_low_level
 from ...checkpoint.option_view import ConfigBuilder, Options
 
 # First words of checkpoint keys, and the modules they name.
@@ -18,15 +18,16 @@ LAST_LAYERS = {"semantic": ("semantic_last_layer/",)}
 
 def read_v3(builder: ConfigBuilder, model: Options, shared: Options) -> None:
     """``DeeplabV3Options``."""
-    _read_model(builder, model, "DeepLab2DeepLabV3Head")
+    _read_model(builder, model, shared, "DeepLab2DeepLabV3Head")
 
 
 def read_v3_plus(builder: ConfigBuilder, model: Options, shared: Options) -> None:
     """``DeeplabV3PlusOptions``."""
-    _read_model(builder, model, "DeepLab2DeepLabV3PlusHead")
+    _read_model(builder, model, shared, "DeepLab2DeepLabV3PlusHead")
 
 
-def _read_model(builder: ConfigBuilder, model: Options, head: str) -> None:
+def _read_model(builder: ConfigBuilder, model: Options, shared: Options, head: str) -> None:
+    read_decoder(builder, shared.message("decoder"), "SEMANTIC_DECODER")
     builder.set("MODEL.SEM_SEG_HEAD.NAME", head)
     builder.copy(model, "num_classes", "MODEL.SEM_SEG_HEAD.NUM_CLASSES")
     low_level = [model.message("low_level")] if "low_level" in model.fields() else []

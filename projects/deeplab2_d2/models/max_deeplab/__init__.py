@@ -28,6 +28,7 @@ RECORD = ModelRecord(
     averaging=AVERAGING,
     build_oracle=SlotStrideOracle.from_config,
     build_pictures=SlotPictures.from_config,
+    slot_channels=lambda cfg: cfg.MODEL.DEEPLAB2.MAX_DEEPLAB.PIXEL_CHANNELS,
     checkpoint_modules=CHECKPOINT_MODULES,
     last_layers=LAST_LAYERS,
     option_rules={"max_deeplab": OPTION_RULES},

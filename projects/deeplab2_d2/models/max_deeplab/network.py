@@ -5,7 +5,7 @@ from typing import Any, Dict
 from detectron2.config import CfgNode
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 
-from ...backbones import StackedDecoderNetwork
+from ...backbones import EndpointBackbone
 from ..class_map import class_map_from_config
 from ..segmenter import Segmenter
 from .criterion import MaXDeepLabCriterion
@@ -27,7 +27,7 @@ class DeepLab2MaXDeepLab(Segmenter):
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Dict[str, Any]:
         backbone = build_backbone(cfg)
-        if not isinstance(backbone, StackedDecoderNetwork):
+        if not isinstance(backbone, EndpointBackbone) or backbone.memory_shape is None:
             raise ValueError(
                 "MaX-DeepLab must have a backbone with a memory path (config key "
                 f"MODEL.DEEPLAB2.BACKBONE.NAME), such as max_deeplab_s, got "

@@ -1,6 +1,13 @@
 """Names of MaX-DeepLab in DeepLab2: of its variables, and of its options."""
 
-from ...checkpoint.option_rules import SEMANTIC_LOSS, OptionRules, read_head, read_low_level
+from ...checkpoint.option_rules import (
+    SEMANTIC_LOSS,
+    OptionRules,
+    read_decoder,
+    read_head,
+    read_low_level,
+    read_small_instances,
+)
 from ...checkpoint.option_view import ConfigBuilder, Options
 
 # First words of checkpoint keys, and the modules they name.
@@ -21,6 +28,7 @@ LAST_LAYERS = {"semantic": ("semantic_last_layer/", "transformer_class_head/")}
 
 def read_model(builder: ConfigBuilder, model: Options, shared: Options) -> None:
     """``MaXDeepLabOptions``: heads, and how instance discrimination is sampled."""
+    read_decoder(builder, shared.message("decoder"), "SEMANTIC_DECODER")
     read_low_level(builder, model.value("auxiliary_low_level"), "SEMANTIC_DECODER")
     head = model.message("auxiliary_semantic_head")
     read_head(builder, head, "SEMANTIC_HEAD", "SEMANTIC_DECODER.CONV_TYPE")
@@ -38,15 +46,28 @@ def read_model(builder: ConfigBuilder, model: Options, shared: Options) -> None:
     )
 
 
+def read_losses(builder: ConfigBuilder, losses: Options) -> None:
+    """The PQ-style loss, whose second number is alpha, which is no option there."""
+    loss, key = losses.message("pq_style_loss"), "MODEL.DEEPLAB2.LOSS.PQ_STYLE"
+    if not loss.is_set:
+        builder.set(key, [0.0, 0.75])
+        return
+    builder.mapped[loss.name("name")] = [key]
+    builder.set(key, [loss.value("weight"), 0.75], loss.name("weight"))
+    builder.refuse(loss, "top_k_percent", "the PQ-style loss is of masks, not of pixels")
+
+
 def read_train_dataset(builder: ConfigBuilder, dataset: Options) -> None:
-    """The number of things."""
+    """The number of things, and the weight of small ones."""
     builder.copy(dataset, "max_thing_id", "INPUT.DEEPLAB2.MAX_THINGS")
+    read_small_instances(builder, dataset, "SMALL_INSTANCE_AREA", "SMALL_INSTANCE_WEIGHT")
 
 
 def read_evaluator(builder: ConfigBuilder, evaluator: Options) -> None:
     """Mask slots to labels."""
     node = "MODEL.DEEPLAB2.POSTPROCESSING."
     builder.copy(evaluator, "thing_area_limit", node + "THING_AREA_LIMIT")
+    builder.copy(evaluator, "stuff_area_limit", node + "STUFF_AREA_LIMIT")
     builder.copy(evaluator, "transformer_post_processing", node + "MASK_MODE")
     maskwise = evaluator.message("maskwise_postprocessing")
     builder.copy(maskwise, "overlapping_threshold", node + "MASKWISE_OVERLAP_THRESHOLD")
@@ -64,10 +85,10 @@ OPTION_RULES = OptionRules(
     read_model,
     losses=SEMANTIC_LOSS
     + (
-        ("pq_style_loss", "", "PQ_STYLE"),
         ("mask_id_cross_entropy_loss", "", "MASK_ID"),
         ("instance_discrimination_loss", "", "INSTANCE_DISCRIMINATION"),
     ),
+    read_losses=read_losses,
     read_train_dataset=read_train_dataset,
     read_evaluator=read_evaluator,
 )

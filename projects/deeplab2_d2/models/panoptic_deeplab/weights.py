@@ -7,6 +7,7 @@ from ...checkpoint.option_rules import (
     read_fixed_channels,
     read_head,
     read_low_level,
+    read_small_instances,
 )
 from ...checkpoint.option_view import ConfigBuilder, Options
 
@@ -31,6 +32,7 @@ LAST_LAYERS = {
 def read_model(builder: ConfigBuilder, model: Options, shared: Options) -> None:
     """``PanopticDeeplabOptions``: heads and decoders."""
     decoder = shared.message("decoder")
+    read_decoder(builder, decoder, "SEMANTIC_DECODER")
     read_low_level(builder, model.value("low_level"), "SEMANTIC_DECODER")
     head = model.message("semantic_head")
     read_head(builder, head, "SEMANTIC_HEAD", "SEMANTIC_DECODER.CONV_TYPE")
@@ -60,16 +62,18 @@ def read_model(builder: ConfigBuilder, model: Options, shared: Options) -> None:
 
 
 def read_train_dataset(builder: ConfigBuilder, dataset: Options) -> None:
-    """The size of the targets' Gaussians."""
+    """The size of the targets' Gaussians, and the weight of small things."""
     builder.copy(dataset, "sigma", "INPUT.DEEPLAB2.SIGMA")
+    read_small_instances(builder, dataset, "SMALL_INSTANCE_AREA", "SMALL_INSTANCE_WEIGHT")
 
 
 def read_evaluator(builder: ConfigBuilder, evaluator: Options) -> None:
-    """Detection of centers."""
+    """Detection of centers, and the least size of stuff."""
     for field, key in (
         ("center_score_threshold", "CENTER_THRESHOLD"),
         ("nms_kernel", "NMS_KERNEL"),
         ("keep_k_centers", "TOP_K_CENTERS"),
+        ("stuff_area_limit", "STUFF_AREA_LIMIT"),
     ):
         builder.copy(evaluator, field, f"MODEL.DEEPLAB2.POSTPROCESSING.{key}")
 

@@ -1,5 +1,5 @@
 """
-Pictures of MaX-DeepLab's mask slots: what each predicts, where, and what it attends to.
+Pictures of mask slots: what each predicts, where, and what it attends to.
 
 The command is ``python -m deeplab2_d2.visualization.slots``; here are its pictures.
 """

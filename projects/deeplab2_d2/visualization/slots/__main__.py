@@ -1,5 +1,5 @@
 """
-Pictures of the mask slots of a MaX-DeepLab: PNGs and one page, index.html.
+Pictures of the mask slots of a model: PNGs and one page, index.html.
 
     python -m deeplab2_d2.visualization.slots --config-file CONFIG [--dataset NAME] [--output DIR]
         [--num-images N] [--images NAME,...] [--masks SLOT,...] [--heads] [KEY VALUE ...]
@@ -28,11 +28,11 @@ from ...engine import ConfigError, load_config
 from ...engine.loaders import build_test_loader
 from ...engine.slot_images import NUM_MASKS, SlotImages
 from ...engine.testing import load_model
-from ...models.max_deeplab import DeepLab2MaXDeepLab
+from ...models import Segmenter, SlotInference
+from ...records import all_records, find_record
 from .. import make_class_colors
 from . import SlotReport, save_figure
 
-META_ARCHITECTURE = "DeepLab2MaXDeepLab"
 # Images with pictures of their own, where none are chosen.
 NUM_PICTURED = 3
 
@@ -56,7 +56,7 @@ def draw_slots(cfg: CfgNode, options: argparse.Namespace) -> str:
     if not files:
         raise ConfigError(f"dataset {dataset_name} must have an image to draw, got none")
     pictured = _pictured_files(files, options.images)
-    model = cast(DeepLab2MaXDeepLab, load_model(cfg))
+    model = cast(Segmenter, load_model(cfg))
     names, colors = _classes(cfg, model)
     output = options.output or os.path.join(cfg.OUTPUT_DIR, "slots")
 
@@ -70,8 +70,8 @@ def draw_slots(cfg: CfgNode, options: argparse.Namespace) -> str:
     report = SlotReport(
         save,
         class_names=names,
-        thing_ids=model.inference.thing_ids,
-        feature_depth=cfg.MODEL.DEEPLAB2.MAX_DEEPLAB.PIXEL_CHANNELS,
+        thing_ids=cast(SlotInference, model.inference).thing_ids,
+        feature_depth=_slot_channels(cfg),
         draws_heads=options.heads,
     )
     slots = SlotImages(model, colors, options.masks)
@@ -135,11 +135,8 @@ def _parse(arguments: Optional[Sequence[str]]) -> argparse.Namespace:
 
 def _config(options: argparse.Namespace) -> CfgNode:
     cfg = load_config(options.config_file, options.opts)
-    if cfg.MODEL.META_ARCHITECTURE != META_ARCHITECTURE:
-        raise ConfigError(
-            f"config key MODEL.META_ARCHITECTURE must be {META_ARCHITECTURE!r}, which has mask "
-            f"slots, got {cfg.MODEL.META_ARCHITECTURE!r}"
-        )
+    # Before anything is read or built.
+    _slot_channels(cfg)
     if options.dataset:
         cfg.DATASETS.TEST = (options.dataset,)
     if not cfg.DATASETS.TEST:
@@ -148,6 +145,18 @@ def _config(options: argparse.Namespace) -> CfgNode:
         cfg.MODEL.DEVICE = "cpu"
     cfg.freeze()
     return cfg
+
+
+def _slot_channels(cfg: CfgNode) -> int:
+    """Channels of the pixel features of a config's model, which must have mask slots."""
+    record = find_record(cfg)
+    if record is None or record.slot_channels is None:
+        known = [kind.__name__ for kind, other in all_records() if other.slot_channels is not None]
+        raise ConfigError(
+            "config key MODEL.META_ARCHITECTURE must be of a model with mask slots, such as "
+            f"{', '.join(known)}, got {cfg.MODEL.META_ARCHITECTURE!r}"
+        )
+    return record.slot_channels(cfg)
 
 
 def _pictured_files(files: Sequence[str], names: Optional[Sequence[str]]) -> List[str]:
@@ -164,7 +173,7 @@ def _pictured_files(files: Sequence[str], names: Optional[Sequence[str]]) -> Lis
     return [stems[name] for name in names]
 
 
-def _classes(cfg: CfgNode, model: DeepLab2MaXDeepLab) -> Tuple[List[str], np.ndarray]:
+def _classes(cfg: CfgNode, model: Segmenter) -> Tuple[List[str], np.ndarray]:
     """Names and colors by contiguous id, of the dataset that the model is made for."""
     metadata = MetadataCatalog.get([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST][0])
     num_classes = model.inference.class_map.num_classes
