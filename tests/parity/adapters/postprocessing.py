@@ -1,6 +1,6 @@
 """Our panoptic labels for the cases of ``parity/postprocessing``."""
 
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional
 
 import numpy as np
 import torch
@@ -13,17 +13,27 @@ from deeplab2_d2.postprocessing import (
     panoptic_from_centers,
     panoptic_from_mask_slots,
 )
+from deeplab2_d2.video import TrackState, continue_tracks, draw_centers, start_tracks, stitch
 
 Arrays = Mapping[str, np.ndarray]
 
 _PANOPTIC_DEEPLAB = "post_processor.panoptic_deeplab.PostProcessor"
 _MAX_DEEPLAB = "post_processor.max_deeplab.PostProcessor"
+_MOTION_DEEPLAB = (
+    "post_processor.motion_deeplab."
+    "{render_panoptic_map_as_heatmap,assign_instances_to_previous_tracks}"
+)
+_VIP_DEEPLAB = "post_processor.vip_deeplab.VideoPanopticPredictionStitcher"
 
 
 def port(case: Dict[str, Any], arrays: Arrays) -> Optional[Arrays]:
     """Our outputs for one case, under the reference's names; None if it is not ported."""
     if case["target"] == _MAX_DEEPLAB:
         return _port_max_deeplab(case["params"], arrays)
+    if case["target"] == _MOTION_DEEPLAB:
+        return _port_tracking(case["params"], arrays)
+    if case["target"] == _VIP_DEEPLAB:
+        return _port_stitching(case["params"], arrays)
     if case["target"] != _PANOPTIC_DEEPLAB:
         return None
     params = case["params"]
@@ -88,6 +98,49 @@ def _port_max_deeplab(params: Dict[str, Any], arrays: Arrays) -> Arrays:
         "out/instance_scores": segmentation.mask_confidence.numpy(),
         "out/semantic_scores": torch.where(slot < 0, 0.0, confidence).numpy(),
     }
+
+
+def _port_tracking(params: Dict[str, Any], arrays: Arrays) -> Arrays:
+    """Frame by frame, the state carried along."""
+    state = start_tracks()
+    divisor, void = params["label_divisor"], params["void_label"]
+    outputs: Dict[str, np.ndarray] = {}
+    maps: Dict[str, List[Any]] = {"out/heatmap": [], "out/panoptic": [], "out/next_id": []}
+    offsets = channels_first(arrays["in/frame_offset"])
+    for frame, panoptic in enumerate(arrays["in/panoptic"]):
+        ours = torch.from_numpy(np.where(panoptic // divisor == void, -1, panoptic))
+        tracked, state, instances = continue_tracks(
+            ours, offsets[frame], state, label_divisor=divisor, keep_frames=params["keep_frames"]
+        )
+        reaches = (instances.boxes[:, 2:] - instances.boxes[:, :2]).prod(dim=1)
+        before = [instances.centers.flip(1), instances.labels[:, None], reaches[:, None]]
+        before.append(torch.zeros_like(reaches[:, None]))
+        columns = torch.cat(before, dim=1).numpy()
+        # Of no rows, the reference has no columns either.
+        outputs[f"out/centers_before/{frame}"] = columns if len(columns) else np.zeros(0)
+        outputs[f"out/centers_after/{frame}"] = state_columns(state)
+        maps["out/heatmap"].append(
+            draw_centers(instances.centers, panoptic.shape, sigma=params["sigma"]).numpy()
+        )
+        maps["out/panoptic"].append(np.where(panoptic // divisor == void, panoptic, tracked))
+        maps["out/next_id"].append(state.next_number)
+    return {**outputs, **{name: np.array(values) for name, values in maps.items()}}
+
+
+def state_columns(state: TrackState) -> np.ndarray:
+    """(K, 5): x, y, label, reach and age of each track, as the reference keeps them."""
+    columns = (state.labels, state.reaches, state.ages)
+    return np.column_stack([state.centers[:, ::-1], *columns])
+
+
+def _port_stitching(params: Dict[str, Any], arrays: Arrays) -> Arrays:
+    stitched = stitch(
+        torch.from_numpy(arrays["in/concat_panoptic"][0]),
+        torch.from_numpy(arrays["in/next_panoptic"][0]),
+        label_divisor=params["label_divisor"],
+        number_offset=params["overlap_offset"],
+    ).numpy()
+    return {"out/panoptic_tf": stitched[None], "out/panoptic_numpy": stitched}
 
 
 def channels_first(maps: np.ndarray) -> Tensor:
