@@ -7,6 +7,8 @@ from hypothesis import HealthCheck, settings
 few = settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
+# Of emulated threads: the first that could go on, the same counted from the last, any.
+SCHEDULES = ["", "reversed", "1"]
 FLOATS = [torch.float32, torch.float16, torch.bfloat16]
 
 
@@ -21,10 +23,7 @@ def assert_equal(ours, theirs):
 
 
 def schedules(device, monkeypatch):
-    """
-    Runs of which each must give the same: of a GPU, or of orders of threads in emulation (the first
-    that could go on, the same from the last, any).
-    """
-    for schedule in ("", "reversed", "1"):
+    """Runs of which each must give the same: on a GPU, or in orders of threads in emulation."""
+    for schedule in SCHEDULES:
         monkeypatch.setenv("CUDA_ON_CPU_SCHEDULE", schedule)
         yield schedule

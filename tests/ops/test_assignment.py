@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kernel_schedules import SCHEDULES
 from scipy.optimize import linear_sum_assignment
 
 from deeplab2_d2 import ops
@@ -192,11 +193,11 @@ def test_compiled_and_exported_programs_call_the_operator():
     ],
 )
 @pytest.mark.parametrize("has_padding", [False, True])
-@pytest.mark.parametrize("is_reversed", ["0", "1"])
+@pytest.mark.parametrize("schedule", SCHEDULES)
 def test_cuda_kernel_equals_scipy_ties_included(
-    size, num_values, dtype, has_padding, is_reversed, kernel_device, monkeypatch
+    size, num_values, dtype, has_padding, schedule, kernel_device, monkeypatch
 ):
-    monkeypatch.setenv("CUDA_ON_CPU_REVERSED", is_reversed)
+    monkeypatch.setenv("CUDA_ON_CPU_SCHEDULE", schedule)
     costs, has_row, has_column = make_costs(*size, num_values, dtype)
     flags = {"has_row": has_row, "has_column": has_column} if has_padding else {}
     on_device = {name: flag.to(kernel_device) for name, flag in flags.items()}
