@@ -7,15 +7,19 @@ BIN := $(VENV)/bin
 # More arguments for the command that runs, as in: make test ARGS="tests/ops -k grouping"
 ARGS ?=
 
+EXHAUSTIVE := checkpoint/test_config_leaves.py checkpoint/test_released_checkpoints.py \
+	heads/test_on_each_kind_of_backbone.py
+
 PYTHON_CODE := $(wildcard projects tests datasets demo scripts train_net.py setup.py)
 CPP_CODE = $(shell find projects tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 
-.PHONY: help setup demo demo-max test lint format bench check-wheel check-asan gpu-build gpu-test gpu-sanitize gpu-bench
+.PHONY: help setup demo demo-max test test-fast lint format bench check-wheel check-asan gpu-build gpu-test gpu-sanitize gpu-bench
 
 help:
 	@echo "make demo    generate a dataset, train on it, evaluate and draw (minutes, on a CPU)"
 	@echo "make demo-max  the same with MaX-DeepLab"
 	@echo "make test    run the tests"
+	@echo "make test-fast  those that need no training, no compiler and no process of their own (two minutes)"
 	@echo "make lint    check style and types; make format mends what can be mended"
 	@echo "make bench   time the operators and the network"
 	@echo "make check-wheel   build a wheel and run it in an environment of its own"
@@ -37,6 +41,11 @@ demo-max: setup
 # other on a busy processor take many times as long.
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile $(ARGS)
+
+# What is left out beside the slow tests goes through every config and every published network.
+test-fast: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile -m "not slow" \
+		$(addprefix --ignore=tests/,$(EXHAUSTIVE)) $(ARGS)
 
 lint: setup
 	$(BIN)/isort --check-only --diff $(PYTHON_CODE)

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2.modeling import build_model
-from detectron2.utils.events import EventStorage
 
 from deeplab2_d2.engine import ConfigError, DeepLab2Trainer, load_config
 from deeplab2_d2.engine.evaluators import build_evaluators
-from deeplab2_d2.engine.testing import dense_config, evaluate, load_model, load_test_model
+from deeplab2_d2.engine.loaders import build_test_loader
+from deeplab2_d2.engine.testing import dense_config, load_model, load_test_model
 from deeplab2_d2.engine.throughput import Throughput
 from deeplab2_d2.engine.trainer import scale_learning_rate
 from deeplab2_d2.models import AveragedSegmenter, average_views
@@ -106,48 +106,29 @@ def test_min_sizes_of_detectron2s_augmentation_become_scales_of_each_image():
 
 
 @pytest.mark.slow
-def test_one_view_of_one_model_gives_the_scores_of_the_model_itself(dataset, tmp_path):
+def test_one_view_of_one_model_and_a_model_with_itself_predict_what_the_model_does(
+    dataset, tmp_path
+):
     weights = tmp_path / "weights.pth"
     torch.save({"model": network().state_dict()}, weights)
-    options = ["MODEL.WEIGHTS", weights, "OUTPUT_DIR", tmp_path]
+    options = ["MODEL.WEIGHTS", weights]
     options += ["MODEL.DEEPLAB2.POSTPROCESSING.CENTER_THRESHOLD", -10.0]
-    plain = evaluate(config(*options))
+    plain = load_test_model(config(*options))
     one_view = [*options, "TEST.AUG.ENABLED", True, "TEST.AUG.FLIP", False]
-    averaged = evaluate(config(*one_view, "TEST.DEEPLAB2.SCALES", [1.0]))
-    twice = evaluate(config(*options), ensemble=[str(weights)])
-    for scores in (averaged, twice):
-        assert scores["panoptic_seg"]["PQ"] == pytest.approx(plain["panoptic_seg"]["PQ"], abs=0.5)
-        assert scores["sem_seg"]["pACC"] == pytest.approx(plain["sem_seg"]["pACC"], abs=0.5)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "options",
-    [
-        ("SOLVER.DEEPLAB2.CHANNELS_LAST", True),
-        ("SOLVER.AMP.ENABLED", True),
-        ("SOLVER.AMP.ENABLED", True, "SOLVER.DEEPLAB2.AMP_DTYPE", "float16"),
-        ("MODEL.DEEPLAB2.NORM.NAME", "FrozenBN"),
-        (
-            *("SOLVER.CLIP_GRADIENTS.ENABLED", True),
-            *("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "full_model"),
-            *("SOLVER.CLIP_GRADIENTS.CLIP_VALUE", 0.1),
-        ),
-        ("SOLVER.DEEPLAB2.OPTIMIZER", "radam_lookahead"),
-    ],
-    ids=lambda options: " ".join(map(str, options)),
-)
-def test_a_training_with_the_option_lowers_the_loss(dataset, tmp_path, options):
-    options = [*options, "OUTPUT_DIR", tmp_path, "SOLVER.MAX_ITER", 12, "SOLVER.WARMUP_ITERS", 0]
-    options += ["SOLVER.IMS_PER_BATCH", 2, "SOLVER.BASE_LR", 0.001, "DATASETS.TEST", ()]
-    trainer = DeepLab2Trainer(config(*options))
-    with EventStorage() as storage:
-        for trainer.iter in range(12):
-            trainer._trainer.iter = trainer.iter
-            trainer._trainer.run_step()
-            storage.step()
-        losses = [value for value, _ in storage.history("total_loss").values()]
-    assert min(losses[-3:]) < losses[0]
+    averaged = load_test_model(config(*one_view, "TEST.DEEPLAB2.SCALES", [1.0]))
+    twice = load_test_model(config(*options), ensemble=[str(weights)])
+    for (sample,) in build_test_loader(config(*options), "shapes_panoptic_val"):
+        with torch.no_grad():
+            expected, *found = (model([sample])[0] for model in (plain, averaged, twice))
+        assert len(expected["panoptic_seg"][1]) > 2
+        for output in found:
+            # Log-probabilities differ from the logits by a constant a pixel.
+            torch.testing.assert_close(
+                output["sem_seg"].softmax(0), expected["sem_seg"].softmax(0), rtol=1e-4, atol=1e-6
+            )
+            is_other = output["panoptic_seg"][0] != expected["panoptic_seg"][0]
+            # Near-ties of an untrained network alone.
+            assert is_other.float().mean() < 1e-3
 
 
 @pytest.mark.slow

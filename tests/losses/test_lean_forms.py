@@ -97,7 +97,8 @@ def test_matching_of_overlaps_is_that_of_probabilities(chunks):
 
 
 def test_gradients_of_lean_mask_losses_are_derivatives(chunks):
-    targets = random_targets(has_crowds=False)
+    targets = random_targets(size=(3, 5), has_crowds=False)
+    assert (targets.areas > 0).sum(1).tolist() == [4, 4]
     mask_logits, class_logits, _ = random_outputs(targets)
     matching = match_masks(targets, measure_overlaps(mask_logits, targets), class_logits)
 

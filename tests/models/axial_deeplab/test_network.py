@@ -27,13 +27,21 @@ def _config(backbone: str) -> CfgNode:
     return cfg
 
 
-def test_axial_backbone_is_built_under_the_papers_name() -> None:
-    model = build_model(_config("axial_deeplab_s")).eval()
-    attention = model.backbone.stage2.block1.attention
+def test_it_is_panoptic_deeplab_on_axial_attention() -> None:
+    cfg = _config("axial_deeplab_s")
+    axial = build_model(cfg).eval()
+    attention = axial.backbone.stage2.block1.attention
     assert type(attention).__name__ == "AxialAttention2d"
+    cfg.MODEL.META_ARCHITECTURE = "DeepLab2PanopticDeepLab"
+    panoptic = build_model(cfg).eval()
+    panoptic.load_state_dict(axial.state_dict())
+    image = torch.randn(1, 3, 33, 49)
     with torch.no_grad():
-        prediction = model.predict(torch.randn(1, 3, 33, 49))
-    assert prediction["center_offsets"].shape == (1, 2, 9, 13)
+        found, expected = axial.predict(image), panoptic.predict(image)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+    # At stride 4.
+    assert found["center_offsets"].shape == (1, 2, 9, 13)
 
 
 def test_backbone_without_attention_is_refused() -> None:

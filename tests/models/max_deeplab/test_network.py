@@ -1,13 +1,16 @@
 from pathlib import Path
 
 import numpy as np
+import plain_forms
 import pytest
 import torch
+from detectron2.data import MetadataCatalog
 from detectron2.engine import DefaultPredictor
 from detectron2.modeling import build_model
 from detectron2.utils.visualizer import Visualizer
 
 from deeplab2_d2.engine import load_config
+from deeplab2_d2.losses import MaskOutputs, build_mask_targets
 from deeplab2_d2.models import average_views
 from deeplab2_d2.models.max_deeplab import RECORD
 from deeplab2_d2.models.max_deeplab.averaging import match_slots
@@ -30,6 +33,13 @@ LOSSES = {
 def model(*options):
     torch.manual_seed(0)
     return build_model(load_config(CONFIG, list(options))).eval()
+
+
+def without_dropout(network):
+    for module in network.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    return network
 
 
 def image(height, width, seed=0):
@@ -57,13 +67,64 @@ def training_sample(height=33, width=49, num_things=3, seed=1):
     }
 
 
-def test_training_gives_five_losses_whose_gradients_reach_every_parameter():
-    network = model().train()
-    losses = network([training_sample(), training_sample(seed=2)])
-    assert set(losses) == LOSSES
-    assert all(loss.dtype == torch.float32 and loss > 0 for loss in losses.values())
-    sum(losses.values()).backward()
-    assert not [name for name, p in network.named_parameters() if p.grad is None]
+def plain_losses(network, samples):
+    """The losses of a network in training by the plain forms, left to autograd."""
+    criterion = network.criterion
+    images = network.batch(samples)
+    targets = stack_targets(
+        samples, criterion.target_padding, size=images.tensor.shape[-2:], device=network.device
+    )
+    prediction = network.predict(images.tensor)
+    masks = build_mask_targets(
+        targets["sem_seg"],
+        targets["thing_masks"],
+        targets["thing_classes"],
+        size=prediction["mask_logits"].shape[-2:],
+        thing_ids=criterion.thing_ids,
+        stuff_ids=criterion.stuff_ids,
+        ignore_label=255,
+    )
+    outputs = MaskOutputs(
+        prediction["mask_logits"].flatten(2),
+        prediction["class_logits"],
+        prediction["pixel_features"].flatten(2),
+    )
+    # As in DeepLab2, labels are those of the pixels that logits at stride 4 are centered on.
+    labels = targets["sem_seg"][:, ::4, ::4]
+    losses, _ = plain_forms.mask_transformer_losses(
+        [outputs], masks, criterion.options, prediction["semantic_logits"], labels, None, 255
+    )
+    return {name: loss.mean() for name, loss in losses.items()}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("MODEL.DEEPLAB2.LOSS.PQ_STYLE_SIMILARITY", "sum"),
+        (
+            "MODEL.DEEPLAB2.LOSS.UNMATCHED_WEIGHT",
+            "one",
+            "MODEL.DEEPLAB2.LOSS.MASK_ID",
+            "[2.0, 0.3]",
+        ),
+    ],
+    ids=["default", "sum", "other weights"],
+)
+def test_training_gives_the_losses_and_gradients_of_their_plain_forms(options):
+    samples = [training_sample(), training_sample(seed=2)]
+    networks = [without_dropout(model(*options).train()) for _ in range(2)]
+    found, expected = networks[0](samples), plain_losses(networks[1], samples)
+    assert set(found) == set(expected) == LOSSES
+    for name, loss in expected.items():
+        # Means over pixels in another order.
+        torch.testing.assert_close(found[name], loss, rtol=1e-4, atol=1e-6)
+        assert found[name].dtype == torch.float32
+    for losses in (found, expected):
+        sum(losses.values()).backward()
+    for (name, parameter), other in zip(networks[0].named_parameters(), networks[1].parameters()):
+        error = (parameter.grad - other.grad).norm()
+        assert error <= 1e-3 * other.grad.norm() + 1e-6, name
 
 
 def test_a_weight_of_zero_leaves_a_loss_out():
@@ -109,12 +170,17 @@ def test_images_of_different_sizes_are_padded_with_pixels_that_have_no_loss():
     assert torch.all(targets["sem_seg_weights"][0, 33:] == 0)
 
 
-@pytest.mark.parametrize("num_things", [0, 3])
-def test_images_without_things_or_without_any_label_have_finite_losses(num_things):
-    sample, void = training_sample(num_things=num_things), training_sample(num_things=0)
+def test_images_without_things_or_without_any_label_have_no_loss_of_them():
+    stuff, void = training_sample(num_things=0), training_sample(num_things=0)
     void["sem_seg"].fill_(255)
-    losses = model().train()([sample, void])
-    assert all(torch.isfinite(loss) for loss in losses.values())
+    losses = model().train()([void, void])
+    losses = {name: loss.item() for name, loss in losses.items()}
+    # Slots are to be void all the same.
+    assert losses.pop("loss_pq_class") > 0
+    assert losses == dict.fromkeys(LOSSES - {"loss_pq_class"}, 0.0)
+    losses = model().train()([stuff, void])
+    assert losses.pop("loss_instance_discrimination").item() == 0.0
+    assert all(0 < loss.item() < 100 for loss in losses.values())
 
 
 def test_a_batch_without_images_is_refused():
@@ -239,15 +305,23 @@ def test_limits_on_area_make_segments_void():
 
 
 def test_predictor_and_visualizer_of_detectron2_take_the_outputs(tmp_path):
-    network = model()
+    options = ["MODEL.DEEPLAB2.POSTPROCESSING.CONFIDENCE_THRESHOLDS", "[0.0, 0.0]"]
+    network = model(*options)
     path = tmp_path / "weights.pth"
     torch.save({"model": network.state_dict()}, path)
-    cfg = load_config(CONFIG, ["MODEL.WEIGHTS", str(path)])
+    cfg = load_config(CONFIG, ["MODEL.WEIGHTS", str(path), *options])
     picture = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
-    output = DefaultPredictor(cfg)(picture)
-    panoptic_map, segments = output["panoptic_seg"]
-    assert panoptic_map.shape == (40, 56)
-    Visualizer(picture).draw_panoptic_seg_predictions(panoptic_map, segments)
+    panoptic_map, segments = DefaultPredictor(cfg)(picture)["panoptic_seg"]
+    with torch.no_grad():
+        # The predictor takes BGR, the model of this config RGB.
+        channels_first = torch.as_tensor(picture[:, :, ::-1].transpose(2, 0, 1).astype("float32"))
+        ((expected_map, expected_segments),) = (
+            output["panoptic_seg"] for output in network([{"image": channels_first}])
+        )
+    assert torch.equal(panoptic_map, expected_map) and segments == expected_segments
+    visualizer = Visualizer(picture, MetadataCatalog.get(cfg.DATASETS.TEST[0]))
+    drawn = visualizer.draw_panoptic_seg_predictions(panoptic_map, segments).get_image()
+    assert segments and (drawn != picture).any()
 
 
 def test_views_of_which_the_slots_are_shuffled_average_to_the_first_view():

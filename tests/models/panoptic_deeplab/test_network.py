@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from detectron2.data import MetadataCatalog
 from detectron2.engine import DefaultPredictor
 from detectron2.modeling import build_model
@@ -38,6 +39,13 @@ def model(*options):
     return build_model(config(*options)).eval()
 
 
+def without_dropout(network):
+    for module in network.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    return network
+
+
 def image(height, width, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, 256, (3, height, width), generator=generator).float()
@@ -57,10 +65,30 @@ def training_sample(height=33, width=49):
     }
 
 
-def test_training_gives_three_losses_whose_gradients_reach_every_parameter():
-    network = model().train()
-    losses = network([training_sample(), training_sample()])
-    assert set(losses) == {"loss_semantic", "loss_center", "loss_offset"}
+def test_training_gives_three_losses_by_their_formulas_whose_gradients_reach_every_parameter():
+    network = without_dropout(model().train())
+    samples = [training_sample(), training_sample()]
+    losses = network(samples)
+    raw = network.predict(network.batch(samples).tensor)
+    whole = {
+        name: F.interpolate(values, (33, 49), mode="bilinear", align_corners=True)
+        for name, values in raw.items()
+    }
+    targets = {
+        name: torch.stack([sample[name] for sample in samples])
+        for name in ("sem_seg", "center_heatmap", "center_offsets")
+    }
+    # Offsets are in pixels of the raw map, and the targets in those of the image.
+    offsets = whole["center_offsets"] * 4
+    expected = {
+        "loss_semantic": F.cross_entropy(whole["semantic_logits"], targets["sem_seg"]),
+        "loss_center": 200 * F.mse_loss(whole["center_heatmap"], targets["center_heatmap"]),
+        "loss_offset": 0.01 * F.l1_loss(offsets, targets["center_offsets"]),
+    }
+    assert losses.keys() == expected.keys()
+    for name, loss in expected.items():
+        # float32 means over 3234 pixels in another order.
+        torch.testing.assert_close(losses[name], loss, rtol=1e-5, atol=0)
     sum(losses.values()).backward()
     assert not [name for name, p in network.named_parameters() if p.grad is None]
 
@@ -124,10 +152,18 @@ def test_a_batch_of_two_images_of_one_size_equals_two_batches_of_one():
         assert different < 1e-2  # convolutions of another batch size may round otherwise
 
 
-def test_images_of_different_sizes_go_through_in_one_batch():
+def test_images_of_different_sizes_in_one_batch_are_padded_to_the_largest():
+    samples = [{"image": image(40, 60)}, {"image": image(25, 90)}]
+    # 1 + multiples of 16.
+    padded = model("TEST.DEEPLAB2.PAD_TO", "[49, 97]")
     with torch.no_grad():
-        outputs = model()([{"image": image(40, 60)}, {"image": image(25, 90)}])
-    assert [tuple(o["panoptic_seg"][0].shape) for o in outputs] == [(40, 60), (25, 90)]
+        together = model()(samples)
+        alone = [padded([sample])[0] for sample in samples]
+    for one, other in zip(together, alone):
+        torch.testing.assert_close(one["sem_seg"], other["sem_seg"], rtol=1e-4, atol=1e-5)
+        different = one["panoptic_seg"][0] != other["panoptic_seg"][0]
+        assert different.float().mean() < 1e-2  # as above
+    assert [tuple(o["panoptic_seg"][0].shape) for o in together] == [(40, 60), (25, 90)]
 
 
 @pytest.mark.parametrize("predictor_class", [DefaultPredictor, DeepLab2Predictor])
@@ -136,6 +172,11 @@ def test_predictor_and_visualizer_of_detectron2_take_the_outputs_unchanged(predi
     predictor = predictor_class(cfg)
     picture = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
     output = predictor(picture)
+    # The predictor takes BGR, the model of this config RGB.
+    channels_first = torch.as_tensor(picture[:, :, ::-1].transpose(2, 0, 1).astype("float32"))
+    with torch.no_grad():
+        (expected,) = predictor.model([{"image": channels_first}])
+    assert torch.equal(output["panoptic_seg"][0], expected["panoptic_seg"][0])
     visualizer = Visualizer(picture[:, :, ::-1], MetadataCatalog.get(cfg.DATASETS.TEST[0]))
     drawn = visualizer.draw_panoptic_seg(*output["panoptic_seg"]).get_image()
     assert drawn.shape == picture.shape and (drawn != picture[:, :, ::-1]).any()
