@@ -6,7 +6,14 @@ import pytest
 import torch
 
 from deeplab2_d2.postprocessing import Frames
-from deeplab2_d2.postprocessing.maps import View, crop_to_image, flip_map, resize_map, restore_view
+from deeplab2_d2.postprocessing.maps import (
+    View,
+    crop_to_image,
+    flip_map,
+    resize_map,
+    restore_view,
+    to_output,
+)
 from deeplab2_d2.structures import MapKind
 
 # Whose values do not change with the map's size or side.
@@ -148,3 +155,15 @@ def test_what_is_cut_out_is_the_least_that_covers_the_image(stride):
         rows, columns = crop_to_image(maps, Frames(input_size, (height, 1), (7, 7))).shape
         assert (rows - 1) * stride >= height - 1 and (rows - 2) * stride < max(height - 1, 0)
         assert columns == 1
+
+
+@pytest.mark.parametrize("kind", PLAIN + ["offset"])
+def test_a_map_in_the_frame_of_the_output(kind):
+    # A map of 3 x 3 covers an input of 9 x 9, the image its upper left 5 x 5, so 2 x 2 of the map;
+    # the output has the image at half its size, 3 x 3: half a map pixel each.
+    frames = Frames((9, 9), (5, 5), (3, 3))
+    maps = torch.tensor([[0.0, 2.0, 9.0], [4.0, 6.0, 9.0], [9.0, 9.0, 9.0]]).expand(1, 2, 3, 3)
+    expected = torch.tensor([[0.0, 1.0, 2.0], [2.0, 3.0, 4.0], [4.0, 5.0, 6.0]])
+    # An offset of one map pixel is two output pixels; what was twice as large is twice as far.
+    factor = 2.0 if kind in ("offset", "depth") else 1.0
+    assert torch.equal(to_output(maps, kind, frames), (factor * expected).expand(1, 2, 3, 3))

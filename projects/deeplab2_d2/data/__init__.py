@@ -3,6 +3,7 @@
 from .augmentation import ResizeToRange
 from .builtin import register_all
 from .dataset_mapper import PanopticDatasetMapper, TargetGenerator, build_train_augmentations
+from .layers import Layer
 from .loader import (
     GloballySeeded,
     build_test_loader,

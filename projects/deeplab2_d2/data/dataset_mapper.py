@@ -16,10 +16,14 @@ from .augmentation import (
 )
 from .autoaugment import AutoAugment
 from .copy_paste import PADDING, LabeledImage, PanopticCopyPaste
+from .layers import Layer
 from .metadata import training_metadata
 from .reading import read_image, read_panoptic_png
 from .resizing import Size
 from .segment_map import SegmentTable, build_segment_map
+
+# What says which image a training sample is of.
+_HANDED_THROUGH = ("file_name", "image_id", "sequence", "frame")
 
 
 class Targets(Protocol):
@@ -49,11 +53,12 @@ class PanopticDatasetMapper:
     A training sample has, all in the frame of the crop (H, W):
 
     * ``image``: (3, H, W) float32, 0 to 255, channels as ``image_format`` says;
-    * what the target generator makes;
-    * ``file_name``, ``image_id``, and ``height``, ``width`` of the image on disk.
+    * what the target generator makes, and the layers;
+    * ``file_name``, ``image_id``, ``sequence`` and ``frame``, as far as the dict has them, and
+      ``height``, ``width`` of the image on disk.
 
     A test sample has the dict's own entries, ``height`` and ``width`` of the image on disk, and
-    ``image``: (3, h, w) float32, resized but not padded.
+    ``image``: (3, h, w) float32, resized but not padded, and the layers that are images.
 
     Args:
         is_train: training or test samples.
@@ -64,6 +69,7 @@ class PanopticDatasetMapper:
         num_classes, thing_ids, label_divisor: of the dataset; see :func:`build_segment_map`.
         copy_paste: pastes segments of a second image over each training sample; None for none.
         paste_augmentations: applied to that image instead of ``augmentations``.
+        layers: maps that are read and transformed as the image is.
     """
 
     @configurable
@@ -79,10 +85,17 @@ class PanopticDatasetMapper:
         label_divisor: int = 1000,
         copy_paste: Optional[PanopticCopyPaste] = None,
         paste_augmentations: Sequence[T.Augmentation] = (),
+        layers: Sequence[Layer] = (),
     ):
         if is_train and target_generator is None:
             raise ValueError("target_generator must be given where is_train is True, got None")
+        if layers and copy_paste is not None:
+            raise ValueError(
+                "copy_paste must be None (config key INPUT.DEEPLAB2.COPY_PASTE.SCALE 0) with "
+                f"layers {[layer.name for layer in layers]}, into which nothing is pasted"
+            )
         self.is_train = is_train
+        self.layers = tuple(layers)
         self.augmentations = T.AugmentationList(list(augmentations))
         self.image_format = image_format
         self.target_generator = target_generator
@@ -98,12 +111,14 @@ class PanopticDatasetMapper:
         cfg: CfgNode,
         is_train: bool = True,
         build_targets: Optional[Callable[[CfgNode, int], TargetGenerator]] = None,
+        layers: Sequence[Layer] = (),
     ) -> Dict[str, Any]:
         """
         Reads INPUT.* and the metadata of the first of DATASETS.TRAIN.
 
         Args:
             build_targets: config and ignore label to the target generator; needed in training.
+            layers: see the class.
         """
         if not is_train:
             augmentations: List[T.Augmentation] = [
@@ -113,6 +128,7 @@ class PanopticDatasetMapper:
                 "is_train": False,
                 "augmentations": augmentations,
                 "image_format": cfg.INPUT.FORMAT,
+                "layers": [layer for layer in layers if layer.kind == "image"],
             }
         if build_targets is None:
             raise ValueError("build_targets must be given where is_train is True, got None")
@@ -125,6 +141,7 @@ class PanopticDatasetMapper:
             "num_classes": metadata["num_classes"],
             "thing_ids": metadata["thing_ids"],
             "label_divisor": metadata["label_divisor"],
+            "layers": layers,
             **_copy_paste_arguments(cfg),
         }
 
@@ -158,41 +175,54 @@ class PanopticDatasetMapper:
             rng = np.random.default_rng(np.random.randint(2**31, size=4))
         if not self.is_train:
             return self._test_sample(dataset_dict)
-        labeled, (height, width) = self._augment(dataset_dict, self.augmentations, rng)
+        labeled, (height, width), transforms = self._augment(dataset_dict, self.augmentations, rng)
         if self.copy_paste is not None:
             if partner is None:
                 raise ValueError(
                     "partner must be given for copy-paste; deeplab2_d2.data.build_train_loader does"
                 )
-            source, _ = self._augment(partner, self.paste_augmentations, rng)
+            source, _, _ = self._augment(partner, self.paste_augmentations, rng)
             labeled = self.copy_paste(labeled, source, rng)
         assert self.target_generator is not None
         targets = self.target_generator(
             labeled.segment_map, labeled.segments, source=dataset_dict["file_name"]
         ).tensors()
         sample: Dict[str, Any] = {"height": height, "width": width}
-        sample.update({k: dataset_dict[k] for k in ("file_name", "image_id") if k in dataset_dict})
+        sample.update({k: dataset_dict[k] for k in _HANDED_THROUGH if k in dataset_dict})
         sample["image"] = _to_tensor(labeled.image)
         sample.update(targets)
+        sample.update(self._read_layers(dataset_dict, transforms, (height, width)))
         return sample
+
+    def _read_layers(
+        self, dataset_dict: Dict[str, Any], transforms: T.TransformList, size: Size
+    ) -> Dict[str, torch.Tensor]:
+        return {
+            layer.name: layer.read(
+                dataset_dict, transforms, size=size, image_format=self.image_format
+            )
+            for layer in self.layers
+        }
 
     def _test_sample(self, dataset_dict: Dict[str, Any]) -> Dict[str, Any]:
         image = read_image(dataset_dict["file_name"], self.image_format)
         height, width = image.shape[:2]
         aug_input = PanopticAugInput(image)
-        self.augmentations(aug_input)
+        transforms = self.augmentations(aug_input)
         sample = {"height": height, "width": width, "image": _to_tensor(aug_input.image)}
-        return {**dataset_dict, **sample}
+        layers = self._read_layers(dataset_dict, transforms, (height, width))
+        return {**dataset_dict, **sample, **layers}
 
     def _augment(
         self, dataset_dict: Dict[str, Any], augmentations: T.Augmentation, rng: np.random.Generator
-    ) -> Tuple[LabeledImage, Size]:
-        """Read and augment an image with its segments; also its size on disk."""
+    ) -> Tuple[LabeledImage, Size, T.TransformList]:
+        """Read and augment an image with its segments; also its size on disk, and what was done."""
         image = read_image(dataset_dict["file_name"], self.image_format)
         segment_map, segments = self._read_segments(dataset_dict, image)
         aug_input = PanopticAugInput(image, segment_map, rng)
-        augmentations(aug_input)
-        return LabeledImage(aug_input.image, aug_input.sem_seg, segments), image.shape[:2]
+        transforms = augmentations(aug_input)
+        labeled = LabeledImage(aug_input.image, aug_input.sem_seg, segments)
+        return labeled, image.shape[:2], transforms
 
     def _read_segments(
         self, dataset_dict: Dict[str, Any], image: np.ndarray

@@ -56,3 +56,26 @@ def read_panoptic_png(file_name: str) -> np.ndarray:
     ids <<= 8
     ids |= colors[..., 0]
     return ids
+
+
+def read_depth_png(file_name: str) -> np.ndarray:
+    """
+    Read a PNG of depths.
+
+    Args:
+        file_name: the PNG, by any path that Detectron2's ``PathManager`` opens.
+
+    Returns:
+        (H, W) int32, meters times 256; 0 is unknown.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it has several channels.
+    """
+    if not PathManager.isfile(file_name):
+        raise FileNotFoundError(f"depth PNG {file_name} does not exist")
+    with PathManager.open(file_name, "rb") as f, Image.open(f) as image:
+        depth = np.asarray(image)
+    if depth.ndim != 2:
+        raise ValueError(f"depth PNG {file_name} must have one channel, got {image.mode}")
+    return depth.astype(np.int32)

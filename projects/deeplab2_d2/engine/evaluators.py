@@ -75,6 +75,9 @@ def build_evaluators(
         evaluators.append(CityscapesMaskEvaluator(dataset_name))
     elif returned[2]:
         evaluators.append(PanopticInstanceEvaluator(dataset_name, output_folder))
+    record = find_record(cfg)
+    if record is not None and record.build_evaluators is not None:
+        evaluators += record.build_evaluators(cfg, dataset_name, output_folder)
     return DatasetEvaluators(evaluators)
 
 

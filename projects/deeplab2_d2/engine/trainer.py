@@ -23,6 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..models import Segmenter, check_classes
 from ..solver import build_lr_scheduler, build_optimizer, clip_gradient_norm
+from ..video import SequenceRunner
 from .checkpointing import build_checkpointer
 from .ema import WeightAverage, WeightAverageHook
 from .evaluators import build_evaluators
@@ -168,6 +169,11 @@ class DeepLab2Trainer(DefaultTrainer):
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:
         return build_test_loader(cfg, dataset_name)
+
+    @classmethod
+    def test(cls, cfg: CfgNode, model: nn.Module, evaluators: Any = None) -> Dict[str, Any]:
+        """Evaluate on DATASETS.TEST; of videos sequence by sequence, the state handed on."""
+        return super().test(cfg, SequenceRunner(model), evaluators)
 
     @classmethod
     def build_evaluator(

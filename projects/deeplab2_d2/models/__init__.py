@@ -9,6 +9,7 @@ from . import axial_deeplab, deeplab, max_deeplab, panoptic_deeplab
 from .averaging import AveragedSegmenter, average_views
 from .class_map import class_map_from_config
 from .image_batch import ImageBatch
+from .joint import JointCriterion, JointInference
 from .model_metadata import check_classes, metadata_from_config
 from .segmenter import Criterion, Head, Inference, Segmenter, SlotInference
 
@@ -18,6 +19,8 @@ __all__ = [
     "Head",
     "ImageBatch",
     "Inference",
+    "JointCriterion",
+    "JointInference",
     "Segmenter",
     "SlotInference",
     "average_views",

@@ -3,7 +3,7 @@
 from .center_grouping import panoptic_from_centers, semantic_scores
 from .detectron2_outputs import to_instances, to_panoptic_seg
 from .geometry import Frames
-from .maps import View, crop_to_image, flip_map, resize_map, restore_view
+from .maps import View, crop_to_image, flip_map, resize_map, restore_view, to_output
 from .mask_slots import SlotOptions, panoptic_from_mask_slots, slot_semantic_scores
 
 __all__ = [
@@ -19,5 +19,6 @@ __all__ = [
     "semantic_scores",
     "slot_semantic_scores",
     "to_instances",
+    "to_output",
     "to_panoptic_seg",
 ]

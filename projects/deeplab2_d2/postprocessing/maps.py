@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..ops import resample_aligned
 from ..structures import MapKind, Prediction
 from .geometry import Frames, Size
 
@@ -80,6 +81,27 @@ def restore_view(
         maps = resize_map(flip_map(maps, kind) if view.is_flipped else maps, kind, view.size)
         restored[name] = maps * view.scale if kind == "depth" else maps
     return restored
+
+
+def to_output(maps: Tensor, kind: MapKind, frames: Frames) -> Tensor:
+    """
+    A map in the frame of the output, interpolated once.
+
+    Args:
+        maps: (N, C, h, w) of any kind but "slot_logits", covering the network's input.
+        kind: of the map.
+        frames: of the image.
+
+    Returns:
+        (N, C, height, width). Offsets are in pixels of the output; depth is that of the image at
+        its output's size: what was shrunk for the network is as near as it is.
+    """
+    geometry = frames.geometry(maps)
+    resized = resample_aligned(maps, frames.output_size, geometry.output_to_map)
+    if kind == "offset":
+        factors = torch.tensor(geometry.map_to_output, dtype=maps.dtype, device=maps.device)
+        return resized * factors[:, None, None]
+    return resized / geometry.image_to_output[0] if kind == "depth" else resized
 
 
 def crop_to_image(maps: Tensor, frames: Frames) -> Tensor:

@@ -17,7 +17,7 @@ def register(meta_architecture: type, record: ModelRecord) -> None:
 
     Raises:
         ValueError: if it has one already, or a first word of checkpoint keys names two modules,
-            here or with another's.
+            here or with another's, or a message of DeepLab2's options has rules already.
     """
     if meta_architecture in _RECORDS:
         raise ValueError(f"{meta_architecture.__name__} has a record already")
@@ -29,6 +29,13 @@ def register(meta_architecture: type, record: ModelRecord) -> None:
             raise ValueError(
                 f"checkpoint keys that begin with {words!r} name {known[words]!r} already, "
                 f"{meta_architecture.__name__} has {module!r}"
+            )
+    for other_class, other in all_records():
+        taken = sorted(set(other.option_rules) & set(record.option_rules))
+        if taken:
+            raise ValueError(
+                f"option_rules of {meta_architecture.__name__} must be of messages of its own, "
+                f"but {other_class.__name__} has those of {', '.join(taken)}"
             )
     _RECORDS[meta_architecture] = record
 

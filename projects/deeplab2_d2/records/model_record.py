@@ -84,8 +84,10 @@ class ModelRecord:
         add_config: adds the model's keys to a config that has the shared ones.
         check_config: refuses values that cannot work (ValueError naming key, rule and value).
         build_mapper: ``(cfg, is_train)`` to the dataset mapper; None: Detectron2's.
-        outputs: which of ``sem_seg``, ``panoptic_seg``, ``instances`` a config's model returns;
-            None: all that its dataset has ground truth for.
+        outputs: which of ``sem_seg``, ``panoptic_seg``, ``instances`` (and further keys) a config's
+            model returns; None: all that its dataset has ground truth for.
+        build_evaluators: ``(cfg, dataset name, folder)`` to evaluators of what its outputs have
+            beside those three.
         averaging: how views and models are averaged; None: they cannot be.
         build_oracle: ``(cfg, dataset name)`` to the ground truth seen through the network's stride.
         build_pictures: config to the columns that sheets have for the model.
@@ -103,6 +105,7 @@ class ModelRecord:
     check_config: Optional[Callable[[CfgNode], None]] = None
     build_mapper: Optional[Callable[[CfgNode, bool], DatasetMapper]] = None
     outputs: Optional[Callable[[CfgNode], Tuple[str, ...]]] = None
+    build_evaluators: Optional[Callable[[CfgNode, str, str], Sequence[Any]]] = None
     averaging: Optional[Averaging] = None
     build_oracle: Optional[Callable[[CfgNode, str], Predictor]] = None
     build_pictures: Optional[Callable[[CfgNode], Pictures]] = None

@@ -1,12 +1,14 @@
-"""Identity over the frames of a video."""
+"""Identity over frames, and what runs a model over a sequence."""
 
 from .segment_runs import SegmentRuns, Segments, find_runs, find_segments
+from .sequence_runner import SequenceRunner
 from .stitching import stitch
 from .tracking import TrackState, continue_tracks, draw_centers, find_instances, start_tracks
 
 __all__ = [
     "SegmentRuns",
     "Segments",
+    "SequenceRunner",
     "TrackState",
     "continue_tracks",
     "draw_centers",

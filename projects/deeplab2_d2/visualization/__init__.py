@@ -1,6 +1,7 @@
 """Pictures of images, labels and predictions, and sheets of them."""
 
 from .colors import hsv_to_rgb, make_class_colors, vary_color
+from .maps import draw_map
 from .pictures import (
     draw_boundaries,
     draw_heatmap,
@@ -18,6 +19,7 @@ __all__ = [
     "draw_boundaries",
     "draw_heatmap",
     "draw_image",
+    "draw_map",
     "draw_offsets",
     "draw_panoptic",
     "draw_panoptic_overlay",

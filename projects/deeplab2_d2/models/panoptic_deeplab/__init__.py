@@ -11,7 +11,7 @@ from ...records import Averaging, ModelRecord, register
 from .config import add_config, check_config
 from .criterion import LossTerm, PanopticDeepLabCriterion
 from .inference import PanopticDeepLabInference
-from .network import DeepLab2PanopticDeepLab, build_heads
+from .network import DeepLab2PanopticDeepLab, build_heads, describe_heads
 from .oracle import CenterStrideOracle
 from .pictures import CenterPictures
 from .targets import build_mapper, outputs
@@ -38,4 +38,5 @@ __all__ = [
     "PanopticDeepLabInference",
     "RECORD",
     "build_heads",
+    "describe_heads",
 ]

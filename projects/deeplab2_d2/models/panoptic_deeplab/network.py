@@ -1,6 +1,6 @@
 """Panoptic-DeepLab as a Detectron2 meta architecture."""
 
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, List, Mapping, Tuple
 
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
@@ -11,6 +11,9 @@ from ...layers import Norm
 from ..segmenter import Segmenter
 from .criterion import PanopticDeepLabCriterion
 from .inference import PanopticDeepLabInference
+
+# Attribute of each decoder to what it is made of, and the heads in their order.
+HeadRows = Tuple[Dict[str, DecoderSpec], List[HeadSpec]]
 
 
 @META_ARCH_REGISTRY.register()
@@ -26,13 +29,20 @@ class DeepLab2PanopticDeepLab(Segmenter):
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Dict[str, Any]:
         backbone = build_backbone(cfg)
+        shape = backbone.output_shape()
+        decoders, heads = cls.describe_heads(cfg, shape)
         return {
             **super().from_config(cfg),
             "backbone": backbone,
-            "head": build_heads(cfg, backbone.output_shape()),
+            "head": DenseHeads(decoders, heads, shape, norm=Norm.from_config(cfg)),
             "criterion": PanopticDeepLabCriterion.from_config(cfg),
             "inference": PanopticDeepLabInference.from_config(cfg),
         }
+
+    @classmethod
+    def describe_heads(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> HeadRows:
+        """Decoders and heads as data; a subclass with a further head adds its rows."""
+        return describe_heads(cfg, input_shape)
 
 
 def build_heads(cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> DenseHeads:
@@ -48,6 +58,12 @@ def build_heads(cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> DenseHead
 
     A semantic-only model (INSTANCE_ENABLED False) has the first alone.
     """
+    decoders, heads = describe_heads(cfg, input_shape)
+    return DenseHeads(decoders, heads, input_shape, norm=Norm.from_config(cfg))
+
+
+def describe_heads(cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> HeadRows:
+    """The decoders of a config and the heads on them, as data; see :func:`build_heads`."""
     node = cfg.MODEL.DEEPLAB2
     decoders = {
         "semantic_decoder": DecoderSpec.from_config(cfg, node.SEMANTIC_DECODER, input_shape)
@@ -88,4 +104,4 @@ def build_heads(cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> DenseHead
                 conv_type=instance.CONV_TYPE,
             )
         )
-    return DenseHeads(decoders, heads, input_shape, norm=Norm.from_config(cfg))
+    return decoders, heads

@@ -1,6 +1,6 @@
 """Columns of a sheet: center heatmap and center offsets."""
 
-from typing import List
+from typing import List, Tuple, cast
 
 import numpy as np
 from detectron2.config import CfgNode
@@ -11,15 +11,20 @@ from ...data.segment_map import SegmentTable
 from ...postprocessing import Frames
 from ...postprocessing.maps import crop_to_image
 from ...structures import Prediction
-from ...visualization import draw_heatmap, draw_offsets
+from ...visualization import draw_heatmap, draw_map, draw_offsets
 from ..image_batch import ImageBatch
-from ..segmenter import Sample
+from ..segmenter import Head, Sample
 
 
 class CenterPictures:
-    """What the heads predict beside classes; the targets are those of training at full size."""
+    """
+    What the heads predict beside classes; the targets are those of training at full size.
 
-    titles = ("center heatmap", "center offsets")
+    Attributes:
+        titles: names of the maps, in words. A subclass adds those of further heads.
+    """
+
+    titles: Tuple[str, ...] = ("center heatmap", "center offsets")
 
     def __init__(self, sigma: float):
         """
@@ -48,7 +53,6 @@ class CenterPictures:
         if "center_heatmap" not in prediction:
             return []
         frames = Frames(images.input_size, images.image_sizes[0], images.image_sizes[0])
-        return [
-            draw_heatmap(crop_to_image(prediction["center_heatmap"][0], frames)),
-            draw_offsets(crop_to_image(prediction["center_offsets"][0], frames)),
-        ]
+        kinds = cast(Head, model.head).kinds
+        names = [title.replace(" ", "_") for title in self.titles]
+        return [draw_map(crop_to_image(prediction[n][0], frames), kinds[n]) for n in names]
