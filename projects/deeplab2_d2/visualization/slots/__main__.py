@@ -22,13 +22,13 @@ from detectron2.data import MetadataCatalog
 from PIL import Image
 from tqdm import tqdm
 
-from ...checkpoint.atomic import atomic_path
 from ...data.loader import load_dataset_dicts
 from ...engine import ConfigError, load_config
 from ...engine.loaders import build_test_loader
 from ...engine.slot_images import NUM_MASKS, SlotImages
 from ...engine.testing import load_model
 from ...models.max_deeplab import DeepLab2MaXDeepLab
+from ...structures import atomic_path
 from .. import make_class_colors
 from . import SlotReport, save_figure
 
