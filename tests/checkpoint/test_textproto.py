@@ -78,6 +78,10 @@ def test_placeholders_stay_in_strings_and_are_filled_when_given():
         parse(text, placeholders={"TRAIN": "data"})
 
 
+# More than any float.
+_HUGE = "trainer_options { solver_options { base_learning_rate: 0x" + "f" * 400 + " } }"
+
+
 @pytest.mark.parametrize(
     "text, line, column, message",
     [
@@ -85,6 +89,7 @@ def test_placeholders_stay_in_strings_and_are_filled_when_given():
         ("model_options {\n  backbone {\n", 2, 12, "never closed"),
         ("experiment_name 'a'", 1, 17, "':' expected"),
         ("experiment_name: 3", 1, 18, "type string"),
+        (_HUGE, 1, 56, "type float expected"),
         ("\n\ttrain_dataset_options { batch_size: 1.5 }", 2, 38, "type int"),
         ("model_options { backbone: 3 }", 1, 27, "'{' of a BackboneOptions expected"),
         ("experiment_name: 'a'\nexperiment_name: 'b'", 2, 1, "set twice"),
@@ -102,3 +107,12 @@ def test_malformed_text_has_line_and_column(text, line, column, message):
         parse(text, source="my.textproto")
     assert (error.value.line, error.value.column) == (line, column)
     assert str(error.value).startswith(f"my.textproto:{line}:{column}: ")
+
+
+def test_an_empty_placeholder_is_no_number():
+    text = "train_dataset_options { batch_size: ${X} }"
+    with pytest.raises(TextProtoError, match="type int expected"):
+        parse(text, placeholders={"X": ""})
+    text = "trainer_options { solver_options { base_learning_rate: ${X} } }"
+    with pytest.raises(TextProtoError, match="type float expected"):
+        parse(text, placeholders={"X": ""})

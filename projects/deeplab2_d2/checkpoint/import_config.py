@@ -15,6 +15,7 @@ import yaml
 from detectron2.config import get_cfg
 
 from ..config import add_deeplab2_config
+from ..structures import atomic_path
 from .deeplab2_options import ImportedOptions, import_options
 from .textproto import TextProtoError, parse_textproto
 
@@ -38,6 +39,8 @@ def read_options(path: str, placeholders: Optional[Mapping[str, str]] = None) ->
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise TextProtoError(path, error.lineno, error.colno, error.msg) from error
+    except RecursionError as error:
+        raise TextProtoError(path, 1, 1, "JSON of too many levels") from error
 
 
 def to_yaml(imported: ImportedOptions, source: str) -> str:
@@ -95,8 +98,9 @@ def main(arguments: Optional[List[str]] = None) -> int:
         return 2
     text = to_yaml(imported, os.path.basename(options.file))
     if options.output:
-        with open(options.output, "w", encoding="utf-8") as file:
-            file.write(text)
+        with atomic_path(options.output) as temporary:
+            with open(temporary, "w", encoding="utf-8") as file:
+                file.write(text)
     else:
         print(text, end="")
     num_unsupported = len(imported.unsupported)

@@ -81,7 +81,10 @@ class Options:
         if field.is_message:
             return Options(field.type, value, self._path + (name,))
         if field.type == "float" and isinstance(value, int) and not isinstance(value, bool):
-            return float(value)
+            try:
+                return float(value)
+            except OverflowError as error:
+                raise ValueError(f"{self.name(name)} must fit a float, got {value!r}") from error
         if type(value) is not SCALARS[field.type]:
             raise ValueError(f"{self.name(name)} must be of type {field.type}, got {value!r}")
         return value

@@ -209,8 +209,9 @@ def _number(text: str, kind: str) -> Any:
         if kind == "float":
             if "0x" in text.lower():
                 return float(int(text, 16))
-            return float(text[:-1] if text[-1] in "fF" and text[-2:] != "nf" else text)
+            has_suffix = text.endswith(("f", "F")) and not text.endswith("nf")
+            return float(text[:-1] if has_suffix else text)
         is_octal = len(text.lstrip("-")) > 1 and text.lstrip("-").startswith("0") and text.isdigit()
         return int(text, 8) if is_octal else int(text, 0)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
