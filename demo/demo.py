@@ -9,7 +9,6 @@ Panoptic segmentation of images, of any size: overlays, panoptic PNGs and one JS
 import argparse
 import os
 import sys
-from collections import Counter
 from typing import List
 
 import torch
@@ -20,6 +19,7 @@ from deeplab2_d2.engine import ConfigError, load_config
 from deeplab2_d2.engine.evaluators import model_outputs
 from deeplab2_d2.engine.prediction_files import PredictionWriter
 from deeplab2_d2.engine.predictor import DeepLab2Predictor
+from deeplab2_d2.structures import check_distinct_stems
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
@@ -35,10 +35,10 @@ def list_images(inputs: List[str]) -> List[str]:
             files.append(name)
         else:
             raise ConfigError(f"--input {name}: no such file or folder")
-    stems = Counter(os.path.splitext(os.path.basename(name))[0] for name in files)
-    for stem, count in stems.items():
-        if count > 1:
-            raise ConfigError(f"--input: {count} images are called {stem!r}; outputs would collide")
+    try:
+        check_distinct_stems(files)
+    except ValueError as error:
+        raise ConfigError(f"--input: {error}") from error
     if not files:
         raise ConfigError(f"--input {' '.join(inputs)}: no image ({', '.join(SUFFIXES)}) in it")
     return files
@@ -66,7 +66,7 @@ def main() -> None:
         raise ConfigError("the model of --config-file must have a panoptic output")
     files = list_images(args.input)
     predictor = DeepLab2Predictor(cfg)
-    writer = PredictionWriter(args.output, predictor.metadata)
+    writer = PredictionWriter(args.output, predictor.metadata, file_names=files)
     try:
         for name in tqdm(files, unit="image"):
             image = read_image(name, "BGR")

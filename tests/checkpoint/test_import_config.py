@@ -1,5 +1,6 @@
 import gzip
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,20 @@ def test_yaml_of_every_released_configuration_gives_the_same_config(tmp_path):
                 to_yaml(import_options(row["options"]), row["config"])
             )
             assert load(tmp_path / "out.yaml") == config_from_options(row["options"])
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ('{"model_options":' * 100000, r"a.json:1:1: JSON of too many levels"),
+        (
+            '{"trainer_options":{"solver_options":{"base_learning_rate":1' + "0" * 400 + "}}}",
+            "base_learning_rate must fit a float",
+        ),
+    ],
+    ids=["levels", "digits"],
+)
+def test_json_that_python_cannot_take_is_named(tmp_path, capsys, text, message):
+    (tmp_path / "a.json").write_text(text)
+    assert main([str(tmp_path / "a.json")]) == 2
+    assert re.search(message, capsys.readouterr().err)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundle_writer import write_bundle
+from bundle_writer import entry, field, table, write_bundle
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from parity import rule
@@ -35,7 +35,7 @@ def test_every_value_comes_back(tmp_path, arrays, num_shards):
         value = bundle.read(key)
         assert (value.dtype, value.shape) == (array.dtype, array.shape)
         assert np.array_equal(value, array)
-    assert not bundle.read("half").flags.writeable  # A view of the file, not a copy.
+    assert not bundle.read("half").flags.writeable
     with pytest.raises(KeyError, match="no tensor 'quarter'"):
         bundle.read("quarter")
 
@@ -46,6 +46,35 @@ def test_a_shard_cut_short_is_refused_with_its_name_and_end(tmp_path, arrays):
     shard.write_bytes(shard.read_bytes()[:-4])
     end = shard.stat().st_size
     with pytest.raises(CheckpointFormatError, match=f"00000-of-00001, byte {end}: .*cut short"):
+        TensorBundle(tmp_path / "ckpt")
+
+
+def test_a_shard_that_is_cut_short_after_it_was_opened_is_named(tmp_path, arrays):
+    write_bundle(tmp_path / "ckpt", arrays)
+    bundle = TensorBundle(tmp_path / "ckpt")
+    with open(tmp_path / "ckpt.data-00000-of-00001", "r+b") as file:
+        file.truncate(100)
+    last = max(bundle.entries, key=lambda key: bundle.entries[key].offset)
+    with pytest.raises(CheckpointFormatError, match=f"00000-of-00001, byte .* ends in {last}"):
+        bundle.read(last)
+
+
+def test_an_index_that_promises_any_number_of_shards_ends_at_the_first_missing(tmp_path):
+    index = table([(b"", field(1, 2**40)), (b"k", entry(np.zeros(1, np.float32), 0, 0))])
+    (tmp_path / "ckpt.index").write_bytes(index)
+    with pytest.raises(FileNotFoundError, match=f"data-00000-of-{2**40}: this shard"):
+        TensorBundle(tmp_path / "ckpt")
+
+
+@pytest.mark.parametrize("key_size, num_entries", [(1000, 2000), (4, 10000)])
+def test_a_table_that_unfolds_without_end_is_refused(tmp_path, monkeypatch, key_size, num_entries):
+    # Every key shares all but its last bytes with the one before.
+    monkeypatch.setattr("deeplab2_d2.checkpoint.sorted_table._MAX_UNFOLDED", 1 << 20)
+    entries = [(b"k" * key_size + b"%06d" % i, b"") for i in range(num_entries)]
+    index = table([(b"", field(1, 1)), *entries], block_size=num_entries + 1)
+    assert len(index) < 1 << 18
+    (tmp_path / "ckpt.index").write_bytes(index)
+    with pytest.raises(CheckpointFormatError, match="entries of the table take more than 1048576"):
         TensorBundle(tmp_path / "ckpt")
 
 

@@ -47,10 +47,10 @@ def _sample(name, dataset_dict):
     mapper = PanopticDatasetMapper(
         is_train=True,
         augmentations=[],
-        target_generator=PanopticTargetGenerator(ignore_label=metadata["ignore_label"]),
-        num_classes=metadata["num_classes"],
-        thing_ids=metadata["thing_ids"],
-        label_divisor=metadata["label_divisor"],
+        target_generator=PanopticTargetGenerator(ignore_label=metadata.ignore_label),
+        num_classes=metadata.num_classes,
+        thing_ids=metadata.thing_ids,
+        label_divisor=metadata.label_divisor,
     )
     return mapper(dataset_dict)
 
@@ -63,11 +63,11 @@ def _num_instances(dataset_dict, thing_ids):
 @pytest.mark.data
 def test_coco_images_give_a_peak_for_every_instance():
     metadata = training_metadata(["coco_2017_val_panoptic"])
-    assert (metadata["num_classes"], len(metadata["thing_ids"])) == (133, 80)
+    assert (metadata.num_classes, len(metadata.thing_ids)) == (133, 80)
     for dataset_dict in _coco():
         sample = _sample("coco_2017_val_panoptic", dataset_dict)
         peaks = int((sample["center_heatmap"] == 1).sum())
-        assert peaks == _num_instances(dataset_dict, metadata["thing_ids"])
+        assert peaks == _num_instances(dataset_dict, metadata.thing_ids)
 
 
 @pytest.mark.data

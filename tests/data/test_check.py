@@ -133,6 +133,17 @@ def test_each_fault_is_found_once_and_named_by_its_file(dataset):
     )
 
 
+def test_an_image_that_pil_thinks_a_bomb_is_a_finding(dataset, monkeypatch):
+    pixels = np.zeros((30, 30, 3), np.uint8)
+    Image.fromarray(pixels).save(dataset.folder / "images" / "3.jpg")
+    # It refuses images of more than twice as many pixels.
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 200)
+    report = inspect_dataset("test_broken")
+    (finding,) = report.findings
+    assert (finding.kind, os.path.basename(finding.source)) == ("broken_image", "3.jpg")
+    assert "900 pixels" in finding.detail
+
+
 def test_an_area_that_does_not_belong_to_the_repeated_id_is_reported_too(dataset):
     dataset.segments(0).append({"id": dataset.segments(0)[0]["id"], "category_id": 1, "area": 7})
     dataset.save()

@@ -16,7 +16,7 @@ from deeplab2_d2.data.conversion import (
     images_with_masks,
 )
 from deeplab2_d2.data.convert import main
-from deeplab2_d2.data.reading import read_panoptic_png
+from deeplab2_d2.structures import read_panoptic_png
 
 _CATEGORIES = [
     {"id": 4, "name": "apple", "isthing": 1},
@@ -241,3 +241,75 @@ def test_the_instances_that_are_read_are_not_written_over(photos, capsys):
     assert main([*arguments, "--output", str(photos / "set")]) == 1
     assert "instances_train.json" in capsys.readouterr().err
     assert _everything(photos) == before
+
+
+def test_a_png_that_no_conversion_wrote_is_not_written_over(photos):
+    # The folder of the annotations is one of images: b.png is none of those listed.
+    _save(photos / "photos" / "b.jpg", np.zeros((*_SIZE, 3)))
+    _save(photos / "photos" / "b.png", np.ones((*_SIZE, 3)))
+    (photos / "set" / "panoptic_train").mkdir(parents=True)
+    (photos / "photos" / "b.png").rename(photos / "set" / "panoptic_train" / "b.png")
+    before = _everything(photos)
+    with pytest.raises(ValueError, match="files that no conversion wrote, .*panoptic_train/b.png"):
+        _convert(photos, [AnnotatedImage("b.jpg")], semantic_root=None)
+    assert _everything(photos) == before
+
+
+@pytest.mark.parametrize("target", ["photos", "."])
+def test_the_annotations_folder_is_not_one_that_is_read_nor_has_it_in_it(photos, target):
+    # Nothing that is listed would be written over.
+    _save(photos / "photos" / "b.jpg", np.zeros((*_SIZE, 3)))
+    (photos / "set").mkdir()
+    (photos / "set" / "panoptic_train").symlink_to(photos / target)
+    before = _everything(photos)
+    with pytest.raises(ValueError, match="--output must not lead to a folder that is read"):
+        _convert(photos, [AnnotatedImage("b.jpg")], semantic_root=None)
+    assert _everything(photos) == before
+
+
+def test_an_annotation_that_no_conversion_wrote_is_not_written_over(photos):
+    path = photos / "set" / "annotations" / "panoptic_train.json"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"images": []}')
+    with pytest.raises(ValueError, match="no conversion wrote, .*panoptic_train.json"):
+        _convert(photos, [AnnotatedImage("a.png")])
+
+
+def test_a_conversion_can_be_repeated_also_after_an_interruption(photos):
+    first = _convert(photos, [AnnotatedImage("a.png")])
+    for name in ("panoptic_dataset.json", "annotations/instances_train.json"):
+        (photos / "set" / name).unlink()
+    again = _convert(photos, [AnnotatedImage("a.png")])
+    assert first[0] == again[0] and np.array_equal(first[1], again[1])
+
+
+def test_what_an_earlier_version_wrote_may_be_written_over(photos):
+    _convert(photos, [AnnotatedImage("a.png")])
+    png = photos / "set" / "panoptic_train" / "a.png"
+    Image.open(png).save(png)  # Without its text, as they had none.
+    assert "Software" not in Image.open(png).info
+    _convert(photos, [AnnotatedImage("a.png")])
+    assert "Software" in Image.open(png).info
+
+
+def test_a_marker_of_another_kind_is_named(photos):
+    (photos / "set").mkdir()
+    (photos / "set" / "panoptic_dataset.json").write_text("[]")
+    with pytest.raises(ValueError, match="panoptic_dataset.json must have 'name'"):
+        _convert(photos, [AnnotatedImage("a.png")])
+
+
+def test_masks_are_read_whatever_the_case_of_their_ending(photos):
+    _save(photos / "masks" / "a" / "apple.png", _box(0, 1, 0, 1))
+    (photos / "masks" / "a" / "apple.png").rename(photos / "masks" / "a" / "apple.PNG")
+    (photos / "masks" / "a" / "notes.txt").write_text("no mask")
+    (image,) = images_with_masks(str(photos / "photos"), str(photos / "masks"))
+    assert [(name, is_crowd) for name, _, is_crowd in image.instances] == [("apple", False)]
+
+
+def test_masks_that_would_be_left_out_are_named(photos):
+    _save(photos / "masks" / "a" / "apple.jpg", _box(0, 1, 0, 1))
+    with pytest.raises(ValueError, match="masks must be PNGs .*a/apple.jpg"):
+        images_with_masks(str(photos / "photos"), str(photos / "masks"))
+    with pytest.raises(FileNotFoundError, match="there is none, such as .*maskz/a"):
+        images_with_masks(str(photos / "photos"), str(photos / "maskz"))

@@ -163,7 +163,7 @@ def test_a_dataset_without_panoptic_annotation_is_named(plain_mapper, registered
 
 
 def test_training_sets_must_have_panoptic_metadata_and_the_same_classes(registered_shapes):
-    assert training_metadata(registered_shapes)["thing_ids"] == [0, 1, 2, 3]
+    assert training_metadata(registered_shapes).thing_ids == (0, 1, 2, 3)
     with pytest.raises(ValueError, match="no_such_set must be registered with panoptic metadata"):
         training_metadata(["no_such_set"])
     MetadataCatalog.remove("no_such_set")

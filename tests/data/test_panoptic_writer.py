@@ -10,7 +10,7 @@ from deeplab2_d2.data.panoptic_writer import (
     instance_annotations,
     segment_id,
 )
-from deeplab2_d2.data.reading import read_panoptic_png
+from deeplab2_d2.structures import read_panoptic_png
 
 _CATEGORIES = [
     {"id": 3, "name": "apple", "isthing": 1},

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_util
 
-from deeplab2_d2.data.reading import read_panoptic_png
 from deeplab2_d2.data.shapes import (
     ShapesOptions,
     prepare_shapes,
@@ -13,6 +12,7 @@ from deeplab2_d2.data.shapes import (
     shapes_metadata,
 )
 from deeplab2_d2.data.shapes_scene import STUFF_NAMES, THING_NAMES, SceneOptions, draw_scene
+from deeplab2_d2.structures import read_panoptic_png
 
 
 def _files(folder):
@@ -158,7 +158,7 @@ def test_an_interrupted_run_leaves_no_folder_of_the_final_name(tmp_path, monkeyp
     def stop(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("deeplab2_d2.data.shapes._write_json", stop)
+    monkeypatch.setattr("deeplab2_d2.data.shapes.write_json", stop)
     with pytest.raises(KeyboardInterrupt):
         prepare_shapes(str(tmp_path / "shapes"), ShapesOptions(num_train=1, num_val=1))
     assert not (tmp_path / "shapes").exists()

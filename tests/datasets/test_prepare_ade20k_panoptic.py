@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from deeplab2_d2.data.ade20k import ade20k_categories, prepare_ade20k
-from deeplab2_d2.data.reading import read_panoptic_png
+from deeplab2_d2.structures import read_panoptic_png
 
 _ROOT = pathlib.Path(__file__).parents[2]
 

@@ -6,12 +6,16 @@ import sys
 
 import numpy as np
 import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets.coco_panoptic import load_coco_panoptic_json
+from detectron2.utils import comm
 from PIL import Image
 
-from deeplab2_d2.data.reading import read_panoptic_png
+from deeplab2_d2.data.builtin import register_all, register_step
 from deeplab2_d2.data.registration import load_panoptic_json, panoptic_metadata
-from deeplab2_d2.data.step import STEP_RELEASES, prepare_step, step_categories
+from deeplab2_d2.data.samplers import SequenceSampler
+from deeplab2_d2.data.step import SPLITS, STEP_RELEASES, prepare_step, step_categories
+from deeplab2_d2.structures import read_panoptic_png
 
 _ROOT = pathlib.Path(__file__).parents[2]
 _VAL = (2, 6, 7, 8, 10, 13, 14, 16, 18)
@@ -118,6 +122,54 @@ def test_of_motchallenge_video_9_is_train_and_2_is_val(motchallenge):
         "images/train/0002/000001.jpg",
         "images/train/0002/000002.jpg",
     ]
+
+
+@pytest.fixture
+def registered():
+    """Registers a release that is in a test's folder."""
+
+    def register(folder):
+        _forget()
+        register_step(str(folder))
+
+    def _forget():
+        for release in STEP_RELEASES:
+            for split in SPLITS:
+                DatasetCatalog.remove(f"{release}_panoptic_{split}")
+                MetadataCatalog.remove(f"{release}_panoptic_{split}")
+
+    yield register
+    _forget()
+    register_all()
+
+
+def test_the_registered_dicts_say_which_frame_of_which_video_they_are(kitti, registered):
+    prepare_step(str(kitti), "kitti_step")
+    registered(kitti.parent)
+    dicts = DatasetCatalog.get("kitti_step_panoptic_train")
+    frames = [(d["sequence"], d["frame"]) for d in dicts[:3]]
+    assert frames == [("0000", 0), ("0000", 1), ("0001", 0)]
+    assert {os.path.basename(os.path.dirname(d["file_name"])) == d["sequence"] for d in dicts} == {
+        True
+    }
+
+
+def test_a_video_of_a_registered_release_is_not_cut_between_processes(
+    motchallenge, registered, monkeypatch
+):
+    prepare_step(str(motchallenge), "motchallenge_step")
+    registered(motchallenge.parent)
+    dicts = DatasetCatalog.get("motchallenge_step_panoptic_trainval")
+    assert [(d["sequence"], d["frame"]) for d in dicts] == [
+        *(("0009", 1), ("0009", 2)),
+        *(("0002", 1), ("0002", 2)),
+    ]
+    monkeypatch.setattr(comm, "get_world_size", lambda: 2)
+    parts = []
+    for rank in range(2):
+        monkeypatch.setattr(comm, "get_rank", lambda: rank)
+        parts.append(list(SequenceSampler.for_dataset(dicts)))
+    assert parts == [[0, 1], [2, 3]]
 
 
 @pytest.mark.parametrize("release", STEP_RELEASES)

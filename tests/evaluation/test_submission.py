@@ -18,6 +18,7 @@ from deeplab2_d2.evaluation import (
     GroundTruthPredictor,
     PanopticSubmission,
 )
+from deeplab2_d2.structures import read_panoptic_png
 
 CITYSCAPES = "deeplab2_d2_tiny_cityscapes"
 CLASSES = [
@@ -56,6 +57,88 @@ def test_panoptic_files_are_read_and_scored_by_panopticapi(tiny_dataset, tiny_re
             {"id": 3, "category_id": 12},
         ],
     }
+
+
+def _output_of_id(number, shape=(2, 2)):
+    ids = torch.full(shape, number, dtype=torch.int32)
+    return {"panoptic_seg": (ids, [{"id": number, "category_id": 1, "isthing": False}])}
+
+
+def _submit(dataset, folder, number, stop=None):
+    """Predict the same segment id for three images, or stop before one of them."""
+    pytest.importorskip("panopticapi")
+    writer = PanopticSubmission(dataset, str(folder), name="results")
+    writer.reset()
+    for k in range(3):
+        if k == stop:
+            return
+        inputs = [{"file_name": f"{k}.jpg", "image_id": k}]
+        writer.process(inputs, [_output_of_id(number)])
+    writer.evaluate()
+
+
+def _ids_of(folder):
+    return {
+        path.name: np.unique(read_panoptic_png(str(path))).tolist()
+        for path in (folder / "results").iterdir()
+    }
+
+
+def test_an_interrupted_run_leaves_the_files_of_the_run_before(tiny_dataset, tmp_path):
+    _submit(tiny_dataset, tmp_path, 1)
+    before = (tmp_path / "results.json").read_text()
+    _submit(tiny_dataset, tmp_path, 2, stop=1)
+    assert _ids_of(tmp_path) == {"0.png": [1], "1.png": [1], "2.png": [1]}
+    assert (tmp_path / "results.json").read_text() == before
+    _submit(tiny_dataset, tmp_path, 3)
+    assert _ids_of(tmp_path) == {"0.png": [3], "1.png": [3], "2.png": [3]}
+    assert not list(tmp_path.glob("results.partial*"))
+
+
+def test_what_the_run_before_wrote_is_removed_and_nothing_else(tiny_dataset, tmp_path):
+    _submit(tiny_dataset, tmp_path, 1)
+    (tmp_path / "results" / "notes.txt").write_text("mine")
+    writer = PanopticSubmission(tiny_dataset, str(tmp_path), name="results")
+    writer.reset()
+    writer.process([{"file_name": "other.jpg", "image_id": 0}], [_output_of_id(1)])
+    writer.evaluate()
+    names = sorted(path.name for path in (tmp_path / "results").iterdir())
+    assert names == ["notes.txt", "other.png"]
+
+
+def test_two_images_of_one_png_are_both_named(tiny_dataset, tmp_path):
+    pytest.importorskip("panopticapi")
+    writer = PanopticSubmission(tiny_dataset, str(tmp_path), name="results")
+    writer.reset()
+    writer.process([{"file_name": "a/x.jpg", "image_id": 0}], [_output_of_id(1)])
+    with pytest.raises(ValueError, match="got a/x.jpg and b/X.png: both .* prediction X.png"):
+        writer.process([{"file_name": "b/X.png", "image_id": 1}], [_output_of_id(1)])
+
+
+@pytest.mark.parametrize("submission", ["panoptic", "semantic", "instance"])
+def test_a_dataset_with_two_images_of_one_png_is_refused_before_any_work(
+    tiny_dataset, tmp_path, submission
+):
+    pytest.importorskip("panopticapi")
+    DatasetCatalog.remove(tiny_dataset)
+    DatasetCatalog.register(tiny_dataset, lambda: [{"file_name": n} for n in ("a/x.jpg", "X.png")])
+    folder = str(tmp_path / "results")
+    writer = {
+        "panoptic": lambda: PanopticSubmission(tiny_dataset, str(tmp_path), name="results"),
+        "semantic": lambda: CityscapesSemanticSubmission(tiny_dataset, folder),
+        "instance": lambda: CityscapesInstanceSubmission(tiny_dataset, folder),
+    }[submission]()
+    with pytest.raises(ValueError, match="got a/x.jpg and X.png"):
+        writer.reset()
+    assert not list(tmp_path.glob("results*"))
+
+
+def test_negative_ids_are_refused(tiny_dataset, tmp_path):
+    pytest.importorskip("panopticapi")
+    writer = PanopticSubmission(tiny_dataset, str(tmp_path), name="results")
+    writer.reset()
+    with pytest.raises(ValueError, match=r"a/x.jpg: segment ids must be in .* got -1"):
+        writer.process([{"file_name": "a/x.jpg", "image_id": 0}], [_output_of_id(-1)])
 
 
 @pytest.fixture
@@ -101,6 +184,17 @@ def test_semantic_files_hold_label_ids(cityscapes, tmp_path):
     assert file.name.startswith("town_000001_000002")
     expected = [[ROAD_LABEL] * 3 + [CAR_LABEL] * 3] * 4
     assert np.asarray(Image.open(file)).tolist() == expected
+
+
+def test_an_interrupted_run_leaves_the_semantic_files_of_the_run_before(cityscapes, tmp_path):
+    for column, is_interrupted in ((3, False), (4, True)):
+        writer = CityscapesSemanticSubmission(cityscapes, str(tmp_path / "out"))
+        writer.reset()
+        writer.process([INPUT], [_output(column)])
+        if not is_interrupted:
+            writer.evaluate()
+    (file,) = (tmp_path / "out").iterdir()
+    assert (np.asarray(Image.open(file)) == CAR_LABEL).sum() == 12
 
 
 def test_instance_files_name_masks_label_ids_and_scores(cityscapes, tmp_path):

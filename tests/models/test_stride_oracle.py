@@ -4,10 +4,10 @@ from PIL import Image
 
 from deeplab2_d2.models.max_deeplab.oracle import SlotStrideOracle
 from deeplab2_d2.models.panoptic_deeplab.oracle import CenterStrideOracle
-from deeplab2_d2.models.stride_oracle import OracleClasses
 from deeplab2_d2.postprocessing import SlotOptions
+from deeplab2_d2.structures import DatasetClasses
 
-CLASSES = OracleClasses(num_classes=2, thing_ids=[1], label_divisor=1000)
+CLASSES = DatasetClasses(num_classes=2, thing_ids=(1,))
 
 
 def _record(folder, ids):

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from detectron2.data import DatasetCatalog, DatasetMapper
+from detectron2.data import DatasetCatalog, DatasetMapper, MetadataCatalog
+from detectron2.utils import comm
 from torch import nn
 
 from deeplab2_d2.engine import ConfigError, load_config
@@ -55,6 +56,26 @@ def test_a_subclass_is_trained_with_its_bases_targets(dataset, users):
     assert found["file_name"] == expected["file_name"]
     for name in ("image", "sem_seg", "thing_masks", "thing_classes"):
         assert torch.equal(torch.as_tensor(found[name]), torch.as_tensor(expected[name]))
+
+
+@pytest.mark.parametrize("name", ["UsersModel", "UsersMaXDeepLab"])
+def test_no_model_has_a_sequence_cut_between_processes(dataset, users, monkeypatch, name):
+    # Of five frames two processes get three and two, but four are of one sequence.
+    frames = DatasetCatalog.get("shapes_panoptic_val")
+    frames = [{**frames[0], "sequence": "one", "frame": k} for k in range(4)]
+    frames += [{**frames[0], "sequence": "two", "frame": 0}]
+    DatasetCatalog.register("frames", lambda: frames)
+    monkeypatch.setattr(comm, "get_world_size", lambda: 2)
+    try:
+        parts = []
+        for rank in range(2):
+            monkeypatch.setattr(comm, "get_rank", lambda: rank)
+            loader = build_test_loader(config(name), "frames")
+            parts.append([(s["sequence"], s["frame"]) for (s,) in loader])
+    finally:
+        DatasetCatalog.remove("frames")
+        MetadataCatalog.pop("frames", None)
+    assert parts == [[("one", 0), ("one", 1), ("one", 2), ("one", 3)], [("two", 0)]]
 
 
 def test_a_subclass_has_its_bases_checks(users):

@@ -4,16 +4,15 @@ import logging
 import os
 from typing import Any, Dict, List, Optional
 
-import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
-from ..structures import new_names
+from ..structures import atomic_path, new_names
 from .archive import ARCHIVE_ENDINGS
-from .atomic import atomic_path
 from .deeplab2_checkpoint import find_prefix
 from .load import LoadReport, compare_shapes
 from .run_folder import find_newest, read_tag
+from .saving import save_pth
 from .sorted_table import CheckpointFormatError
 from .weights_file import AUTHOR, load_pkl, load_pth, read_weights
 
@@ -117,8 +116,7 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
         data.update({key: value.state_dict() for key, value in self.checkpointables.items()})
         path = os.path.join(self.save_dir, f"{name}.pth")
         logger.info("Saving checkpoint to %s", path)
-        with atomic_path(path) as temporary:
-            torch.save({**data, **kwargs}, temporary)
+        save_pth(path, {**data, **kwargs})
         self.tag_last_checkpoint(os.path.basename(path))
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:

@@ -15,7 +15,7 @@ from typing import Dict, Optional
 
 from tqdm import tqdm
 
-from .atomic import atomic_path
+from ..structures import atomic_path
 
 logger = logging.getLogger(__name__)
 

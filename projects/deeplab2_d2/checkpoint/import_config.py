@@ -15,7 +15,7 @@ import yaml
 from detectron2.config import get_cfg
 
 from ..config import add_deeplab2_config
-from .atomic import atomic_path
+from ..structures import atomic_path
 from .deeplab2_options import ImportedOptions, import_options
 from .textproto import TextProtoError, parse_textproto
 

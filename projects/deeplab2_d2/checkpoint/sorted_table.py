@@ -15,6 +15,11 @@ _FOOTER_SIZE = 48
 _MAGIC = 0xDB4775248B80FB57
 # After every block: compression type (1 byte) and checksum (4 bytes).
 _TRAILER_SIZE = 5
+# Keys share prefixes, and blocks may be named twice: a small file can unfold to any size. Those of
+# the largest models take less than a megabyte.
+_MAX_UNFOLDED = 128 << 20
+# Of an entry, beside its bytes.
+_ENTRY_COST = 128
 
 
 class CheckpointFormatError(ValueError):
@@ -82,7 +87,8 @@ def read_sorted_table(path: str) -> List[Tuple[bytes, bytes]]:
         path: the file. It is read whole: an index is small.
 
     Raises:
-        CheckpointFormatError: if the file is cut short, of another format, or damaged.
+        CheckpointFormatError: if the file is cut short, of another format, or damaged, or unfolds
+            to more than any checkpoint's.
     """
     with open(path, "rb") as file:
         data = file.read()
@@ -102,9 +108,16 @@ def read_sorted_table(path: str) -> List[Tuple[bytes, bytes]]:
     index_handle = (footer.varint(), footer.varint())
 
     entries: List[Tuple[bytes, bytes]] = []
+    unfolded = 0
     for _, handle in _block_entries(data, index_handle, path):
         position = ByteReader(handle, path, index_handle[0])
-        entries.extend(_block_entries(data, (position.varint(), position.varint()), path))
+        for key, value in _block_entries(data, (position.varint(), position.varint()), path):
+            unfolded += len(key) + len(value) + _ENTRY_COST
+            if unfolded > _MAX_UNFOLDED:
+                raise CheckpointFormatError(
+                    path, 0, f"the entries of the table take more than {_MAX_UNFOLDED} bytes"
+                )
+            entries.append((key, value))
     keys = [key for key, _ in entries]
     if keys != sorted(set(keys)):
         raise CheckpointFormatError(path, 0, "the keys of the table are not in order")

@@ -51,7 +51,7 @@ class BundleEntry:
 
 class TensorBundle:
     """
-    A checkpoint, opened for reading. Values are mapped into memory, not loaded.
+    A checkpoint, opened for reading. Values are read where they are asked for.
 
     Args:
         prefix: path of the checkpoint without ``.index``.
@@ -71,10 +71,15 @@ class TensorBundle:
         self.entries: Dict[str, BundleEntry] = {
             key.decode("utf-8"): self._parse_entry(key, value) for key, value in table[1:]
         }
-        self._shards = [
-            f"{self.prefix}.data-{shard:05d}-of-{num_shards:05d}" for shard in range(num_shards)
-        ]
-        self._maps = [self._map(path) for path in self._shards]
+        self._shards: List[str] = []
+        self._sizes: List[int] = []
+        # One by one: the first that is missing ends it, however many the index promises.
+        for shard in range(num_shards):
+            path = f"{self.prefix}.data-{shard:05d}-of-{num_shards:05d}"
+            if not os.path.isfile(path):
+                raise FileNotFoundError(f"{path}: this shard of the checkpoint is missing")
+            self._shards.append(path)
+            self._sizes.append(os.path.getsize(path))
         for key, entry in self.entries.items():
             self._check_place(key, entry)
 
@@ -89,7 +94,7 @@ class TensorBundle:
 
     def read(self, key: str) -> np.ndarray:
         """
-        The values of a tensor, a read-only view of the file. Its checksum is verified.
+        The values of a tensor, not to be written to. Its checksum is verified.
 
         Args:
             key: one of ``entries``.
@@ -97,26 +102,24 @@ class TensorBundle:
         Raises:
             KeyError: if there is no such tensor.
             TypeError: if its type has no numpy equivalent.
-            CheckpointFormatError: if the checksum is wrong.
+            CheckpointFormatError: if the checksum is wrong, or the file has become shorter.
         """
         if key not in self.entries:
             raise KeyError(f"{self.prefix} has no tensor {key!r}")
         entry = self.entries[key]
         if not entry.is_readable:
             raise TypeError(f"{key} of {self.prefix} has TensorFlow's type {entry.dtype}")
-        data = self._maps[entry.shard][entry.offset : entry.offset + entry.num_bytes]
+        path = self._shards[entry.shard]
+        # Not mapped into memory: where another process cuts a mapped file short, this one dies.
+        with open(path, "rb") as file:
+            file.seek(entry.offset)
+            data = file.read(entry.num_bytes)
+        if len(data) < entry.num_bytes:
+            end = entry.offset + len(data)
+            raise CheckpointFormatError(path, end, f"the file ends in {key}: it is cut short")
         if masked_crc32c(data) != entry.checksum:
-            raise CheckpointFormatError(
-                self._shards[entry.shard], entry.offset, f"the checksum of {key} is wrong"
-            )
-        return data.view(_DTYPES[entry.dtype]).reshape(entry.shape)
-
-    def _map(self, path: str) -> np.ndarray:
-        if not os.path.isfile(path):
-            raise FileNotFoundError(f"{path}: this shard of the checkpoint is missing")
-        if os.path.getsize(path) == 0:
-            return np.zeros(0, np.uint8)  # An empty file cannot be mapped.
-        return np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))
+            raise CheckpointFormatError(path, entry.offset, f"the checksum of {key} is wrong")
+        return np.frombuffer(data, dtype=_DTYPES[entry.dtype]).reshape(entry.shape)
 
     def _parse_header(self, value: bytes) -> int:
         num_shards = 0
@@ -155,7 +158,7 @@ class TensorBundle:
             raise CheckpointFormatError(
                 self._index_path, 0, f"{key} is in shard {entry.shard} of {len(self._shards)}"
             )
-        available = self._maps[entry.shard].size
+        available = self._sizes[entry.shard]
         if entry.offset + entry.num_bytes > available:
             raise CheckpointFormatError(
                 self._shards[entry.shard],

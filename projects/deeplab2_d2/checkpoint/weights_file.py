@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ..structures import atomic_path
 from .archive import ARCHIVE_ENDINGS, unpack
-from .atomic import atomic_path
 from .deeplab2_checkpoint import DeepLab2Checkpoint, find_prefix
 from .load import convert_variable
+from .saving import save_pth
 from .sorted_table import CheckpointFormatError
 
 Weights = Dict[str, Tensor]
@@ -249,8 +250,7 @@ def write_weights(path: str, weights: Mapping[str, Tensor], source: str) -> None
         source: where they come from, kept in the file.
     """
     if path.endswith(".pth"):
-        with atomic_path(path) as temporary:
-            torch.save({"model": dict(weights), "__author__": AUTHOR, "source": source}, temporary)
+        save_pth(path, {"model": dict(weights), "__author__": AUTHOR, "source": source})
     elif path.endswith(".safetensors"):
         from safetensors.torch import save_file
 

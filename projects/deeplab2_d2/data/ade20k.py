@@ -11,8 +11,8 @@ from typing import Any, Dict, List
 
 import numpy as np
 from detectron2.data.datasets.builtin_meta import ADE20K_SEM_SEG_CATEGORIES
-from PIL import Image
 
+from ..structures import open_image
 from .panoptic_writer import PanopticWriter, Segment
 
 FOLDER = "ADEChallengeData2016"
@@ -64,8 +64,8 @@ def prepare_ade20k(root: str, split: str) -> str:
     )
     for file in files:
         stem = os.path.splitext(os.path.basename(file))[0]
-        with Image.open(file) as image:
-            size = image.size[::-1]
+        with open_image(file) as image:
+            size = (image.height, image.width)
         maps = [
             _read_map(os.path.join(root, name, SPLITS[split], f"{stem}.png"), size)
             for name in ("annotations", "annotations_instance")
@@ -76,9 +76,7 @@ def prepare_ade20k(root: str, split: str) -> str:
 
 
 def _read_map(file: str, size: tuple) -> np.ndarray:
-    if not os.path.isfile(file):
-        raise FileNotFoundError(f"{file} does not exist; is the release complete?")
-    with Image.open(file) as image:
+    with open_image(file, "annotation") as image:
         pixels = np.asarray(image)
     if pixels.shape[:2] != size:
         raise ValueError(f"{file} has size {pixels.shape[:2]}, but its image has {size}")

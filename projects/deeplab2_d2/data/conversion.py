@@ -4,7 +4,6 @@ From masks or instance annotations and a semantic map to COCO panoptic format.
 See ``convert.py`` for the command and ``docs/tutorial_own_data.md`` for how to use it.
 """
 
-import glob
 import json
 import os
 from dataclasses import dataclass
@@ -12,8 +11,9 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from PIL import Image
 
+from ..structures import open_image, read_label_map, write_json
+from .conversion_outputs import SOFTWARE, check_outputs
 from .panoptic_writer import PanopticWriter, Segment, instance_annotations, pngs_of_images
 from .registration import MARKER, panoptic_metadata
 
@@ -52,19 +52,33 @@ def images_with_masks(image_root: str, mask_root: Optional[str]) -> List[Annotat
         the images in the order of their names; one without a folder has no instances.
 
     Raises:
-        FileNotFoundError: if ``image_root`` has no image.
+        FileNotFoundError: if ``image_root`` has no image, or ``mask_root`` no folder of any.
+        ValueError: if a mask is an image of another format than PNG.
     """
     names = sorted(n for n in os.listdir(image_root) if n.lower().endswith(_IMAGE_ENDINGS))
     if not names:
         raise FileNotFoundError(f"folder {image_root} has no image ({', '.join(_IMAGE_ENDINGS)})")
     if mask_root is None:
         return [AnnotatedImage(name) for name in names]
-    images = []
+    folders = [os.path.join(mask_root, os.path.splitext(name)[0]) for name in names]
+    if not any(os.path.isdir(folder) for folder in folders):
+        raise FileNotFoundError(
+            f"masks must be in folders named as the images, but there is none, such as {folders[0]}"
+        )
+    return [
+        AnnotatedImage(name, [_parse_mask_name(file) for file in _masks_in(folder)])
+        for name, folder in zip(names, folders)
+    ]
+
+
+def _masks_in(folder: str) -> List[str]:
+    """The PNGs of a folder, in the order of their names; none where there is no folder."""
+    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
     for name in names:
-        folder = os.path.join(mask_root, os.path.splitext(name)[0])
-        files = sorted(glob.glob(os.path.join(glob.escape(folder), "*.png")))
-        images.append(AnnotatedImage(name, [_parse_mask_name(file) for file in files]))
-    return images
+        ending = os.path.splitext(name)[1].lower()
+        if ending in _IMAGE_ENDINGS and ending != ".png":
+            raise ValueError(f"masks must be PNGs (a JPEG changes values), got {folder}/{name}")
+    return [os.path.join(folder, name) for name in names if name.lower().endswith(".png")]
 
 
 def _parse_mask_name(file: str) -> Tuple[str, str, bool]:
@@ -161,7 +175,7 @@ def convert_split(
         ValueError: if a class is not among the categories or is no thing, if sizes differ, or if
             the folder holds a dataset with another name or other categories. Before anything is
             written: if a file name leads out of ``image_root``, two images would have one
-            annotation, or a file that is read would be written over.
+            annotation, or a file would be written over that no conversion wrote.
     """
     panoptic_metadata(categories)
     marker = _read_marker(folder, name, categories)
@@ -171,15 +185,19 @@ def convert_split(
         "panoptic_json": os.path.join("annotations", f"panoptic_{split}.json"),
         "instances_json": os.path.join("annotations", f"instances_{split}.json"),
     }
-    inputs = [*sources, *_files_of(images, image_root, semantic_root)]
-    pngs = pngs_of_images(image.file_name for image in images)
-    outputs = [os.path.join(paths["panoptic"], png) for png in pngs]
-    outputs += [paths["panoptic_json"], paths["instances_json"]]
-    _check_outputs(inputs, [os.path.join(folder, output) for output in outputs])
+    check_outputs(
+        folder,
+        paths,
+        pngs_of_images(image.file_name for image in images),
+        inputs=[*sources, *_files_of(images, image_root, semantic_root)],
+        input_folders=[image_root] if semantic_root is None else [image_root, semantic_root],
+        earlier=marker["splits"].get(split, {}),
+    )
     writer = PanopticWriter(
         panoptic_root=os.path.join(folder, paths["panoptic"]),
         panoptic_json=os.path.join(folder, paths["panoptic_json"]),
         categories=categories,
+        software=SOFTWARE,
     )
     things = {c["id"] for c in categories if c["isthing"]}
     entries: List[Dict[str, Any]] = []
@@ -194,11 +212,16 @@ def convert_split(
         entry = {"id": image_id, "file_name": image.file_name}
         entries.append({**entry, "height": size[0], "width": size[1]})
     writer.close()
-    content = {"info": {}, "licenses": [], "images": entries, "annotations": instances}
+    content = {
+        "info": {"contributor": SOFTWARE},
+        "licenses": [],
+        "images": entries,
+        "annotations": instances,
+    }
     content["categories"] = [dict(c) for c in categories if c["isthing"]]
-    _write_json(os.path.join(folder, paths["instances_json"]), content)
+    write_json(os.path.join(folder, paths["instances_json"]), content, indent=1)
     marker["splits"][split] = paths
-    _write_json(os.path.join(folder, MARKER), marker)
+    write_json(os.path.join(folder, MARKER), marker, indent=1)
     return f"{name}_{split}"
 
 
@@ -213,16 +236,6 @@ def _files_of(
         for _, segmentation, _ in image.instances:
             if isinstance(segmentation, str):
                 yield segmentation
-
-
-def _check_outputs(inputs: Iterable[str], outputs: Iterable[str]) -> None:
-    read = {os.path.realpath(path): path for path in inputs}
-    for path in outputs:
-        if os.path.realpath(path) in read:
-            raise ValueError(
-                f"--output must not lead to files that are read, but {path} is "
-                f"{read[os.path.realpath(path)]}"
-            )
 
 
 def _semantic_map_of(image: AnnotatedImage, root: str) -> str:
@@ -246,7 +259,7 @@ def decode_segmentation(segmentation: Any, size: Tuple[int, int]) -> np.ndarray:
     if isinstance(segmentation, np.ndarray):
         return segmentation.astype(bool)
     if isinstance(segmentation, str):
-        with Image.open(segmentation) as image:
+        with open_image(segmentation, "mask") as image:
             pixels = np.asarray(image)
         inside = pixels != 0
         return np.any(inside, axis=-1) if pixels.ndim == 3 else inside
@@ -260,9 +273,7 @@ def decode_segmentation(segmentation: Any, size: Tuple[int, int]) -> np.ndarray:
 
 
 def _image_size(file: str) -> Tuple[int, int]:
-    if not os.path.isfile(file):
-        raise FileNotFoundError(f"image {file} does not exist")
-    with Image.open(file) as image:
+    with open_image(file) as image:
         return image.height, image.width
 
 
@@ -272,8 +283,7 @@ def _stuff(
     file = _semantic_map_of(image, root)
     if not os.path.isfile(file):
         raise FileNotFoundError(f"semantic map {file} of {image.file_name} does not exist")
-    with Image.open(file) as opened:
-        semantic = np.asarray(opened)
+    semantic = read_label_map(file, "semantic map")
     if semantic.shape != size:
         raise ValueError(
             f"semantic map {file} must have one channel and the size {size} of its image, got "
@@ -309,16 +319,11 @@ def _read_marker(folder: str, name: str, categories: Categories) -> Dict[str, An
         return {"name": name, "categories": [dict(c) for c in categories], "splits": {}}
     with open(path) as f:
         marker = json.load(f)
+    if not isinstance(marker, dict) or not {"name", "categories", "splits"} <= set(marker):
+        raise ValueError(f"{path} must have 'name', 'categories' and 'splits', as a conversion's")
     if marker["name"] != name or marker["categories"] != [dict(c) for c in categories]:
         raise ValueError(
             f"{path} is of dataset {marker['name']!r} with {len(marker['categories'])} categories; "
             f"its name and categories must be the same for every split"
         )
     return marker
-
-
-def _write_json(path: str, content: Mapping[str, Any]) -> None:
-    partial = f"{path}.partial-{os.getpid()}"
-    with open(partial, "w") as f:
-        json.dump(content, f, indent=1)
-    os.replace(partial, path)

@@ -7,6 +7,7 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.data import transforms as T
 
+from ..structures import read_panoptic_png
 from .augmentation import (
     PanopticAugInput,
     RandomCropOrPad,
@@ -18,7 +19,7 @@ from .autoaugment import AutoAugment
 from .copy_paste import PADDING, LabeledImage, PanopticCopyPaste
 from .layers import Layer
 from .metadata import training_metadata
-from .reading import read_image, read_panoptic_png
+from .reading import read_image
 from .resizing import Size
 from .segment_map import SegmentTable, build_segment_map
 
@@ -132,15 +133,15 @@ class PanopticDatasetMapper:
             }
         if build_targets is None:
             raise ValueError("build_targets must be given where is_train is True, got None")
-        metadata = training_metadata(cfg.DATASETS.TRAIN)
+        classes = training_metadata(cfg.DATASETS.TRAIN)
         return {
             "is_train": True,
             "augmentations": build_train_augmentations(cfg),
             "image_format": cfg.INPUT.FORMAT,
-            "target_generator": build_targets(cfg, metadata["ignore_label"]),
-            "num_classes": metadata["num_classes"],
-            "thing_ids": metadata["thing_ids"],
-            "label_divisor": metadata["label_divisor"],
+            "target_generator": build_targets(cfg, classes.ignore_label),
+            "num_classes": classes.num_classes,
+            "thing_ids": classes.thing_ids,
+            "label_divisor": classes.label_divisor,
             "layers": layers,
             **_copy_paste_arguments(cfg),
         }

@@ -12,10 +12,9 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.file_io import PathManager
-from PIL import Image, UnidentifiedImageError
 
+from ..structures import DatasetClasses, open_image, read_panoptic_png
 from .findings import DatasetReport
-from .reading import read_panoptic_png
 
 
 def inspect_dataset(
@@ -44,8 +43,9 @@ def inspect_dataset(
     metadata = MetadataCatalog.get(name)
     if not metadata.get("panoptic_json") or not metadata.get("thing_dataset_id_to_contiguous_id"):
         raise ValueError(f"dataset {name} must have panoptic_json and the classes in its metadata")
-    classes = _Classes(metadata)
-    report = DatasetReport(name, {n: k in classes.thing_ids for k, n in enumerate(classes.names)})
+    classes = DatasetClasses.from_metadata(metadata)
+    kinds = {name: classes.is_thing(k) for k, name in enumerate(classes.names)}
+    report = DatasetReport(name, kinds)
     content = _read_annotation(metadata.panoptic_json, report)
     entries = list(_pair_entries(content, metadata.panoptic_json, report))
     if max_images is not None and max_images < len(entries):
@@ -58,19 +58,6 @@ def inspect_dataset(
             if report.num_images and not report.segments[class_name]:
                 report.add("absent_class", name, class_name)
     return report
-
-
-class _Classes:
-    """Classes of a dataset by category id."""
-
-    def __init__(self, metadata: Any):
-        things = metadata.thing_dataset_id_to_contiguous_id
-        stuff = metadata.stuff_dataset_id_to_contiguous_id
-        self.thing_ids = set(things.values())
-        self.contiguous = {**stuff, **things}
-        num_classes = max(self.contiguous.values()) + 1
-        self.names = list(metadata.stuff_classes)[:num_classes]
-        self.label_divisor = metadata.label_divisor
 
 
 def _read_annotation(path: str, report: DatasetReport) -> Dict[str, Any]:
@@ -105,7 +92,7 @@ def _inspect_image(
     image: Mapping[str, Any],
     annotation: Mapping[str, Any],
     metadata: Any,
-    classes: _Classes,
+    classes: DatasetClasses,
     output_stride: int,
     report: DatasetReport,
 ) -> None:
@@ -120,7 +107,7 @@ def _inspect_image(
     except FileNotFoundError:
         report.add("missing_png", png)
         return
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         report.add("broken_png", png, str(error))
         return
     if size is not None and size != ids.shape:
@@ -145,23 +132,23 @@ def _image_size(file: str, report: DatasetReport) -> Optional[Tuple[int, int]]:
         report.add("missing_image", file)
         return None
     try:
-        with PathManager.open(file, "rb") as f, Image.open(f) as image:
+        with open_image(file) as image:
             # Reads the pixels as well, so that a file that was cut short is found.
             image.load()
             return image.height, image.width
-    except (UnidentifiedImageError, OSError) as error:
+    except ValueError as error:
         report.add("broken_image", file, str(error))
         return None
 
 
 def _inspect_segments(
-    segments: Sequence[Mapping[str, Any]], classes: _Classes, png: str, report: DatasetReport
+    segments: Sequence[Mapping[str, Any]], classes: DatasetClasses, png: str, report: DatasetReport
 ) -> None:
     """What the list of segments shows by itself."""
     instances: Counter = Counter()
     stuff: Counter = Counter()
     for segment in segments:
-        contiguous = classes.contiguous.get(segment["category_id"])
+        contiguous = classes.category_ids.get(segment["category_id"])
         is_crowd = bool(segment.get("iscrowd", 0))
         if not 0 < segment["id"] < 256**3:
             report.add("invalid_segment_id", png, f"segment {segment['id']}")
@@ -190,7 +177,7 @@ def _more_than(limit: int, counts: Counter) -> List[Tuple[int, int]]:
 def _inspect_pixels(
     ids: np.ndarray,
     segments: Sequence[Mapping[str, Any]],
-    classes: _Classes,
+    classes: DatasetClasses,
     png: str,
     output_stride: int,
     report: DatasetReport,
@@ -209,7 +196,7 @@ def _inspect_pixels(
         if segment.get("area", area) != area:
             detail = f"segment {segment['id']}: {segment['area']}, in the PNG {area}"
             report.add("wrong_area", png, detail)
-        contiguous = classes.contiguous.get(segment["category_id"])
+        contiguous = classes.category_ids.get(segment["category_id"])
         if contiguous is None:
             continue
         name = classes.names[contiguous]

@@ -187,7 +187,11 @@ def build_train_loader(
 
 
 def build_test_loader(
-    cfg: CfgNode, dataset_name: str, mapper: Callable[[Dict[str, Any]], Dict[str, Any]]
+    cfg: CfgNode,
+    dataset_name: str,
+    mapper: Callable[[Dict[str, Any]], Any],
+    *,
+    dataset_dicts: Optional[List[Dict[str, Any]]] = None,
 ) -> Iterable[List[Dict[str, Any]]]:
     """
     Detectron2's test loader with our mapper, its dataset checked first.
@@ -196,6 +200,7 @@ def build_test_loader(
         cfg: INPUT.{MIN,MAX}_SIZE_TEST, DATALOADER.NUM_WORKERS.
         dataset_name: of a registered dataset.
         mapper: called with a dataset dict.
+        dataset_dicts: instead of those of the dataset.
 
     Returns:
         an iterable of lists of one sample, this process's part of the dataset: frames of a
@@ -204,7 +209,8 @@ def build_test_loader(
     Raises:
         FileNotFoundError, ValueError: see :func:`load_dataset_dicts`.
     """
-    dataset_dicts = load_dataset_dicts([dataset_name])
+    if dataset_dicts is None:
+        dataset_dicts = load_dataset_dicts([dataset_name])
     return build_detection_test_loader(
         dataset_dicts,
         mapper=mapper,

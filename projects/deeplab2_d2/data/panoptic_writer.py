@@ -1,14 +1,12 @@
 """Writing annotations in COCO panoptic format from masks."""
 
-import json
 import os
 from dataclasses import dataclass
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
-from PIL import Image
 
-_NUM_COLORS = 256**3
+from ..structures import NUM_PANOPTIC_IDS, claim_output, write_json, write_panoptic_png
 
 
 @dataclass(frozen=True)
@@ -31,19 +29,26 @@ class PanopticWriter:
     """
     Collect images with their segments and write PNGs and the JSON.
 
-    Each image has a PNG of its own below ``panoptic_root``, and no other file is written. The JSON
-    is written under a temporary name and renamed when all is done, so that it never names a PNG
+    Each image has a PNG of its own below ``panoptic_root``, and no other file is written. Every
+    file is whole or absent, and the JSON is written when all is done, so that it never names a PNG
     that is not there.
 
     Args:
         panoptic_root: folder of the PNGs; made if absent.
         panoptic_json: path of the annotation; its folder is made if absent.
         categories: of COCO panoptic format, ``id``, ``name``, ``isthing``, ...
+        software: who writes, kept in every file; None keeps nothing.
     """
 
     def __init__(
-        self, *, panoptic_root: str, panoptic_json: str, categories: Sequence[Mapping[str, Any]]
+        self,
+        *,
+        panoptic_root: str,
+        panoptic_json: str,
+        categories: Sequence[Mapping[str, Any]],
+        software: Optional[str] = None,
     ):
+        self._software = software
         self.panoptic_root = panoptic_root
         self.panoptic_json = panoptic_json
         self.categories = [dict(category) for category in categories]
@@ -82,11 +87,8 @@ class PanopticWriter:
         """
         segment_map, kept = self._stack(file_name, size, segments)
         (png,) = pngs_of_images([file_name], self._owners)
-        target = os.path.join(self.panoptic_root, png)
-        os.makedirs(os.path.dirname(target), exist_ok=True)
         ids = np.array([0] + [segment_id(k) for k in range(len(kept))])[segment_map]
-        colors = np.stack([ids % 256, ids // 256 % 256, ids // 256**2], axis=-1)
-        Image.fromarray(colors.astype(np.uint8)).save(target)
+        write_panoptic_png(os.path.join(self.panoptic_root, png), ids, software=self._software)
 
         image_id = len(self._images) + 1 if image_id is None else image_id
         self._images.append(
@@ -104,13 +106,13 @@ class PanopticWriter:
     def close(self) -> str:
         """Write the JSON; its path."""
         content = {
-            "info": {},
+            "info": {} if self._software is None else {"contributor": self._software},
             "licenses": [],
             "images": self._images,
             "annotations": self._annotations,
             "categories": self.categories,
         }
-        write_json(content, self.panoptic_json)
+        write_json(self.panoptic_json, content)
         return self.panoptic_json
 
     def _stack(
@@ -167,7 +169,7 @@ def pngs_of_images(file_names: Iterable[str], owners: Optional[Dict[str, str]] =
 
     Args:
         file_names: of the images, relative to their folder.
-        owners: images before these, by the name of their PNG in lower case; filled.
+        owners: images before these, by the name of their PNG without case; filled.
 
     Raises:
         ValueError: if two images would have one PNG, also where file names know no case; or see
@@ -177,28 +179,15 @@ def pngs_of_images(file_names: Iterable[str], owners: Optional[Dict[str, str]] =
     pngs = []
     for file_name in file_names:
         png = png_of_image(file_name)
-        if png.lower() in owners:
-            raise ValueError(
-                "images must differ in more than their ending or case, got "
-                f"{owners[png.lower()]} and {file_name}: both would have the annotation {png}"
-            )
-        owners[png.lower()] = file_name
+        claim_output(owners, png, file_name, "the annotation")
         pngs.append(png)
     return pngs
-
-
-def write_json(content: Mapping[str, Any], path: str) -> None:
-    """Write an annotation under a temporary name and rename it, so that it is whole or absent."""
-    partial = f"{path}.partial-{os.getpid()}"
-    with open(partial, "w") as f:
-        json.dump(content, f)
-    os.replace(partial, path)
 
 
 def segment_id(k: int) -> int:
     """Id of segment ``k`` of an image: distinct, not 0, and of a color far from its neighbors'."""
     # A multiple of an odd number walks through all of the ids before it repeats.
-    return ((k + 1) * 10368889) % _NUM_COLORS
+    return ((k + 1) * 10368889) % NUM_PANOPTIC_IDS
 
 
 def bounding_box(mask: np.ndarray) -> List[int]:

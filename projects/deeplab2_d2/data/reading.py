@@ -1,9 +1,9 @@
-"""Reading images and panoptic PNGs, with errors that name the file."""
+"""Reading images and maps of depths, with errors that name the file."""
 
 import numpy as np
 from detectron2.data import detection_utils
-from detectron2.utils.file_io import PathManager
-from PIL import Image
+
+from ..structures import naming_broken_images, read_label_map
 
 
 def read_image(file_name: str, image_format: str) -> np.ndarray:
@@ -21,41 +21,9 @@ def read_image(file_name: str, image_format: str) -> np.ndarray:
         FileNotFoundError: if there is no such file.
         ValueError: if it is no image that can be read.
     """
-    if not PathManager.isfile(file_name):
-        raise FileNotFoundError(f"image {file_name} does not exist")
-    try:
+    with naming_broken_images(file_name):
         image = detection_utils.read_image(file_name, format=image_format)
-    except OSError as error:
-        raise ValueError(f"image {file_name} cannot be read: {error}") from error
     return image.astype(np.float32)
-
-
-def read_panoptic_png(file_name: str) -> np.ndarray:
-    """
-    Read the segment ids of a PNG of COCO panoptic format, ``R + 256 G + 256^2 B``.
-
-    Args:
-        file_name: the PNG, by any path that Detectron2's ``PathManager`` opens.
-
-    Returns:
-        (H, W) int32; 0 is unlabeled.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is no RGB image.
-    """
-    if not PathManager.isfile(file_name):
-        raise FileNotFoundError(f"panoptic PNG {file_name} does not exist")
-    with PathManager.open(file_name, "rb") as f, Image.open(f) as image:
-        if image.mode not in ("RGB", "RGBA"):
-            raise ValueError(f"panoptic PNG {file_name} must be RGB, got mode {image.mode}")
-        colors = np.asarray(image.convert("RGB"))
-    ids = colors[..., 2].astype(np.int32)
-    ids <<= 8
-    ids |= colors[..., 1]
-    ids <<= 8
-    ids |= colors[..., 0]
-    return ids
 
 
 def read_depth_png(file_name: str) -> np.ndarray:
@@ -70,12 +38,6 @@ def read_depth_png(file_name: str) -> np.ndarray:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it has several channels.
+        ValueError: if it is no image, or has several channels.
     """
-    if not PathManager.isfile(file_name):
-        raise FileNotFoundError(f"depth PNG {file_name} does not exist")
-    with PathManager.open(file_name, "rb") as f, Image.open(f) as image:
-        depth = np.asarray(image)
-    if depth.ndim != 2:
-        raise ValueError(f"depth PNG {file_name} must have one channel, got {image.mode}")
-    return depth.astype(np.int32)
+    return read_label_map(file_name, "depth PNG").astype(np.int32)

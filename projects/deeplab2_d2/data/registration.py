@@ -3,13 +3,17 @@
 import glob
 import json
 import os
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.file_io import PathManager
 
+from ..structures import DatasetClasses
+
 # A file of this name in a folder below $DETECTRON2_DATASETS registers the datasets of the folder.
 MARKER = "panoptic_dataset.json"
+# From the id of an image to the name of its video and its number there.
+FrameOf = Callable[[Any], Tuple[str, int]]
 
 
 def panoptic_metadata(categories: Sequence[Mapping[str, Any]]) -> Dict[str, Any]:
@@ -65,6 +69,7 @@ def register_panoptic_dataset(
     panoptic_root: str,
     panoptic_json: str,
     instances_json: Optional[str] = None,
+    frame_of: Optional[FrameOf] = None,
 ) -> None:
     """
     Register a dataset of COCO panoptic format, if no dataset has that name yet.
@@ -78,11 +83,15 @@ def register_panoptic_dataset(
         image_root, panoptic_root: folders of the images and the panoptic PNGs.
         panoptic_json: the annotation.
         instances_json: annotation in COCO instance format for AP; None if there is none.
+        frame_of: of a dataset of videos; see :func:`load_panoptic_json`.
     """
     if name in DatasetCatalog.list():
         return
     DatasetCatalog.register(
-        name, lambda: load_panoptic_json(panoptic_json, image_root, panoptic_root, metadata)
+        name,
+        lambda: load_panoptic_json(
+            panoptic_json, image_root, panoptic_root, metadata, frame_of=frame_of
+        ),
     )
     MetadataCatalog.get(name).set(
         panoptic_root=panoptic_root,
@@ -97,7 +106,12 @@ def register_panoptic_dataset(
 
 
 def load_panoptic_json(
-    panoptic_json: str, image_root: str, panoptic_root: str, metadata: Mapping[str, Any]
+    panoptic_json: str,
+    image_root: str,
+    panoptic_root: str,
+    metadata: Mapping[str, Any],
+    *,
+    frame_of: Optional[FrameOf] = None,
 ) -> List[Dict[str, Any]]:
     """
     Read the annotation of a dataset in COCO panoptic format.
@@ -105,11 +119,14 @@ def load_panoptic_json(
     Args:
         panoptic_json, image_root, panoptic_root: see :func:`register_panoptic_dataset`.
         metadata: maps from category to contiguous ids.
+        frame_of: which frame of which video an image is, by its ``image_id``: the video's name and
+            the frame's number. None for single images.
 
     Returns:
         dicts in Detectron2's format: ``file_name``, ``image_id``, ``height``, ``width``,
         ``pan_seg_file_name`` and ``segments_info`` (with contiguous ``category_id`` and
-        ``isthing``).
+        ``isthing``); of videos also ``sequence`` and ``frame``, which samplers and evaluators of
+        videos go by.
 
     Raises:
         ValueError: if an annotation has no image in the list, or a category that the metadata
@@ -117,8 +134,9 @@ def load_panoptic_json(
     """
     with PathManager.open(panoptic_json) as f:
         content = json.load(f)
+    classes = DatasetClasses.from_metadata(metadata, needs_things=False)
     images = {image["id"]: image for image in content["images"]}
-    dicts = []
+    dicts: List[Dict[str, Any]] = []
     for annotation in content["annotations"]:
         image = images.get(annotation["image_id"])
         if image is None:
@@ -135,27 +153,27 @@ def load_panoptic_json(
                 "width": image["width"],
                 "pan_seg_file_name": os.path.join(panoptic_root, annotation["file_name"]),
                 "segments_info": [
-                    _with_contiguous_id(segment, metadata, source)
+                    _with_contiguous_id(segment, classes, source)
                     for segment in annotation["segments_info"]
                 ],
             }
         )
+        if frame_of is not None:
+            dicts[-1]["sequence"], dicts[-1]["frame"] = frame_of(annotation["image_id"])
     return dicts
 
 
 def _with_contiguous_id(
-    segment: Mapping[str, Any], metadata: Mapping[str, Any], source: str
+    segment: Mapping[str, Any], classes: DatasetClasses, source: str
 ) -> Dict[str, Any]:
-    things = metadata["thing_dataset_id_to_contiguous_id"]
-    stuff = metadata["stuff_dataset_id_to_contiguous_id"]
     category = segment["category_id"]
-    if category not in things and category not in stuff:
+    contiguous = classes.category_ids.get(category)
+    if contiguous is None:
         raise ValueError(
             f"{source}: segment {segment['id']} has category id {category}, which the dataset's "
             f"metadata does not have"
         )
-    contiguous = things.get(category, stuff.get(category))
-    return {**segment, "category_id": contiguous, "isthing": category in things}
+    return {**segment, "category_id": contiguous, "isthing": classes.is_thing(contiguous)}
 
 
 def register_own_datasets(root: str) -> List[str]:

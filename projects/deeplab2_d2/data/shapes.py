@@ -26,6 +26,7 @@ from typing import Any, Dict, List
 import numpy as np
 from PIL import Image
 
+from ..structures import write_json
 from .panoptic_writer import PanopticWriter, Segment, instance_annotations
 from .registration import panoptic_metadata, register_panoptic_dataset
 from .shapes_scene import STUFF_NAMES, THING_NAMES, Scene, SceneOptions, draw_scene
@@ -149,7 +150,7 @@ def prepare_shapes(folder: str, options: ShapesOptions = ShapesOptions()) -> Dic
     info: Dict[str, Any] = dict(wanted)
     for split in SPLITS:
         info[split] = _write_split(partial, split, options)
-    _write_json(os.path.join(partial, "info.json"), info)
+    write_json(os.path.join(partial, "info.json"), info)
     try:
         os.rename(partial, folder)
     except OSError:
@@ -173,11 +174,6 @@ def _read_complete(folder: str, wanted: Dict[str, Any]) -> Dict[str, Any]:
                 f"{value}; remove it or write elsewhere"
             )
     return info
-
-
-def _write_json(path: str, content: Dict[str, Any]) -> None:
-    with open(path, "w") as f:
-        json.dump(content, f)
 
 
 def _write_split(folder: str, split: str, options: ShapesOptions) -> Dict[str, Any]:
@@ -212,7 +208,7 @@ def _write_split(folder: str, split: str, options: ShapesOptions) -> Dict[str, A
         for segment in scene.segments:
             per_class[segment.name] += 1
     writer.close()
-    _write_json(
+    write_json(
         os.path.join(annotations, f"instances_{split}.json"),
         {
             "info": {},

@@ -12,14 +12,15 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 import numpy as np
 from detectron2.data.datasets.builtin_meta import CITYSCAPES_CATEGORIES
-from PIL import Image
 
-from .panoptic_writer import PanopticWriter, Segment, write_json
-from .reading import read_panoptic_png
+from ..structures import open_image, read_panoptic_png, write_json
+from .panoptic_writer import PanopticWriter, Segment
 
 PANOPTIC_FOLDER = "panoptic"
 SPLITS = ("train", "val", "trainval")
 _VOID = 255
+# An image's id is this number times that of its video, and the frame's.
+_FRAMES_OF_SEQUENCE = 1000000
 _MAP_FOLDERS = ("panoptic_maps/train/{:04d}", "panoptic_maps/val/{:04d}")
 _IMAGE_FOLDERS = ("images/train/{:04d}", "images/val/{:04d}")
 _IMAGE_EXTENSIONS = (".png", ".jpg")
@@ -79,6 +80,12 @@ def panoptic_json(root: str, name: str, split: str) -> str:
     return os.path.join(root, f"{name}_panoptic_{split}.json")
 
 
+def frame_of_image(image_id: int) -> Tuple[str, int]:
+    """The video, four digits, and the number of the frame in it, of an image's id."""
+    sequence, frame = divmod(image_id, _FRAMES_OF_SEQUENCE)
+    return f"{sequence:04d}", frame
+
+
 def prepare_step(root: str, name: str) -> List[str]:
     """
     Write ``panoptic/`` and ``<name>_panoptic_{train,val,trainval}.json``.
@@ -125,7 +132,7 @@ def _add_sequence(writer: PanopticWriter, root: str, release: StepRelease, seque
     for frame in frames:
         stem = os.path.splitext(frame)[0]
         map_file = os.path.join(root, maps, f"{stem}.png")
-        with Image.open(os.path.join(root, images, frame)) as image:
+        with open_image(os.path.join(root, images, frame)) as image:
             size = image.height, image.width
         colors = read_panoptic_png(map_file)
         if colors.shape != size:
@@ -134,7 +141,7 @@ def _add_sequence(writer: PanopticWriter, root: str, release: StepRelease, seque
             f"{images}/{frame}",
             size,
             _segments(colors, release, map_file),
-            image_id=1000000 * sequence + int(stem),
+            image_id=_FRAMES_OF_SEQUENCE * sequence + int(stem),
         )
 
 
@@ -181,4 +188,4 @@ def _merge(parts: Sequence[str], target: str) -> None:
         with open(part) as f:
             contents.append(json.load(f))
     lists = {key: [x for c in contents for x in c[key]] for key in ("images", "annotations")}
-    write_json({**contents[0], **lists}, target)
+    write_json(target, {**contents[0], **lists})

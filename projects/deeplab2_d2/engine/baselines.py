@@ -7,6 +7,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ..evaluation import ConstantPredictor, PanopticQualityEvaluator
 from ..records import Predictor, find_record
+from ..structures import DatasetClasses
 
 
 def score_baselines(cfg: CfgNode, dataset_name: str) -> Dict[str, Dict[str, float]]:
@@ -21,10 +22,9 @@ def score_baselines(cfg: CfgNode, dataset_name: str) -> Dict[str, Dict[str, floa
         ``{"trivial": {"PQ": ..., ...}, "oracle": {...}}``, in percent. Runs in one process.
     """
     records = DatasetCatalog.get(dataset_name)
-    metadata = MetadataCatalog.get(dataset_name)
-    thing_ids = set(metadata.thing_dataset_id_to_contiguous_id.values())
+    classes = DatasetClasses.from_metadata(MetadataCatalog.get(dataset_name))
     predictors: Dict[str, Predictor] = {
-        "trivial": ConstantPredictor.for_dataset(records, thing_ids=thing_ids)
+        "trivial": ConstantPredictor.for_dataset(records, thing_ids=classes.thing_ids)
     }
     model = find_record(cfg)
     if model is not None and model.build_oracle is not None:

@@ -16,8 +16,8 @@ from typing import Any, Dict, Mapping
 from PIL import Image
 from tabulate import tabulate
 
-from ..checkpoint.atomic import atomic_path
 from ..data.shapes import prepare_shapes
+from ..structures import atomic_path
 from .baselines import score_baselines
 from .evaluators import model_outputs
 from .pictures import PredictionSheets

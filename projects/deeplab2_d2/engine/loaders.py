@@ -3,11 +3,7 @@
 from typing import Any, Dict, Iterable, List, Optional
 
 from detectron2.config import CfgNode
-from detectron2.data import (
-    DatasetMapper,
-    build_detection_test_loader,
-    get_detection_dataset_dicts,
-)
+from detectron2.data import DatasetMapper, get_detection_dataset_dicts
 
 from .. import data, records
 from ..records import find_record
@@ -45,11 +41,26 @@ def build_train_loader(cfg: CfgNode, *, start_iteration: int = 0) -> Batches:
 
 
 def build_test_loader(cfg: CfgNode, dataset_name: str) -> Batches:
-    """One pass over a dataset, split over the processes."""
+    """
+    One pass over a dataset, split over the processes, no sequence cut.
+
+    Args:
+        cfg: see :func:`build_train_loader`.
+        dataset_name: of a registered dataset.
+    """
     mapper = _mapper(cfg, is_train=False)
-    if mapper is None:
-        return build_detection_test_loader(cfg, dataset_name)
-    return data.build_test_loader(cfg, dataset_name, mapper)
+    if mapper is not None:
+        return data.build_test_loader(cfg, dataset_name, mapper)
+    proposal_files = None
+    if cfg.MODEL.LOAD_PROPOSALS:
+        index = list(cfg.DATASETS.TEST).index(dataset_name)
+        proposal_files = [cfg.DATASETS.PROPOSAL_FILES_TEST[index]]
+    dataset_dicts = get_detection_dataset_dicts(
+        dataset_name, filter_empty=False, proposal_files=proposal_files
+    )
+    return data.build_test_loader(
+        cfg, dataset_name, DatasetMapper(cfg, False), dataset_dicts=dataset_dicts
+    )
 
 
 def _mapper(cfg: CfgNode, *, is_train: bool) -> Optional[records.DatasetMapper]:

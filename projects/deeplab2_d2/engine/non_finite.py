@@ -8,7 +8,7 @@ from detectron2.utils import comm
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..checkpoint.atomic import atomic_path
+from ..checkpoint.saving import save_pth
 
 
 class LossCopy:
@@ -83,7 +83,6 @@ def stop_on_non_finite(
             "batch": batch,
             "model": network.state_dict(),
         }
-        with atomic_path(path) as temporary:
-            torch.save(state, temporary)
+        save_pth(path, state)
         message += f"; batch and weights written to {path}"
     raise FloatingPointError(message)

@@ -10,10 +10,11 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import HookBase
 from detectron2.utils.events import get_event_storage
 
-from ..data.reading import read_image, read_panoptic_png
+from ..data.reading import read_image
 from ..data.segment_map import build_segment_map
 from ..models import Segmenter
 from ..records import Pictures, find_record
+from ..structures import DatasetClasses, read_panoptic_png
 from ..visualization import draw_image, draw_panoptic_overlay, draw_semantic, sheet
 from .loaders import build_test_loader
 
@@ -46,7 +47,7 @@ class PredictionSheets:
         self._metadata = MetadataCatalog.get(dataset_name)
         self._records = {r["file_name"]: r for r in DatasetCatalog.get(dataset_name)}
         self._colors = np.array(self._metadata.stuff_colors)
-        self._thing_ids = set(self._metadata.thing_dataset_id_to_contiguous_id.values())
+        self._classes = DatasetClasses.from_metadata(self._metadata)
         record = find_record(cfg)
         self._more: Optional[Pictures] = None
         if record is not None and record.build_pictures is not None:
@@ -76,11 +77,11 @@ class PredictionSheets:
             ids,
             record["segments_info"],
             num_classes=len(self._colors),
-            thing_ids=self._thing_ids,
-            label_divisor=self._metadata.label_divisor,
+            thing_ids=set(self._classes.thing_ids),
+            label_divisor=self._classes.label_divisor,
             source=record["pan_seg_file_name"],
         )
-        ignore_label = self._metadata.ignore_label
+        ignore_label = self._classes.ignore_label
         classes = np.where(segments.is_crowd, ignore_label, segments.category_ids)
         semantic = segments.look_up(classes.astype(np.int64), ignore_label)[segment_map]
         return [

@@ -1,15 +1,22 @@
 """Panoptic predictions on disk: overlay pictures, and COCO's panoptic PNG and JSON."""
 
-import json
 import os
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 import numpy as np
 from detectron2.data import Metadata
 from PIL import Image
 from torch import Tensor
 
-from ..checkpoint.atomic import atomic_path
+from ..structures import (
+    DatasetClasses,
+    atomic_path,
+    check_distinct_stems,
+    claim_output,
+    stem_of,
+    write_json,
+    write_panoptic_png,
+)
 from ..visualization import draw_panoptic_overlay, make_class_colors
 
 PanopticSeg = Tuple[Tensor, List[Dict[str, Any]]]
@@ -19,19 +26,24 @@ class PredictionWriter:
     """
     Write one overlay and one panoptic PNG an image, and a JSON of all at the end.
 
-    The PNG has the segment id in its colour (``id = R + 256 G + 65536 B``, 0 is void), the JSON is
-    COCO's panoptic result format with ids of the dataset. Each file is written under a temporary
-    name and renamed.
+    The PNG has the segment id in its color (0 is void), the JSON is COCO's panoptic result format
+    with ids of the dataset. Each file is whole or not there.
     """
 
-    def __init__(self, folder: str, metadata: Metadata):
+    def __init__(self, folder: str, metadata: Metadata, *, file_names: Sequence[str] = ()):
         """
         Args:
             folder: made if it does not exist.
-            metadata: classes, colours and ids of the dataset that the model was trained on.
+            metadata: classes, colors and ids of the dataset that the model was trained on.
+            file_names: inputs that will be added, to be checked before there is work to lose.
+
+        Raises:
+            ValueError: if two of the inputs would have outputs of one name.
         """
+        check_distinct_stems(file_names)
         self.folder = folder
-        self._categories = _dataset_categories(metadata)
+        self._categories = DatasetClasses.from_metadata(metadata).categories
+        self._owners: Dict[str, str] = {}
         names = metadata.stuff_classes
         self._colors = np.array(metadata.get("stuff_colors", make_class_colors(len(names))))
         self._annotations: List[Dict[str, Any]] = []
@@ -51,16 +63,14 @@ class PredictionWriter:
             The path of the overlay.
 
         Raises:
-            ValueError: if an image with this stem has been written already.
+            ValueError: if an image with this stem has been written already, or an id is negative.
         """
-        stem = os.path.splitext(os.path.basename(file_name))[0]
+        stem = stem_of(file_name)
         png = f"{stem}_panoptic.png"
-        if any(annotation["file_name"] == png for annotation in self._annotations):
-            raise ValueError(f"two inputs are called {stem!r}: {file_name} would be overwritten")
+        claim_output(self._owners, png, file_name)
         segment_map, segments = panoptic_seg
         ids = segment_map.cpu().numpy()
-        colors = np.stack([ids % 256, ids // 256 % 256, ids // 65536], axis=-1).astype(np.uint8)
-        self._save(colors, png)
+        write_panoptic_png(os.path.join(self.folder, png), ids)
         overlay = draw_panoptic_overlay(image, (ids, segments), self._colors)
         path = self._save(overlay, f"{stem}_overlay.png")
         image_id = len(self._images) + 1
@@ -85,8 +95,7 @@ class PredictionWriter:
             "annotations": self._annotations,
             "categories": list(self._categories.values()),
         }
-        with atomic_path(path) as temporary, open(temporary, "w") as file:
-            json.dump(content, file)
+        write_json(path, content)
         return path
 
     def _segment(self, segment: Mapping[str, Any]) -> Dict[str, Any]:
@@ -98,17 +107,3 @@ class PredictionWriter:
         with atomic_path(path) as temporary:
             Image.fromarray(picture).save(temporary, format="PNG")
         return path
-
-
-def _dataset_categories(metadata: Metadata) -> Dict[int, Dict[str, Any]]:
-    """Contiguous id to COCO's category entry."""
-    categories: Dict[int, Dict[str, Any]] = {}
-    for is_thing, classes, ids in (
-        (1, metadata.thing_classes, metadata.thing_dataset_id_to_contiguous_id),
-        (0, metadata.stuff_classes, metadata.stuff_dataset_id_to_contiguous_id),
-    ):
-        for dataset_id, contiguous in ids.items():
-            # Cityscapes lists all classes in both; what is a thing stays one.
-            entry = {"id": dataset_id, "name": classes[contiguous], "isthing": is_thing}
-            categories.setdefault(contiguous, entry)
-    return categories

@@ -8,7 +8,8 @@ import torch
 from detectron2.structures import BitMasks, Instances
 from torch import Tensor
 
-from .ground_truth import decode_semantic_map, read_segment_ids
+from ..structures import read_panoptic_png
+from .ground_truth import decode_semantic_map
 
 Sample = Mapping[str, Any]
 Output = Dict[str, Any]
@@ -48,7 +49,7 @@ class GroundTruthPredictor:
             }
             for segment in sample["segments_info"]
         ]
-        ids = read_segment_ids(sample["pan_seg_file_name"])
+        ids = read_panoptic_png(sample["pan_seg_file_name"])
         semantic = decode_semantic_map(sample, ignore_label=-1, ignore_crowd=False)
         classes = np.arange(self._num_classes)[:, None, None]
         single = [
@@ -103,7 +104,7 @@ class ConstantPredictor:
         areas: Counter = Counter()
         for record in records:
             values, counts = np.unique(
-                read_segment_ids(record["pan_seg_file_name"]), return_counts=True
+                read_panoptic_png(record["pan_seg_file_name"]), return_counts=True
             )
             area_of = dict(zip(values.tolist(), counts.tolist()))
             for segment in record["segments_info"]:
@@ -131,5 +132,5 @@ class ConstantPredictor:
 def _size_of(sample: Sample) -> Tuple[int, int]:
     if "height" in sample:
         return sample["height"], sample["width"]
-    height, width = read_segment_ids(sample["pan_seg_file_name"]).shape
+    height, width = read_panoptic_png(sample["pan_seg_file_name"]).shape
     return height, width

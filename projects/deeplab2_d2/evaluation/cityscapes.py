@@ -8,6 +8,8 @@ from typing import Any, Dict, Optional, Sequence
 import numpy as np
 from detectron2.evaluation import CityscapesInstanceEvaluator, CityscapesSemSegEvaluator
 
+from ..structures import atomic_path
+
 Scores = Dict[str, Dict[str, float]]
 
 
@@ -59,7 +61,7 @@ def _write_json(content: Any, file_name: str) -> None:
     if file_name == "matches.json":
         # For debugging: it would go to the working directory, whatever that is.
         return
-    with open(file_name, "w") as f:
+    with atomic_path(file_name) as temporary, open(temporary, "w") as f:
         json.dump(content, f, default=lambda x: x.item() if hasattr(x, "item") else x.__dict__)
 
 

@@ -1,25 +1,10 @@
-"""Ground truth of panoptic datasets, as evaluators read it: from the panoptic PNG."""
+"""Semantic ground truth of panoptic datasets, from the panoptic PNG."""
 
 from typing import Any, Mapping
 
 import numpy as np
-from detectron2.utils.file_io import PathManager
-from PIL import Image
 
-
-def read_segment_ids(file_name: str) -> np.ndarray:
-    """
-    Read a PNG of COCO's panoptic format.
-
-    Args:
-        file_name: RGB image whose colors hold ``R + 256 * G + 256 ** 2 * B``.
-
-    Returns:
-        (H, W) int32 segment ids; 0 is unlabeled.
-    """
-    with PathManager.open(file_name, "rb") as f, Image.open(f) as image:
-        colors = np.asarray(image.convert("RGB")).astype(np.int32)
-    return colors[..., 0] + 256 * colors[..., 1] + 256**2 * colors[..., 2]
+from ..structures import read_panoptic_png
 
 
 def decode_semantic_map(
@@ -40,7 +25,7 @@ def decode_semantic_map(
     Raises:
         ValueError: if the PNG has a segment that the dict does not list.
     """
-    ids = read_segment_ids(record["pan_seg_file_name"])
+    ids = read_panoptic_png(record["pan_seg_file_name"])
     present, inverse = np.unique(ids, return_inverse=True)
     classes = {0: ignore_label}
     for segment in record["segments_info"]:

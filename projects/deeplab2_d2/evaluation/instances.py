@@ -1,6 +1,5 @@
 """COCO's mask AP on any panoptic dataset."""
 
-import json
 import os
 import tempfile
 from typing import Any, Dict, Mapping, Optional, Sequence
@@ -14,7 +13,7 @@ from detectron2.structures import Instances
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 
-from .ground_truth import read_segment_ids
+from ..structures import DatasetClasses, read_panoptic_png, write_json
 
 
 class PanopticInstanceEvaluator(COCOEvaluator):
@@ -44,10 +43,9 @@ class PanopticInstanceEvaluator(COCOEvaluator):
                 scores; None = 100.
         """
         metadata = MetadataCatalog.get(dataset_name)
-        dataset_ids = sorted(metadata.thing_dataset_id_to_contiguous_id)
-        contiguous_ids = [metadata.thing_dataset_id_to_contiguous_id[key] for key in dataset_ids]
+        categories = _thing_categories(dataset_name)
         # The base class wants things numbered from 0, in the order of their ids in the dataset.
-        self._thing_index = {contiguous: i for i, contiguous in enumerate(contiguous_ids)}
+        self._thing_index = {contiguous: i for i, contiguous in enumerate(categories)}
         with tempfile.TemporaryDirectory(prefix="instances_") as folder:
             json_file = metadata.get("json_file")
             if not json_file or not PathManager.isfile(json_file):
@@ -57,8 +55,10 @@ class PanopticInstanceEvaluator(COCOEvaluator):
             MetadataCatalog.pop(name, None)
             MetadataCatalog.get(name).set(
                 json_file=json_file,
-                thing_classes=[metadata.thing_classes[key] for key in contiguous_ids],
-                thing_dataset_id_to_contiguous_id={key: i for i, key in enumerate(dataset_ids)},
+                thing_classes=[entry["name"] for entry in categories.values()],
+                thing_dataset_id_to_contiguous_id={
+                    entry["id"]: i for i, entry in enumerate(categories.values())
+                },
             )
             super().__init__(
                 name,
@@ -99,29 +99,32 @@ class PanopticInstanceEvaluator(COCOEvaluator):
         return copy
 
 
+def _thing_categories(dataset_name: str) -> Dict[int, Dict[str, Any]]:
+    """Entries of the things, by contiguous id, in the order of their ids in the dataset."""
+    classes = DatasetClasses.from_metadata(MetadataCatalog.get(dataset_name))
+    things = [(k, entry) for k, entry in classes.categories.items() if entry["isthing"]]
+    return dict(sorted(things, key=lambda thing: thing[1]["id"]))
+
+
 def _write_instances(dataset_name: str, file_name: str) -> None:
     """COCO instance annotations of a panoptic dataset; without content where nothing is scored."""
-    metadata = MetadataCatalog.get(dataset_name)
-    ids = metadata.thing_dataset_id_to_contiguous_id
+    categories = _thing_categories(dataset_name)
     content: Dict[str, Any] = {
         "images": [],
         "annotations": [],
-        "categories": [
-            {"id": key, "name": metadata.thing_classes[ids[key]]} for key in sorted(ids)
-        ],
+        "categories": [{"id": entry["id"], "name": entry["name"]} for entry in categories.values()],
     }
     if comm.is_main_process():
-        to_dataset_id = {contiguous: key for key, contiguous in ids.items()}
+        to_dataset_id = {contiguous: entry["id"] for contiguous, entry in categories.items()}
         for record in DatasetCatalog.get(dataset_name):
             _add_image(content, record, to_dataset_id)
-    with open(file_name, "w") as f:
-        json.dump(content, f)
+    write_json(file_name, content)
 
 
 def _add_image(
     content: Dict[str, Any], record: Mapping[str, Any], to_dataset_id: Mapping[int, int]
 ) -> None:
-    segment_ids = read_segment_ids(record["pan_seg_file_name"])
+    segment_ids = read_panoptic_png(record["pan_seg_file_name"])
     height, width = segment_ids.shape
     content["images"].append({"id": record["image_id"], "height": height, "width": width})
     for segment in record["segments_info"]:

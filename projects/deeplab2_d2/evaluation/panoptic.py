@@ -8,14 +8,17 @@ import logging
 import os
 import tempfile
 from collections import OrderedDict
-from typing import Any, Dict, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
+import numpy as np
 from detectron2.evaluation import COCOPanopticEvaluator
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 from tabulate import tabulate
+from torch import Tensor
 
 from ..compat import require_panopticapi
+from ..structures import DatasetClasses, encode_panoptic_png, stem_of, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +47,7 @@ class PanopticQualityEvaluator(COCOPanopticEvaluator):
         require_panopticapi()
         super().__init__(dataset_name, output_dir)
         self._per_class = per_class
+        self._classes = DatasetClasses.from_metadata(self._metadata)
 
     def process(
         self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]
@@ -53,17 +57,46 @@ class PanopticQualityEvaluator(COCOPanopticEvaluator):
             inputs: dicts with ``file_name`` and ``image_id``.
             outputs: dicts with ``panoptic_seg``: a pair of an (H, W) integer map of segment ids,
                 0 = void, and a list of dicts with ``id``, contiguous ``category_id`` and
-                ``isthing``.
+                ``isthing``. The list may be None, and the map of labels, -1 = void.
+
+        Raises:
+            ValueError: if an id has no color of a panoptic PNG, as negative ones have not.
         """
-        copies = []
-        for output in outputs:
-            panoptic_map, segments_info = output["panoptic_seg"]
-            # `isthing` decides by identity with True there.
-            segments_info = segments_info and [
-                {**segment, "isthing": bool(segment["isthing"])} for segment in segments_info
+        for sample, output in zip(inputs, outputs):
+            predicted_ids, segments = self._read_output(*output["panoptic_seg"])
+            self._predictions.append(
+                {
+                    "image_id": sample["image_id"],
+                    "file_name": f"{stem_of(sample['file_name'])}.png",
+                    "png_string": encode_panoptic_png(predicted_ids, sample["file_name"]),
+                    "segments_info": segments,
+                }
+            )
+
+    def _read_output(
+        self, panoptic_map: Tensor, segments_info: Optional[Sequence[Mapping[str, Any]]]
+    ) -> Tuple[np.ndarray, List[Dict[str, Any]]]:
+        """(H, W) ids with 0 as void, and segments with category ids of the dataset."""
+        predicted_ids = panoptic_map.detach().cpu().numpy()
+        if segments_info is None:
+            # Detectron2's other form: class * label_divisor + instance, and -1 as void.
+            divisor = self._classes.label_divisor
+            labels = [int(label) for label in np.unique(predicted_ids) if label != -1]
+            segments_info = [
+                {
+                    "id": label + 1,
+                    "category_id": label // divisor,
+                    "isthing": self._classes.is_thing(label // divisor),
+                }
+                for label in labels
             ]
-            copies.append({"panoptic_seg": (panoptic_map.detach().clone(), segments_info)})
-        super().process(inputs, copies)
+            predicted_ids = predicted_ids + 1
+        segments = [dict(segment) for segment in segments_info]
+        for segment in segments:
+            if "isthing" in segment:
+                # `isthing` decides by identity with True in the base class.
+                segment["isthing"] = bool(segment["isthing"])
+        return predicted_ids, [self._convert_category_id(segment) for segment in segments]
 
     def evaluate(self) -> Optional[Dict[str, Dict[str, float]]]:
         """
@@ -108,12 +141,7 @@ class PanopticQualityEvaluator(COCOPanopticEvaluator):
             for annotation in itertools.chain(annotations, predictions)
             for segment in annotation["segments_info"]
         }
-        names = {}
-        for classes, ids in (
-            (self._metadata.thing_classes, self._metadata.thing_dataset_id_to_contiguous_id),
-            (self._metadata.stuff_classes, self._metadata.stuff_dataset_id_to_contiguous_id),
-        ):
-            names.update({dataset_id: classes[index] for dataset_id, index in ids.items()})
+        names = {key: self._classes.names[k] for key, k in self._classes.category_ids.items()}
         return {
             f"{metric.upper()}-{names[dataset_id]}": float(100 * score[metric])
             for metric in ("pq", "sq", "rq")
@@ -155,8 +183,7 @@ def compute_panoptic_quality(
             content = json.load(f)
         content["annotations"] = annotations
         predictions_json = os.path.join(output_dir or folder, "predictions.json")
-        with PathManager.open(predictions_json, "w") as f:
-            json.dump(content, f)
+        write_json(predictions_json, content)
         with contextlib.redirect_stdout(io.StringIO()):
             return pq_compute(
                 truth_json,

@@ -2,12 +2,11 @@
 
 import json
 import os
-from typing import Any, Dict, List, Mapping, Sequence
+from typing import Any, Dict, Mapping, Sequence
 
-import numpy as np
 from detectron2.utils.file_io import PathManager
 
-from .ground_truth import read_segment_ids
+from ..structures import read_panoptic_png
 from .panoptic import PanopticQualityEvaluator
 from .panoptic_statistics import panoptic_quality, panoptic_statistics
 
@@ -50,7 +49,9 @@ class OnTheFlyPanopticEvaluator(PanopticQualityEvaluator):
                     f"image_id must be in {self._metadata.panoptic_json}, got {image_id!r}"
                 )
             truth = self._annotations[image_id]
-            predicted_ids, segments = self._read_output(*output["panoptic_seg"])
+            predicted_ids, listed = self._read_output(*output["panoptic_seg"])
+            # Of what else a model says, nothing is scored.
+            segments = [{key: segment[key] for key in ("id", "category_id")} for segment in listed]
             unknown = {segment["category_id"] for segment in segments} - set(self._categories)
             if unknown:
                 raise ValueError(
@@ -59,32 +60,11 @@ class OnTheFlyPanopticEvaluator(PanopticQualityEvaluator):
                 )
             path = os.path.join(self._metadata.panoptic_root, truth["file_name"])
             statistics = panoptic_statistics(
-                read_segment_ids(path), predicted_ids, truth["segments_info"], segments
+                read_panoptic_png(path), predicted_ids, truth["segments_info"], segments
             )
             self._predictions.append(
                 {"image_id": image_id, "segments_info": segments, "statistics": statistics}
             )
-
-    def _read_output(self, panoptic_map: Any, segments_info: Any) -> Any:
-        """(H, W) ids with 0 as void, and segments with category ids of the dataset."""
-        predicted_ids = panoptic_map.detach().cpu().numpy()
-        if segments_info is None:
-            # Detectron2's other form: class * label_divisor + instance, and -1 as void.
-            divisor = self._metadata.label_divisor
-            things = set(self._metadata.thing_dataset_id_to_contiguous_id.values())
-            labels = [int(label) for label in np.unique(predicted_ids) if label != -1]
-            segments_info = [
-                {"id": v + 1, "category_id": v // divisor, "isthing": v // divisor in things}
-                for v in labels
-            ]
-            predicted_ids = predicted_ids + 1
-        segments: List[Dict[str, Any]] = []
-        for segment in segments_info:
-            segment = {k: segment[k] for k in ("id", "category_id", "isthing") if k in segment}
-            if "isthing" in segment:
-                segment["isthing"] = bool(segment["isthing"])
-            segments.append(self._convert_category_id(segment))
-        return predicted_ids, segments
 
     def _score(self, predictions: Sequence[Mapping[str, Any]]) -> Dict[str, Any]:
         statistics = {item["image_id"]: item["statistics"] for item in predictions}

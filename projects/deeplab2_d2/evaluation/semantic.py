@@ -8,9 +8,8 @@ import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
-from detectron2.utils.file_io import PathManager
-from PIL import Image
 
+from ..structures import DatasetClasses, read_label_map
 from .ground_truth import decode_semantic_map
 
 logger = logging.getLogger(__name__)
@@ -35,8 +34,8 @@ class SemanticEvaluator(DatasetEvaluator):
                 Without effect where there is a ``sem_seg_file_name``.
         """
         metadata = MetadataCatalog.get(dataset_name)
-        self._class_names: Sequence[str] = metadata.stuff_classes
-        self._ignore_label = int(metadata.ignore_label)
+        classes = DatasetClasses.from_metadata(metadata, needs_things=False)
+        self._class_names, self._ignore_label = classes.names, classes.ignore_label
         self._ignore_crowd = ignore_crowd
         self._records = {record["file_name"]: record for record in DatasetCatalog.get(dataset_name)}
         self.reset()
@@ -84,8 +83,7 @@ class SemanticEvaluator(DatasetEvaluator):
             return decode_semantic_map(
                 record, ignore_label=self._ignore_label, ignore_crowd=self._ignore_crowd
             )
-        with PathManager.open(record["sem_seg_file_name"], "rb") as f, Image.open(f) as image:
-            return np.asarray(image).astype(np.int64)
+        return read_label_map(record["sem_seg_file_name"], "semantic ground truth")
 
     def evaluate(self) -> Optional[Dict[str, Dict[str, float]]]:
         """

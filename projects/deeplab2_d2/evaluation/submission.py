@@ -1,17 +1,50 @@
 """Predictions in the formats of the servers that score test sets: COCO and Cityscapes."""
 
+import contextlib
 import itertools
 import json
 import logging
 import os
-from typing import Any, Dict, Mapping, Sequence
+import shutil
+from typing import Any, Dict, List, Mapping, Sequence
 
+from detectron2.data import DatasetCatalog
 from detectron2.evaluation import CityscapesInstanceEvaluator, CityscapesSemSegEvaluator
 from detectron2.utils import comm
 
+from ..structures import check_distinct_stems, claim_output, write_json
 from .panoptic import PanopticQualityEvaluator
 
 logger = logging.getLogger(__name__)
+
+
+class _Staging:
+    """
+    Files that this process writes beside their folder, until those of all processes are there.
+
+    So an interrupted run leaves the files of the run before as they are.
+    """
+
+    def __init__(self, folder: str):
+        self.folder = folder
+        self.path = f"{folder}.partial-{comm.get_rank()}"
+
+    def clear(self, dataset_name: str) -> None:
+        """
+        Raises:
+            ValueError: if two images of the dataset would have files of one name.
+        """
+        if dataset_name in DatasetCatalog.list():
+            check_distinct_stems(d["file_name"] for d in DatasetCatalog.get(dataset_name))
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.makedirs(self.path)
+
+    def publish(self) -> None:
+        """Move the files into their folder."""
+        os.makedirs(self.folder, exist_ok=True)
+        for name in os.listdir(self.path):
+            os.replace(os.path.join(self.path, name), os.path.join(self.folder, name))
+        os.rmdir(self.path)
 
 
 class PanopticSubmission(PanopticQualityEvaluator):
@@ -19,7 +52,8 @@ class PanopticSubmission(PanopticQualityEvaluator):
     Writes COCO's panoptic results: a folder of PNGs and a JSON file of the same name beside it.
 
     Both servers take it; zip the two. Needs no ground truth. Several processes may write to one
-    file system; the JSON is written by the main process.
+    file system; the JSON is written by the main process. Both appear when all images are done, in
+    place of those of a run before.
     """
 
     def __init__(self, dataset_name: str, output_dir: str, *, name: str):
@@ -34,11 +68,17 @@ class PanopticSubmission(PanopticQualityEvaluator):
             ImportError: if panopticapi is not installed.
         """
         super().__init__(dataset_name)
-        self._folder = os.path.join(output_dir, name)
+        self._dataset_name = dataset_name
+        self._staging = _Staging(os.path.join(output_dir, name))
 
     def reset(self) -> None:
+        """
+        Raises:
+            ValueError: if two images of the dataset would have one PNG.
+        """
         super().reset()
-        os.makedirs(self._folder, exist_ok=True)
+        self._owners: Dict[str, str] = {}
+        self._staging.clear(self._dataset_name)
 
     def process(
         self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]
@@ -46,22 +86,55 @@ class PanopticSubmission(PanopticQualityEvaluator):
         """As :meth:`PanopticQualityEvaluator.process`; the PNGs are written at once."""
         num_before = len(self._predictions)
         super().process(inputs, outputs)
-        for prediction in self._predictions[num_before:]:
-            with open(os.path.join(self._folder, prediction["file_name"]), "wb") as f:
+        for sample, prediction in zip(inputs, self._predictions[num_before:]):
+            png = prediction["file_name"]
+            claim_output(self._owners, png, sample["file_name"], "the prediction")
+            with open(os.path.join(self._staging.path, png), "wb") as f:
                 f.write(prediction.pop("png_string"))
 
     def evaluate(self) -> Dict[str, Any]:
-        """Write the JSON file. There are no scores: the result is empty."""
-        gathered = comm.gather(self._predictions)
+        """
+        Put the PNGs into their folder and write the JSON file.
+
+        Returns:
+            nothing: there are no scores.
+
+        Raises:
+            ValueError: if two images, of two processes, have one PNG.
+        """
+        predictions = list(itertools.chain(*comm.all_gather(self._predictions)))
+        owners: Dict[str, str] = {}
+        for prediction in predictions:
+            owner = f"image {prediction['image_id']!r}"
+            claim_output(owners, prediction["file_name"], owner, "the prediction")
+        if comm.is_main_process():
+            self._remove_earlier()
+        comm.synchronize()
+        self._staging.publish()
+        comm.synchronize()
         if comm.is_main_process():
             annotations = [
                 {**prediction, "segments_info": [_strip(s) for s in prediction["segments_info"]]}
-                for prediction in itertools.chain(*gathered)
+                for prediction in predictions
             ]
-            with open(self._folder + ".json", "w") as f:
-                json.dump({"annotations": annotations}, f)
-            logger.info("Wrote %d panoptic predictions to %s", len(annotations), self._folder)
+            write_json(f"{self._staging.folder}.json", {"annotations": annotations})
+            logger.info(
+                "Wrote %d panoptic predictions to %s", len(annotations), self._staging.folder
+            )
         return {}
+
+    def _remove_earlier(self) -> None:
+        """Remove the JSON of a run before, and the PNGs that it names."""
+        path = f"{self._staging.folder}.json"
+        if not os.path.exists(path):
+            return
+        with open(path) as f:
+            earlier: List[str] = [item["file_name"] for item in json.load(f)["annotations"]]
+        # First of all: a JSON must not name what is of another run, or not there.
+        os.remove(path)
+        for name in earlier:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(os.path.join(self._staging.folder, os.path.basename(name)))
 
 
 def _strip(segment: Mapping[str, Any]) -> Dict[str, int]:
@@ -69,7 +142,7 @@ def _strip(segment: Mapping[str, Any]) -> Dict[str, int]:
 
 
 class _IntoFolder:
-    """Makes an evaluator of Cityscapes write to a folder that stays."""
+    """Makes an evaluator of Cityscapes write to a folder that stays, when all images are done."""
 
     def __init__(self, dataset_name: str, output_dir: str):
         """
@@ -78,15 +151,23 @@ class _IntoFolder:
             output_dir: where the files go, named after the images as the server wants it.
         """
         super().__init__(dataset_name)  # type: ignore[call-arg]
-        self._temp_dir = output_dir
+        self._dataset_name = dataset_name
+        self._staging = _Staging(output_dir)
+        self._temp_dir = self._staging.path
 
     def reset(self) -> None:
-        os.makedirs(self._temp_dir, exist_ok=True)
+        """
+        Raises:
+            ValueError: if two images of the dataset would have files of one name.
+        """
+        self._staging.clear(self._dataset_name)
 
     def evaluate(self) -> Dict[str, Any]:
-        """Wait for all processes. There are no scores: the result is empty."""
+        """Put the files of all processes into the folder. There are no scores: {} is returned."""
         comm.synchronize()
-        logger.info("Wrote predictions to %s", self._temp_dir)
+        self._staging.publish()
+        comm.synchronize()
+        logger.info("Wrote predictions to %s", self._staging.folder)
         return {}
 
 

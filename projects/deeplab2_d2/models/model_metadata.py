@@ -1,50 +1,29 @@
-"""What a model must know of its dataset: thing classes and the label divisor."""
-
-from typing import List, NamedTuple
+"""What a model must know of its dataset: its classes."""
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
+from ..structures import DatasetClasses
 from .class_map import class_map_from_config
 
 
-class ModelMetadata(NamedTuple):
+def metadata_from_config(cfg: CfgNode, *, needs_things: bool = True) -> DatasetClasses:
     """
-    Attributes:
-        thing_ids: contiguous ids of the classes that have instances, ascending.
-        label_divisor: panoptic label = semantic * label_divisor + instance.
-    """
-
-    thing_ids: List[int]
-    label_divisor: int
-
-
-def metadata_from_config(cfg: CfgNode, *, needs_things: bool = True) -> ModelMetadata:
-    """
-    Look up the metadata of the dataset that the model is trained for.
+    Look up the classes of the dataset that the model is trained for.
 
     Args:
         cfg: names it as the first of DATASETS.TRAIN, or of DATASETS.TEST if there is none.
         needs_things: False for a semantic model.
 
     Raises:
-        ValueError: if no dataset is named, or it has no thing classes or label divisor, which
-            only a semantic model can do without.
+        ValueError: if no dataset is named, or it has no panoptic metadata, which only a semantic
+            model can do without.
     """
-    names = list(cfg.DATASETS.TRAIN) + list(cfg.DATASETS.TEST)
-    if not names:
-        raise ValueError("config key DATASETS.TRAIN must name a dataset, got ()")
-    metadata = MetadataCatalog.get(names[0])
-    if not needs_things:
-        return ModelMetadata([], int(metadata.get("label_divisor", 1000)))
-    for key in ("thing_dataset_id_to_contiguous_id", "label_divisor"):
-        if not hasattr(metadata, key):
-            raise ValueError(
-                f"dataset {names[0]!r} (config key DATASETS.TRAIN) must have {key!r} in its "
-                "metadata: is it registered, and for panoptic segmentation?"
-            )
-    thing_ids = sorted(set(metadata.thing_dataset_id_to_contiguous_id.values()))
-    return ModelMetadata(thing_ids, int(metadata.label_divisor))
+    name = _dataset_of(cfg)
+    try:
+        return DatasetClasses.from_metadata(MetadataCatalog.get(name), needs_things=needs_things)
+    except ValueError as error:
+        raise ValueError(f"config key DATASETS.TRAIN: {error}") from error
 
 
 def check_classes(cfg: CfgNode) -> None:
@@ -57,23 +36,23 @@ def check_classes(cfg: CfgNode) -> None:
     Raises:
         ValueError: naming the key, the dataset and both values.
     """
-    name = (list(cfg.DATASETS.TRAIN) + list(cfg.DATASETS.TEST))[0]
-    metadata, node = MetadataCatalog.get(name), cfg.MODEL.SEM_SEG_HEAD
-    num_classes = len(
-        {
-            *metadata.get("thing_dataset_id_to_contiguous_id", {}).values(),
-            *metadata.get("stuff_dataset_id_to_contiguous_id", {}).values(),
-        }
-    ) or len(metadata.stuff_classes)
-    if class_map_from_config(cfg).num_classes != num_classes:
+    name, node = _dataset_of(cfg), cfg.MODEL.SEM_SEG_HEAD
+    classes = metadata_from_config(cfg, needs_things=False)
+    if class_map_from_config(cfg).num_classes != classes.num_classes:
         raise ValueError(
             "config key MODEL.SEM_SEG_HEAD.NUM_CLASSES (with MODEL.DEEPLAB2.CLASS_MAP "
-            f"{cfg.MODEL.DEEPLAB2.CLASS_MAP!r}) must fit the {num_classes} classes of dataset "
-            f"{name!r}, got {node.NUM_CLASSES}"
+            f"{cfg.MODEL.DEEPLAB2.CLASS_MAP!r}) must fit the {classes.num_classes} classes of "
+            f"dataset {name!r}, got {node.NUM_CLASSES}"
         )
-    ignore_label = metadata.get("ignore_label", node.IGNORE_VALUE)
-    if ignore_label != node.IGNORE_VALUE:
+    if classes.ignore_label != node.IGNORE_VALUE:
         raise ValueError(
-            f"config key MODEL.SEM_SEG_HEAD.IGNORE_VALUE must be {ignore_label}, the ignore_label "
-            f"of dataset {name!r}, got {node.IGNORE_VALUE}"
+            "config key MODEL.SEM_SEG_HEAD.IGNORE_VALUE must be "
+            f"{classes.ignore_label}, the ignore_label of dataset {name!r}, got {node.IGNORE_VALUE}"
         )
+
+
+def _dataset_of(cfg: CfgNode) -> str:
+    names = [*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]
+    if not names:
+        raise ValueError("config key DATASETS.TRAIN must name a dataset, got ()")
+    return names[0]

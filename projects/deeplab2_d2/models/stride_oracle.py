@@ -1,43 +1,19 @@
 """Ground truth seen through a network's output stride, and what all such oracles share."""
 
 from abc import ABC, abstractmethod
-from typing import Any, Dict, List, Mapping, NamedTuple, Sequence
+from typing import Any, Dict, List, Mapping, Sequence
 
 import numpy as np
 import torch
-from detectron2.data import MetadataCatalog
 from torch import Tensor
 
-from ..data.reading import read_panoptic_png
 from ..data.segment_map import SegmentTable, build_segment_map
 from ..postprocessing import Frames
+from ..structures import DatasetClasses, read_panoptic_png
 from .image_batch import next_grid_size
 
 # Large against the weight 1 / stride that a neighbor has half way between two pixels.
 LOGIT = 10.0
-
-
-class OracleClasses(NamedTuple):
-    """
-    Attributes:
-        num_classes: number of contiguous classes.
-        thing_ids: contiguous ids of the classes that have instances.
-        label_divisor: panoptic label = class * label_divisor + instance number.
-    """
-
-    num_classes: int
-    thing_ids: Sequence[int]
-    label_divisor: int
-
-    @classmethod
-    def of_dataset(cls, name: str) -> "OracleClasses":
-        """Those of a registered panoptic dataset."""
-        metadata = MetadataCatalog.get(name)
-        return cls(
-            num_classes=len(metadata.stuff_classes),
-            thing_ids=sorted(set(metadata.thing_dataset_id_to_contiguous_id.values())),
-            label_divisor=metadata.label_divisor,
-        )
 
 
 class StrideOracle(ABC):
@@ -48,7 +24,7 @@ class StrideOracle(ABC):
     (:meth:`segment`), and post-processed as a model's outputs are.
     """
 
-    def __init__(self, classes: OracleClasses, *, stride: int = 4):
+    def __init__(self, classes: DatasetClasses, *, stride: int = 4):
         """
         Args:
             classes: of the dataset.

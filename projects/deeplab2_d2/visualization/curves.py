@@ -8,6 +8,8 @@ import argparse
 import json
 from typing import Dict, Sequence
 
+from ..structures import atomic_path
+
 
 def read_curve(path: str, key: str) -> Dict[int, float]:
     """
@@ -57,7 +59,8 @@ def draw_curves(
     panels[-1].set_xlabel("iteration")
     if len(paths) > 1:
         panels[0].legend()
-    figure.savefig(output)
+    with atomic_path(output) as temporary:
+        figure.savefig(temporary)
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from PIL import Image
 
 from ...config import add_deeplab2_config
 from ...records import DatasetMapper, find_record
+from ...structures import atomic_path
 from ...visualization import draw_heatmap, draw_image, draw_offsets, draw_semantic, overlay, sheet
 from ..dataset_mapper import PanopticDatasetMapper
 from ..loader import build_train_loader
@@ -64,9 +65,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     colors = np.array(MetadataCatalog.get(options.dataset).stuff_colors)
     rows = [sample_row(sample, colors) for sample in samples]
     cell_size = (options.cell, options.cell) if options.cell else None
-    Image.fromarray(sheet(rows, titles=TITLES[: len(rows[0])], cell_size=cell_size)).save(
-        options.output
-    )
+    picture = sheet(rows, titles=TITLES[: len(rows[0])], cell_size=cell_size)
+    with atomic_path(options.output) as temporary:
+        Image.fromarray(picture).save(temporary)
     for sample in samples:
         print(sample["file_name"])
     print(f"Wrote {options.output}")

@@ -56,7 +56,7 @@ class MaXDeepLabCriterion:
         return cls(
             ignore_label=cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
             class_map=class_map,
-            thing_ids=tuple(things),
+            thing_ids=things,
             stuff_ids=tuple(c for c in range(class_map.num_classes) if c not in things),
             options=_options_from_config(cfg.MODEL.DEEPLAB2.LOSS),
         )

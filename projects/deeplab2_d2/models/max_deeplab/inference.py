@@ -48,11 +48,11 @@ class MaXDeepLabInference:
         Raises:
             ValueError: if a key of MODEL.DEEPLAB2.POSTPROCESSING has a value it must not have.
         """
-        metadata = metadata_from_config(cfg)
+        classes = metadata_from_config(cfg)
         return cls(
             class_map=class_map_from_config(cfg),
-            thing_ids=tuple(metadata.thing_ids),
-            label_divisor=metadata.label_divisor,
+            thing_ids=classes.thing_ids,
+            label_divisor=classes.label_divisor,
             options=slot_options_from_config(cfg),
             outputs=outputs_from_config(cfg),
         )

@@ -2,11 +2,13 @@
 
 import numpy as np
 from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
 from torch import Tensor
 
 from ...data.segment_map import SegmentTable
 from ...postprocessing import Frames, SlotOptions, panoptic_from_mask_slots
-from ..stride_oracle import LOGIT, OracleClasses, StrideOracle, batch_of_one
+from ...structures import DatasetClasses
+from ..stride_oracle import LOGIT, StrideOracle, batch_of_one
 from .inference import slot_options_from_config
 
 
@@ -14,7 +16,7 @@ class SlotStrideOracle(StrideOracle):
     """Every segment has a slot, its mask at the heads' resolution."""
 
     def __init__(
-        self, classes: OracleClasses, *, stride: int = 4, options: SlotOptions = SlotOptions()
+        self, classes: DatasetClasses, *, stride: int = 4, options: SlotOptions = SlotOptions()
     ):
         """
         Args:
@@ -31,7 +33,10 @@ class SlotStrideOracle(StrideOracle):
             cfg: MODEL.DEEPLAB2.POSTPROCESSING.
             dataset_name: registered panoptic dataset.
         """
-        return cls(OracleClasses.of_dataset(dataset_name), options=slot_options_from_config(cfg))
+        return cls(
+            DatasetClasses.from_metadata(MetadataCatalog.get(dataset_name)),
+            options=slot_options_from_config(cfg),
+        )
 
     def segment(self, small_map: np.ndarray, segments: SegmentTable, frames: Frames) -> Tensor:
         # The first slot has what is not labeled; its class is void.

@@ -46,11 +46,12 @@ class PanopticDeepLabInference:
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "PanopticDeepLabInference":
         node = cfg.MODEL.DEEPLAB2.POSTPROCESSING
-        metadata = metadata_from_config(cfg, needs_things=cfg.MODEL.DEEPLAB2.INSTANCE_ENABLED)
+        has_instances = cfg.MODEL.DEEPLAB2.INSTANCE_ENABLED
+        classes = metadata_from_config(cfg, needs_things=has_instances)
         return cls(
             class_map=class_map_from_config(cfg),
-            thing_ids=tuple(metadata.thing_ids),
-            label_divisor=metadata.label_divisor,
+            thing_ids=classes.thing_ids if has_instances else (),
+            label_divisor=classes.label_divisor,
             center_threshold=node.CENTER_THRESHOLD,
             nms_kernel=node.NMS_KERNEL,
             top_k_centers=node.TOP_K_CENTERS,

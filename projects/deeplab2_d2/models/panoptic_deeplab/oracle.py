@@ -4,12 +4,14 @@ from typing import Any
 
 import numpy as np
 from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
 from torch import Tensor
 
 from ...data import PanopticTargetGenerator
 from ...data.segment_map import SegmentTable
 from ...postprocessing import Frames, panoptic_from_centers
-from ..stride_oracle import LOGIT, OracleClasses, StrideOracle, batch_of_one
+from ...structures import DatasetClasses
+from ..stride_oracle import LOGIT, StrideOracle, batch_of_one
 
 _IGNORE_LABEL = -1
 
@@ -23,7 +25,7 @@ class CenterStrideOracle(StrideOracle):
     """
 
     def __init__(
-        self, classes: OracleClasses, *, stride: int = 4, sigma: float = 8.0, **postprocessing: Any
+        self, classes: DatasetClasses, *, stride: int = 4, sigma: float = 8.0, **postprocessing: Any
     ):
         """
         Args:
@@ -51,7 +53,7 @@ class CenterStrideOracle(StrideOracle):
         """
         node = cfg.MODEL.DEEPLAB2.POSTPROCESSING
         return cls(
-            OracleClasses.of_dataset(dataset_name),
+            DatasetClasses.from_metadata(MetadataCatalog.get(dataset_name)),
             sigma=cfg.INPUT.DEEPLAB2.SIGMA,
             stuff_area_limit=node.STUFF_AREA_LIMIT,
             center_threshold=node.CENTER_THRESHOLD,

@@ -22,7 +22,6 @@ from detectron2.data import MetadataCatalog
 from PIL import Image
 from tqdm import tqdm
 
-from ...checkpoint.atomic import atomic_path
 from ...data.loader import load_dataset_dicts
 from ...engine import ConfigError, load_config
 from ...engine.loaders import build_test_loader
@@ -30,6 +29,7 @@ from ...engine.slot_images import NUM_MASKS, SlotImages
 from ...engine.testing import load_model
 from ...models import Segmenter, SlotInference
 from ...records import all_records, find_record
+from ...structures import atomic_path
 from .. import make_class_colors
 from . import SlotReport, save_figure
 

@@ -4,6 +4,8 @@ from typing import Any, NamedTuple, Sequence
 
 import numpy as np
 
+from ...structures import atomic_path
+
 DOTS_PER_INCH = 150
 # In inches: between pictures, and the height of a line of text.
 _GAP, _LINE = 0.08, 0.14
@@ -66,9 +68,9 @@ def draw_picture_table(
 
 def save_figure(figure: Any, path: str) -> None:
     """Write a figure as PNG, on white, as large as its labels need."""
-    figure.savefig(
-        path, dpi=DOTS_PER_INCH, format="png", bbox_inches="tight", pad_inches=0.1, facecolor="w"
-    )
+    layout = {"dpi": DOTS_PER_INCH, "bbox_inches": "tight", "pad_inches": 0.1}
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", facecolor="w", **layout)
 
 
 def shorten(text: str, length: int) -> str:

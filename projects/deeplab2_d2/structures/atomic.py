@@ -1,9 +1,10 @@
 """Files that are whole or not there."""
 
 import contextlib
+import json
 import os
 import tempfile
-from typing import Iterator
+from typing import Any, Iterator, Optional
 
 
 @contextlib.contextmanager
@@ -35,3 +36,16 @@ def atomic_path(path: str) -> Iterator[str]:
         with contextlib.suppress(FileNotFoundError):
             os.remove(temporary)
         raise
+
+
+def write_json(path: str, content: Any, *, indent: Optional[int] = None) -> None:
+    """
+    Write a JSON file, whole or not at all.
+
+    Args:
+        path: the file. Its folder is made.
+        content: what it holds.
+        indent: spaces of a level; None for one line.
+    """
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        json.dump(content, file, indent=indent)

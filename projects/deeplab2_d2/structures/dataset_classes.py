@@ -1,0 +1,86 @@
+"""The classes of a dataset, as its metadata list them."""
+
+from dataclasses import dataclass, field
+from typing import Any, Dict, Mapping, Tuple
+
+_THINGS, _STUFF = "thing_dataset_id_to_contiguous_id", "stuff_dataset_id_to_contiguous_id"
+_IGNORE_LABEL = 255
+_LABEL_DIVISOR = 1000
+
+
+@dataclass(frozen=True)
+class DatasetClasses:
+    """
+    What models, targets and evaluators have to know of the classes of a dataset.
+
+    Two are equal where a model can be trained on both: what the categories are called, and their
+    numbers in the files, may differ.
+
+    Attributes:
+        num_classes: contiguous ids are 0 to ``num_classes`` - 1; 0 where the metadata have no
+            classes, which only a semantic model can do without.
+        thing_ids: contiguous ids of the classes that have instances, ascending; all other classes
+            are stuff. What is listed as both is a thing.
+        ignore_label: semantic label of unlabeled pixels, in ground truth.
+        label_divisor: panoptic label = class * label_divisor + instance number.
+        names: of the classes, by contiguous id.
+        category_ids: from the dataset's category ids to contiguous ids, things first.
+    """
+
+    num_classes: int
+    thing_ids: Tuple[int, ...]
+    ignore_label: int = _IGNORE_LABEL
+    label_divisor: int = _LABEL_DIVISOR
+    names: Tuple[str, ...] = field(default=(), compare=False, repr=False)
+    category_ids: Mapping[int, int] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def stuff_ids(self) -> Tuple[int, ...]:
+        """Contiguous ids of the classes without instances, ascending."""
+        return tuple(k for k in range(self.num_classes) if not self.is_thing(k))
+
+    def is_thing(self, contiguous_id: int) -> bool:
+        """Whether a class has instances."""
+        return contiguous_id in self.thing_ids
+
+    @property
+    def categories(self) -> Dict[int, Dict[str, Any]]:
+        """COCO's entry of a category, ``id``, ``name`` and ``isthing``, by contiguous id."""
+        categories: Dict[int, Dict[str, Any]] = {}
+        for category_id, k in self.category_ids.items():
+            entry = {"id": category_id, "name": self.names[k], "isthing": int(self.is_thing(k))}
+            categories.setdefault(k, entry)
+        return categories
+
+    @classmethod
+    def from_metadata(cls, metadata: Any, *, needs_things: bool = True) -> "DatasetClasses":
+        """
+        Args:
+            metadata: Detectron2's of a registered dataset, or a dict of the same.
+            needs_things: False where the metadata may be of a dataset without panoptic annotation.
+
+        Raises:
+            ValueError: if what a panoptic dataset must have is not there.
+        """
+        wanted = (_THINGS, _STUFF, "stuff_classes", "label_divisor") if needs_things else ()
+        missing = [key for key in wanted if metadata.get(key) is None]
+        if missing:
+            raise ValueError(
+                f"dataset {metadata.get('name')} must be registered with panoptic metadata; it "
+                f"lacks {', '.join(missing)}"
+            )
+        things: Mapping[int, int] = metadata.get(_THINGS) or {}
+        stuff: Mapping[int, int] = metadata.get(_STUFF) or {}
+        # Detectron2 names all classes in each list; where one is of things alone, it is shorter.
+        names = list(metadata.get("stuff_classes") or ())
+        for k, name in enumerate(metadata.get("thing_classes") or ()):
+            if k in things.values() and k < len(names):
+                names[k] = name
+        return cls(
+            num_classes=len({*things.values(), *stuff.values()}) or len(names),
+            thing_ids=tuple(sorted(set(things.values()))),
+            ignore_label=int(metadata.get("ignore_label", _IGNORE_LABEL)),
+            label_divisor=int(metadata.get("label_divisor", _LABEL_DIVISOR)),
+            names=tuple(names),
+            category_ids={**things, **{key: k for key, k in stuff.items() if key not in things}},
+        )

@@ -1,0 +1,43 @@
+"""Names of files that are written, one for each input."""
+
+import os
+from typing import Dict, Iterable
+
+
+def stem_of(file_name: str) -> str:
+    """The name of a file without its folder and its ending."""
+    return os.path.splitext(os.path.basename(file_name))[0]
+
+
+def claim_output(owners: Dict[str, str], output: str, owner: str, kind: str = "the output") -> None:
+    """
+    Note whose output a file is.
+
+    Args:
+        owners: who has which output, by its name without case; one is added.
+        output: name of the file.
+        owner: the input, for errors.
+        kind: what the output is, for errors.
+
+    Raises:
+        ValueError: naming both, if another has it, also where file names know no case.
+    """
+    key = output.casefold()
+    if key in owners:
+        raise ValueError(
+            "images must differ in the names of their outputs, in more than case, got "
+            f"{owners[key]} and {owner}: both would have {kind} {output}"
+        )
+    owners[key] = owner
+
+
+def check_distinct_stems(file_names: Iterable[str]) -> None:
+    """
+    Check that files which are named after these inputs, without folder and ending, are distinct.
+
+    Raises:
+        ValueError: see :func:`claim_output`.
+    """
+    owners: Dict[str, str] = {}
+    for file_name in file_names:
+        claim_output(owners, stem_of(file_name), file_name)

@@ -1,0 +1,55 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from detectron2.data import Metadata
+
+from deeplab2_d2.engine.prediction_files import PredictionWriter
+from deeplab2_d2.structures import read_panoptic_png
+
+METADATA = Metadata(
+    name="street",
+    thing_classes=["person", "road"],
+    stuff_classes=["person", "road"],
+    thing_dataset_id_to_contiguous_id={24: 0},
+    stuff_dataset_id_to_contiguous_id={24: 0, 7: 1},
+    label_divisor=1000,
+)
+IMAGE = np.zeros((1, 3, 3), np.uint8)
+
+
+def _segments(ids):
+    segments = [{"id": 70001, "category_id": 0, "isthing": True}]
+    segments += [{"id": 2, "category_id": 1, "isthing": False}]
+    return torch.tensor([ids], dtype=torch.int32), segments
+
+
+def test_the_png_has_the_ids_and_the_json_the_categories_things_first(tmp_path):
+    writer = PredictionWriter(str(tmp_path), METADATA)
+    writer.add("a/x.jpg", IMAGE, _segments([0, 2, 70001]))
+    content = json.loads(open(writer.close()).read())
+    assert read_panoptic_png(str(tmp_path / "x_panoptic.png")).tolist() == [[0, 2, 70001]]
+    assert content["categories"] == [
+        {"id": 24, "name": "person", "isthing": 1},
+        {"id": 7, "name": "road", "isthing": 0},
+    ]
+    person, _ = content["annotations"][0]["segments_info"]
+    assert (person["category_id"], person["category"]) == (24, "person")
+
+
+def test_inputs_of_one_stem_are_refused_before_any_work(tmp_path):
+    with pytest.raises(ValueError, match="got a/x.jpg and b/X.png"):
+        PredictionWriter(str(tmp_path / "out"), METADATA, file_names=["a/x.jpg", "b/X.png"])
+    assert not (tmp_path / "out").exists()
+    writer = PredictionWriter(str(tmp_path), METADATA)
+    writer.add("a/x.jpg", IMAGE, _segments([0, 2, 70001]))
+    with pytest.raises(ValueError, match="got a/x.jpg and b/X.png"):
+        writer.add("b/X.png", IMAGE, _segments([0, 2, 70001]))
+
+
+def test_negative_ids_are_refused_and_nothing_is_written(tmp_path):
+    writer = PredictionWriter(str(tmp_path), METADATA)
+    with pytest.raises(ValueError, match=r"x_panoptic.png: segment ids .* got -1"):
+        writer.add("x.jpg", IMAGE, _segments([0, 2, -1]))
+    assert list(tmp_path.iterdir()) == []
