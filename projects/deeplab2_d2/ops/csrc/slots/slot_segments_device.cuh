@@ -170,11 +170,11 @@ __device__ __forceinline__ void paste_masks(SlotDecision& shared, const int32_t*
         if (own < num_slots && own != s) {
           shared.taken[own] += both[i];
         }
-        __syncthreads();
       }
+      // Also after a mask that is left out: others may still read what the next one changes.
+      __syncthreads();
     }
   }
-  __syncthreads();
   if (own < num_slots) {
     shared.area[own] = given;
   }
