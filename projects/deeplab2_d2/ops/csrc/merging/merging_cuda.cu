@@ -120,11 +120,11 @@ struct Columns {
   float* objectness;
 };
 
+// Writes a row but its category, which other threads may still read.
 __device__ void write_row(const Columns& columns, const int32_t* counted_box, int64_t row,
-                          int32_t area, int32_t category, int64_t label, float score) {
+                          int32_t area, int64_t label, float score) {
   const bool is_absent = area == 0;
   columns.label[row] = is_absent ? kVoid : static_cast<int32_t>(label);
-  columns.category[row] = is_absent ? kVoid : category;
   columns.area[row] = area;
   columns.objectness[row] = is_absent ? 0.0f : score;
   for (int i = 0; i < 4; ++i) {
@@ -156,13 +156,15 @@ __global__ void rows_kernel(Counts counts, const __grid_constant__ ThingFlags fl
     for (int32_t j = 0; j < num_centers; ++j) {
       number += columns.category[first_row + j] == category && first_pixel[j] < first_pixel[k];
     }
-    write_row(columns, counts.box, first_row + k, columns.area[first_row + k], category,
+    write_row(columns, counts.box, first_row + k, columns.area[first_row + k],
               category * label_divisor + number, center_scores[image * num_centers + k]);
   }
   for (int32_t c = threadIdx.x; c < num_classes; c += blockDim.x) {
     int32_t area = votes[static_cast<int64_t>(num_centers) * num_classes + c];
     area = is_thing(flags, c) || area < stuff_area_limit ? 0 : area;
-    write_row(columns, counts.box, first_row + num_centers + c, area, c, c * label_divisor, 1.0f);
+    const int64_t row = first_row + num_centers + c;
+    columns.category[row] = area == 0 ? kVoid : c;
+    write_row(columns, counts.box, row, area, c * label_divisor, 1.0f);
   }
 }
 
