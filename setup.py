@@ -46,6 +46,12 @@ def has_cuda() -> bool:
     return torch.cuda.is_available() or os.environ.get("FORCE_CUDA") == "1"
 
 
+def architectures() -> Optional[str]:
+    """$TORCH_CUDA_ARCH_LIST; without it that of the GPU (None), or of A100 to H100 and later."""
+    default = None if torch.cuda.is_available() else "8.0 9.0+PTX"
+    return os.environ.get("TORCH_CUDA_ARCH_LIST", default)
+
+
 def wheel_include_dirs() -> List[str]:
     """Headers of the CUDA libraries that PyTorch's own wheels bring; the toolkit may lack them."""
     folders = Path(torch.__file__).parents[1].glob("nvidia/*/include")
@@ -59,8 +65,9 @@ def extension() -> Any:
     if not has_cuda():
         return cpp_extension.CppExtension("deeplab2_d2.ops._kernels", sources, **options)
     cpp_extension.CUDA_HOME = str(cuda_toolkit())
-    if "TORCH_CUDA_ARCH_LIST" not in os.environ and not torch.cuda.is_available():
-        os.environ["TORCH_CUDA_ARCH_LIST"] = "9.0"
+    wanted = architectures()
+    if wanted is not None:
+        os.environ["TORCH_CUDA_ARCH_LIST"] = wanted
     sources += [str(path) for path in sorted(SOURCES.glob("**/*.cu"))]
     flags["nvcc"] = NVCC_FLAGS
     flags["cxx"] = [*CXX_FLAGS, f"-DDEEPLAB2_D2_CUDA={torch.version.cuda}"]

@@ -105,6 +105,49 @@ def test_merge(kernel_device, monkeypatch, size, num_rows, num_classes, limit, i
         assert_equal([panoptic, *segments[:5]], [expected, *table[:5]])
 
 
+def test_merge_of_more_segments_than_a_block_has_places_for(kernel_device, monkeypatch):
+    # 4096 pixels, those of one block, of 500 centers with 5 classes each.
+    generator = torch.Generator().manual_seed(0)
+    semantic = torch.randint(-1, 5, (1, 64, 64), generator=generator).int()
+    instance = torch.randint(501, (1, 64, 64), generator=generator).int()
+    scores = torch.rand(1, 500, generator=generator)
+    options = {
+        "num_classes": 5, "thing_ids": (1, 2, 4), "label_divisor": 1000, "stuff_area_limit": 9
+    }  # fmt: skip
+    expected, table = reference.merge_panoptic(semantic, instance, scores, **options)
+    tensors = to_device(kernel_device, semantic, instance, scores)
+    for _ in schedules(kernel_device, monkeypatch):
+        panoptic, segments = ops.merge_panoptic(*tensors, **options)
+        assert_equal([panoptic, *segments[:5]], [expected, *table[:5]])
+
+
+def test_probabilities_of_more_segments_than_a_block_has_places_for(kernel_device, monkeypatch):
+    # Each pixel points to another of 400 centers, and every class has its pixels outvoted.
+    generator = torch.Generator().manual_seed(0)
+    inputs = [
+        torch.randn(1, 5, 48, 48, generator=generator),
+        12 * torch.randn(1, 2, 48, 48, generator=generator),
+        48 * torch.rand(1, 400, 2, generator=generator),
+        torch.rand(1, 400, generator=generator),
+        torch.tensor([400], dtype=torch.int32),
+    ]
+    options = {
+        "channel_to_class": (0, 1, -1, 2, 3), "thing_ids": (1, 2, 3), "size": (48, 48),
+        "scale": (1.0, 1.0), "offset_scale": (1.0, 1.0), "label_divisor": 1000,
+        "stuff_area_limit": 9,
+    }  # fmt: skip
+    with ops.use_reference():
+        expected = ops.panoptic_from_logits(*inputs, **options)
+    # Three times the places of a block of 2048 pixels.
+    assert (expected.segments.area > 0).sum() > 192
+    tensors = to_device(kernel_device, *inputs)
+    for _ in schedules(kernel_device, monkeypatch):
+        ours = ops.panoptic_from_logits(*tensors, **options)
+        segments = type(ours.segments)(*(column.cpu() for column in ours.segments))
+        on_cpu = type(ours)(*(field.cpu() for field in ours[:-1]), segments)
+        assert differences(on_cpu, expected) == {}
+
+
 def test_labels_beyond_int32_are_void(kernel_device):
     # 2**32 has the low bits of class 0, and 2**32 + 1 those of the first center.
     semantic = torch.tensor([[[2**32, -(2**32), 1, 1, 1]]], device=kernel_device)

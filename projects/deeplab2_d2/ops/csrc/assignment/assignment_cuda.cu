@@ -12,15 +12,14 @@
 #include <limits>
 #include <optional>
 
+#include "../warp.cuh"
 #include "assignment.h"
 
 namespace deeplab2_d2 {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr int kWarp = 32;
 constexpr int kWarps = kThreads / kWarp;
-constexpr unsigned kAllLanes = 0xFFFFFFFFu;
 constexpr int kNone = -1;
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 // What a block may have without asking for more.
@@ -109,7 +108,7 @@ __device__ Candidate smallest(Candidate own, Candidate* shared) {
     const int other_rank = __shfl_xor_sync(kAllLanes, own.rank, distance);
     own.keep_smaller(other, other_rank);
   }
-  if (threadIdx.x % kWarp == 0) {
+  if (lane_of_thread() == 0) {
     shared[threadIdx.x / kWarp] = own;
   }
   __syncthreads();

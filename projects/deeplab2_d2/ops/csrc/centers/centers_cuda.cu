@@ -10,6 +10,7 @@
 #include <torch/library.h>
 
 #include "../resampling/resampling_device.cuh"
+#include "../warp.cuh"
 #include "centers.h"
 
 namespace deeplab2_d2 {
@@ -17,8 +18,7 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int kSelectThreads = 1024;
-constexpr int kWarps = kSelectThreads / 32;
-constexpr uint32_t kWholeWarp = 0xFFFFFFFFu;
+constexpr int kWarps = kSelectThreads / kWarp;
 
 __global__ void candidates_kernel(const float* heatmap, int32_t map_height, int32_t map_width,
                                   int32_t height, int32_t width, float scale_y, float scale_x,
@@ -56,7 +56,7 @@ __global__ void survivors_kernel(const float* candidates, int32_t height, int32_
       }
     }
   }
-  const uint32_t word = __ballot_sync(kWholeWarp, survives);
+  const uint32_t word = __ballot_sync(kAllLanes, survives);
   if (pixel % 32 == 0 && pixel < area) {
     survivors[image * num_words + pixel / 32] = word;
     if (word != 0) {
@@ -75,7 +75,7 @@ struct Survivors {
     const int64_t per_warp = (num_words + kWarps - 1) / kWarps;
     return (per_warp + 31) / 32 * 32;  // all lanes of a warp stay together
   }
-  __device__ int64_t first_word() const { return threadIdx.x / 32 * words_per_warp(); }
+  __device__ int64_t first_word() const { return threadIdx.x / kWarp * words_per_warp(); }
   __device__ int64_t last_word() const { return first_word() + words_per_warp(); }
   __device__ uint32_t word(int64_t index) const { return index < num_words ? words[index] : 0; }
   // Scores are positive, so that their bits are in order.
@@ -102,7 +102,7 @@ __device__ Selection select_best(const Survivors& survivors, int32_t wanted) {
     }
     __syncthreads();
     const uint32_t known = shift == 24 ? 0u : 0xFFFFFFFFu << (shift + 8);
-    for (int64_t i = survivors.first_word() + threadIdx.x % 32; i < survivors.last_word();
+    for (int64_t i = survivors.first_word() + lane_of_thread(); i < survivors.last_word();
          i += 32) {
       for (uint32_t rest = survivors.word(i); rest != 0; rest &= rest - 1) {
         const uint32_t bits = survivors.score_bits(i, __ffs(static_cast<int>(rest)) - 1);
@@ -142,23 +142,11 @@ __device__ WordCounts count_word(const Survivors& survivors, int64_t index, uint
   return counts;
 }
 
-// Sum over the lanes before this one, and over the whole warp.
-__device__ __forceinline__ int32_t sum_of_lanes_before(int32_t value, int32_t& total) {
-  const int32_t lane = static_cast<int32_t>(threadIdx.x % 32);
-  int32_t sum = value;
-  for (int32_t distance = 1; distance < 32; distance *= 2) {
-    const int32_t other = __shfl_up_sync(kWholeWarp, sum, distance);
-    sum += lane >= distance ? other : 0;
-  }
-  total = __shfl_sync(kWholeWarp, sum, 31);
-  return sum - value;
-}
-
 // The survivors before the first word of this thread's warp.
 __device__ WordCounts count_before_warp(const Survivors& survivors, uint32_t limit) {
   __shared__ WordCounts of_warp[kWarps];
   WordCounts own{0, 0};
-  for (int64_t i = survivors.first_word() + threadIdx.x % 32; i < survivors.last_word(); i += 32) {
+  for (int64_t i = survivors.first_word() + lane_of_thread(); i < survivors.last_word(); i += 32) {
     const WordCounts counts = count_word(survivors, i, limit);
     own.above += counts.above;
     own.at_limit += counts.at_limit;
@@ -166,12 +154,12 @@ __device__ WordCounts count_before_warp(const Survivors& survivors, uint32_t lim
   WordCounts total;
   sum_of_lanes_before(own.above, total.above);
   sum_of_lanes_before(own.at_limit, total.at_limit);
-  if (threadIdx.x % 32 == 0) {
-    of_warp[threadIdx.x / 32] = total;
+  if (lane_of_thread() == 0) {
+    of_warp[threadIdx.x / kWarp] = total;
   }
   __syncthreads();
   WordCounts before{0, 0};
-  for (uint32_t warp = 0; warp < threadIdx.x / 32; ++warp) {
+  for (uint32_t warp = 0; warp < threadIdx.x / kWarp; ++warp) {
     before.above += of_warp[warp].above;
     before.at_limit += of_warp[warp].at_limit;
   }
@@ -191,7 +179,7 @@ __global__ void select_kernel(const float* candidates, int64_t area, int32_t wid
     selection = select_best(survivors, top_k);
   }
   WordCounts before = count_before_warp(survivors, selection.limit);
-  for (int64_t i = survivors.first_word() + threadIdx.x % 32; i < survivors.last_word(); i += 32) {
+  for (int64_t i = survivors.first_word() + lane_of_thread(); i < survivors.last_word(); i += 32) {
     const WordCounts counts_of_word = count_word(survivors, i, selection.limit);
     WordCounts total;
     int32_t above = before.above + sum_of_lanes_before(counts_of_word.above, total.above);

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "../warp.cuh"
+
 namespace deeplab2_d2 {
 
 // A block works on a tile of the output: its pixels point to few places, so that few centers can be
@@ -68,20 +70,6 @@ __device__ __forceinline__ float distance_to_farthest(const Rectangle& r, float 
   return delta_y * delta_y + delta_x * delta_x;
 }
 
-__device__ __forceinline__ int32_t smallest_of_warp(int32_t value) {
-  for (int32_t distance = 16; distance > 0; distance /= 2) {
-    value = min(value, __shfl_xor_sync(0xFFFFFFFFu, value, distance));
-  }
-  return value;
-}
-
-__device__ __forceinline__ int32_t largest_of_warp(int32_t value) {
-  for (int32_t distance = 16; distance > 0; distance /= 2) {
-    value = max(value, __shfl_xor_sync(0xFFFFFFFFu, value, distance));
-  }
-  return value;
-}
-
 // The rectangle of the wanted targets; upper_bound is set to infinity.
 __device__ __forceinline__ Rectangle bound_targets(GroupingTile& tile, bool is_wanted,
                                                    float target_y, float target_x) {
@@ -97,7 +85,7 @@ __device__ __forceinline__ Rectangle bound_targets(GroupingTile& tile, bool is_w
   const int32_t max_y = largest_of_warp(is_wanted ? y : kLowest);
   const int32_t min_x = smallest_of_warp(is_wanted ? x : kHighest);
   const int32_t max_x = largest_of_warp(is_wanted ? x : kLowest);
-  if (threadIdx.x % 32 == 0) {
+  if (lane_of_thread() == 0) {
     atomicMin(&tile.min_y, min_y);
     atomicMax(&tile.max_y, max_y);
     atomicMin(&tile.min_x, min_x);
@@ -131,7 +119,7 @@ __device__ __forceinline__ int32_t nearest_center(GroupingTile& tile, const floa
     bound = min(bound, ordered_bits(farthest));
   }
   bound = smallest_of_warp(bound);
-  if (threadIdx.x % 32 == 0) {
+  if (lane_of_thread() == 0) {
     atomicMin(&tile.upper_bound, bound);
   }
   __syncthreads();

@@ -1,5 +1,6 @@
 // Work division: a thread counts a few successive pixels of a row, a run of equal pixels at a time,
-// with integer atomics (their order does not reach the sums); one block an image decides classes,
+// a block adds the counts of its threads up in shared memory and then to those of the image, with
+// integer atomics (their order does not reach the sums); one block an image decides classes,
 // numbers and labels; one thread a pixel looks its label up.
 #include <ATen/ops/clamp.h>
 #include <ATen/ops/empty.h>
@@ -13,6 +14,7 @@
 
 #include <limits>
 
+#include "block_tally.cuh"
 #include "merging_device.cuh"
 #include "segments.h"
 
@@ -30,39 +32,61 @@ struct Counts {
   int32_t* box;          // (N, K + C, 4): minima, then maxima (inclusive)
 };
 
-__device__ __forceinline__ void add_run(const Counts& counts, const ThingFlags& flags,
-                                        int64_t image, int32_t class_id, int32_t instance,
-                                        int32_t y, int32_t first, int32_t last, int32_t width,
-                                        int32_t num_classes, int32_t num_centers) {
-  const int32_t row = segment_row(flags, class_id, instance, num_classes, num_centers);
-  if (row < 0) {
-    return;
+// Pixels of one class and one center: how many, the first and the last in raster order, and
+// columns.
+struct Pixels {
+  int32_t number, first, last, min_x, max_x;
+};
+
+// What a block has counted; `keys`: entry of an image's votes.
+struct BlockTally {
+  TallyKeys keys;
+  Pixels pixels[kTallyPlaces];
+};
+
+__device__ __forceinline__ void include(Pixels& sum, const Pixels& run) {
+  atomicAdd(&sum.number, run.number);
+  atomicMin(&sum.first, run.first);
+  atomicMax(&sum.last, run.last);
+  atomicMin(&sum.min_x, run.min_x);
+  atomicMax(&sum.max_x, run.max_x);
+}
+
+// Adds pixels to the counts of an image.
+__device__ __forceinline__ void add_to_image(const Counts& counts, int64_t image, int64_t entry,
+                                             const Pixels& pixels, int32_t width,
+                                             int32_t num_classes, int32_t num_centers) {
+  atomicAdd(&counts.votes[image * (num_centers + 1) * num_classes + entry], pixels.number);
+  const int64_t vote_row = entry / num_classes;
+  if (vote_row < num_centers) {
+    lower_to(&counts.first_pixel[image * num_centers + vote_row], pixels.first);
   }
-  const int64_t vote_row = min(row, num_centers);
-  atomicAdd(&counts.votes[(image * (num_centers + 1) + vote_row) * num_classes + class_id],
-            last - first);
-  if (row < num_centers) {
-    lower_to(&counts.first_pixel[image * num_centers + row], y * width + first);
-  }
+  const int64_t row = vote_row + (vote_row < num_centers ? 0 : entry % num_classes);
   int32_t* box = counts.box + (image * (num_centers + num_classes) + row) * 4;
-  lower_to(&box[0], y);
-  lower_to(&box[1], first);
-  raise_to(&box[2], y);
-  raise_to(&box[3], last - 1);
+  lower_to(&box[0], pixels.first / width);
+  lower_to(&box[1], pixels.min_x);
+  raise_to(&box[2], pixels.last / width);
+  raise_to(&box[3], pixels.max_x);
 }
 
 __global__ void count_kernel(const int32_t* semantic, const int32_t* instance, int32_t height,
                              int32_t width, int32_t num_classes, int32_t num_centers,
-                             ThingFlags flags, Counts counts) {
+                             const __grid_constant__ ThingFlags flags, Counts counts) {
+  __shared__ BlockTally tally;
+  constexpr int32_t kNone = std::numeric_limits<int32_t>::max();
+  const int32_t place = static_cast<int32_t>(threadIdx.x);
+  if (place < kTallyPlaces) {
+    tally.keys.clear(place);
+    tally.pixels[place] = {0, kNone, -1, kNone, -1};
+  }
+  __syncthreads();
   const int32_t parts = (width + kPixelsPerThread - 1) / kPixelsPerThread;
   const int64_t index = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x;
-  if (index >= static_cast<int64_t>(height) * parts) {
-    return;
-  }
   const int64_t image = blockIdx.y;
+  const bool exists = index < static_cast<int64_t>(height) * parts;
   const int32_t y = static_cast<int32_t>(index / parts);
   const int32_t begin = static_cast<int32_t>(index % parts) * kPixelsPerThread;
-  const int32_t end = min(begin + kPixelsPerThread, width);
+  const int32_t end = exists ? min(begin + kPixelsPerThread, width) : begin;
   const int64_t offset = (image * height + y) * width;
   for (int32_t first = begin; first < end;) {
     const int32_t class_id = semantic[offset + first], center = instance[offset + first];
@@ -70,9 +94,23 @@ __global__ void count_kernel(const int32_t* semantic, const int32_t* instance, i
     while (last < end && semantic[offset + last] == class_id && instance[offset + last] == center) {
       ++last;
     }
-    add_run(counts, flags, image, class_id, center, y, first, last, width, num_classes,
-            num_centers);
+    const int32_t row = segment_row(flags, class_id, center, num_classes, num_centers);
+    if (row >= 0) {
+      const int64_t entry = static_cast<int64_t>(min(row, num_centers)) * num_classes + class_id;
+      const Pixels run{last - first, y * width + first, y * width + last - 1, first, last - 1};
+      const int32_t found = tally.keys.find(entry);
+      if (found >= 0) {
+        include(tally.pixels[found], run);
+      } else {
+        add_to_image(counts, image, entry, run, width, num_classes, num_centers);
+      }
+    }
     first = last;
+  }
+  __syncthreads();
+  if (place < kTallyPlaces && tally.keys.keys[place] != kNoKey) {
+    add_to_image(counts, image, static_cast<int64_t>(tally.keys.keys[place]), tally.pixels[place],
+                 width, num_classes, num_centers);
   }
 }
 
@@ -82,11 +120,11 @@ struct Columns {
   float* objectness;
 };
 
+// Writes a row but its category, which other threads may still read.
 __device__ void write_row(const Columns& columns, const int32_t* counted_box, int64_t row,
-                          int32_t area, int32_t category, int64_t label, float score) {
+                          int32_t area, int64_t label, float score) {
   const bool is_absent = area == 0;
   columns.label[row] = is_absent ? kVoid : static_cast<int32_t>(label);
-  columns.category[row] = is_absent ? kVoid : category;
   columns.area[row] = area;
   columns.objectness[row] = is_absent ? 0.0f : score;
   for (int i = 0; i < 4; ++i) {
@@ -94,9 +132,9 @@ __device__ void write_row(const Columns& columns, const int32_t* counted_box, in
   }
 }
 
-__global__ void rows_kernel(Counts counts, ThingFlags flags, const float* center_scores,
-                            int32_t num_classes, int32_t num_centers, int64_t label_divisor,
-                            int64_t stuff_area_limit, Columns columns) {
+__global__ void rows_kernel(Counts counts, const __grid_constant__ ThingFlags flags,
+                            const float* center_scores, int32_t num_classes, int32_t num_centers,
+                            int64_t label_divisor, int64_t stuff_area_limit, Columns columns) {
   const int64_t image = blockIdx.x;
   const int64_t first_row = image * (num_centers + num_classes);
   const int32_t* first_pixel = counts.first_pixel + image * num_centers;
@@ -118,19 +156,22 @@ __global__ void rows_kernel(Counts counts, ThingFlags flags, const float* center
     for (int32_t j = 0; j < num_centers; ++j) {
       number += columns.category[first_row + j] == category && first_pixel[j] < first_pixel[k];
     }
-    write_row(columns, counts.box, first_row + k, columns.area[first_row + k], category,
+    write_row(columns, counts.box, first_row + k, columns.area[first_row + k],
               category * label_divisor + number, center_scores[image * num_centers + k]);
   }
   for (int32_t c = threadIdx.x; c < num_classes; c += blockDim.x) {
     int32_t area = votes[static_cast<int64_t>(num_centers) * num_classes + c];
     area = is_thing(flags, c) || area < stuff_area_limit ? 0 : area;
-    write_row(columns, counts.box, first_row + num_centers + c, area, c, c * label_divisor, 1.0f);
+    const int64_t row = first_row + num_centers + c;
+    columns.category[row] = area == 0 ? kVoid : c;
+    write_row(columns, counts.box, row, area, c * label_divisor, 1.0f);
   }
 }
 
 __global__ void label_kernel(const int32_t* semantic, const int32_t* instance, int64_t area,
-                             int32_t num_classes, int32_t num_centers, ThingFlags flags,
-                             const int32_t* labels, int32_t* panoptic) {
+                             int32_t num_classes, int32_t num_centers,
+                             const __grid_constant__ ThingFlags flags, const int32_t* labels,
+                             int32_t* panoptic) {
   const int64_t pixel = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x;
   if (pixel >= area) {
     return;

@@ -7,8 +7,9 @@
 #include "slots_device.cuh"
 
 namespace deeplab2_d2 {
+namespace {
 
-constexpr int kTileThreads = kTileWarps * kWarp;
+constexpr int kSlotThreads = kSlotWarps * kWarp;
 // Blocks of tiles on a multiprocessor: what 64 registers a thread allow, or, with more columns, 80.
 constexpr int tile_blocks_at_once(int num_columns) { return num_columns > 2 ? 12 : 16; }
 
@@ -60,7 +61,7 @@ __device__ __forceinline__ int32_t candidates(const SlotLimits& limits,
 // Adds up, for each slot, the probabilities above the mask threshold in the map itself, of which
 // `frame` is the part that the output covers. A thread a pixel.
 template <typename value_t>
-__global__ void __launch_bounds__(kTileThreads, tile_blocks_at_once(1))
+__global__ void __launch_bounds__(kSlotThreads, tile_blocks_at_once(1))
     score_kernel(SlotFrame frame, const __grid_constant__ SlotLimits limits,
                  const __grid_constant__ ThingFlags flags, SlotLogits<value_t> logits,
                  SlotWorkspace work) {
@@ -79,7 +80,7 @@ __global__ void __launch_bounds__(kTileThreads, tile_blocks_at_once(1))
     for_each_value(values, [&](int32_t s, const unsigned (&lanes)[1]) {
       const unsigned unit = values[0] == s ? probability_units(probabilities[i]) : 0;
       const unsigned sum = sum_of_warp(unit);
-      if (threadIdx.x % kWarp == 0) {
+      if (lane_of_thread() == 0) {
         atomicAdd(&work.mask_unit[first_slot + s], static_cast<unsigned long long>(sum));
         atomicAdd(&work.mask_count[first_slot + s], __popc(lanes[0]));
       }
@@ -101,7 +102,7 @@ __device__ __forceinline__ void count_pixels(const SlotWorkspace& work, int32_t 
 // Classes, confidences and, pixel-wise, slots; the slots that a pixel may belong to as its
 // panoptic label, and how many pixels there are of each.
 template <typename value_t, int kPixels, int kColumns>
-__global__ void __launch_bounds__(kTileThreads, tile_blocks_at_once(kColumns))
+__global__ void __launch_bounds__(kSlotThreads, tile_blocks_at_once(kColumns))
     predict_kernel(SlotFrame frame, const __grid_constant__ SlotLimits limits,
                    const __grid_constant__ ThingFlags flags, SlotLogits<value_t> logits,
                    SlotWorkspace work, SlotImages images) {
@@ -131,7 +132,7 @@ __global__ void __launch_bounds__(kTileThreads, tile_blocks_at_once(kColumns))
     for (int k = 0; k < kPixels; ++k) {
       number += __popc(lanes[k]);
     }
-    if (threadIdx.x % kWarp == 0) {
+    if (lane_of_thread() == 0) {
       count_pixels(work, frame.num_slots, first_slot, code, number);
     }
   });
@@ -155,7 +156,7 @@ __global__ void __launch_bounds__(kStripThreads)
   const int64_t image = blockIdx.y, strips_in_row = (int64_t(width) + kWarp - 1) / kWarp;
   const int64_t first_y = warp_index() / strips_in_row * kStripHeight;
   const int64_t first_x = warp_index() % strips_in_row * kWarp;
-  const int64_t x = first_x + threadIdx.x % kWarp;
+  const int64_t x = first_x + lane_of_thread();
   int32_t rows[kStripHeight];
   unsigned units[kStripHeight];
   for (int k = 0; k < kStripHeight; ++k) {
@@ -182,7 +183,7 @@ __global__ void __launch_bounds__(kStripThreads)
       last = lanes[k] != 0 ? k : last;
     }
     const unsigned sum = sum_of_warp(unit);
-    if (threadIdx.x % kWarp == 0) {
+    if (lane_of_thread() == 0) {
       const int64_t index = image * num_rows + row;
       atomicAdd(&work.row_unit[index], static_cast<unsigned long long>(sum));
       lower_to(&columns.box[4 * index], static_cast<int32_t>(first_y) + first);
@@ -193,4 +194,5 @@ __global__ void __launch_bounds__(kStripThreads)
   });
 }
 
+}  // namespace
 }  // namespace deeplab2_d2

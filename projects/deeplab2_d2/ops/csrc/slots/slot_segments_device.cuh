@@ -8,6 +8,7 @@
 #include "slots_device.cuh"
 
 namespace deeplab2_d2 {
+namespace {
 
 // Memory of a call, (N, ...) each; the counts start at 0.
 struct SlotWorkspace {
@@ -51,7 +52,7 @@ struct LargestLogit {
 __global__ void classify_kernel(const double* class_logits, int32_t num_slots, int32_t num_channels,
                                 const __grid_constant__ ChannelClasses classes, int32_t* category,
                                 float* confidence) {
-  const int32_t lane = static_cast<int32_t>(threadIdx.x) % kWarp;
+  const int32_t lane = lane_of_thread();
   const int32_t s = static_cast<int32_t>((blockIdx.x * blockDim.x + threadIdx.x) / kWarp);
   if (s >= num_slots) {
     return;
@@ -169,11 +170,11 @@ __device__ __forceinline__ void paste_masks(SlotDecision& shared, const int32_t*
         if (own < num_slots && own != s) {
           shared.taken[own] += both[i];
         }
-        __syncthreads();
       }
+      // Also after a mask that is left out: others may still read what the next one changes.
+      __syncthreads();
     }
   }
-  __syncthreads();
   if (own < num_slots) {
     shared.area[own] = given;
   }
@@ -273,4 +274,5 @@ __global__ void finish_kernel(int64_t num_rows, const unsigned long long* units,
   }
 }
 
+}  // namespace
 }  // namespace deeplab2_d2

@@ -101,7 +101,7 @@ class SlotPass {
       covered.height = covered_length(frame_.height, frame_.map_height, frame_.scale_y);
       covered.width = covered_length(frame_.width, frame_.map_width, frame_.scale_x);
       covered.scale_y = covered.scale_x = 1.0f;
-      score_kernel<value_t><<<tile_blocks(covered, 1), kTileThreads, 0, stream_>>>(
+      score_kernel<value_t><<<tile_blocks(covered, 1), kSlotThreads, 0, stream_>>>(
           covered, limits_, flags_, logits, work_);
       C10_CUDA_KERNEL_LAUNCH_CHECK();
     }
@@ -140,14 +140,14 @@ class SlotPass {
   dim3 tile_blocks(const SlotFrame& frame, int64_t pixels) const {
     const int64_t tiles =
         divide_up(frame.height, kLanesDown) * divide_up(frame.width, kLanesAcross * pixels);
-    return dim3(divide_up(tiles, kTileWarps), num_images_);
+    return dim3(divide_up(tiles, kSlotWarps), num_images_);
   }
 
   template <typename value_t, int kPixels, int kColumns>
   void predict(const SlotLogits<value_t>& logits) const {
     const dim3 blocks = tile_blocks(frame_, kPixels);
     predict_kernel<value_t, kPixels, kColumns>
-        <<<blocks, kTileThreads, 0, stream_>>>(frame_, limits_, flags_, logits, work_, images_);
+        <<<blocks, kSlotThreads, 0, stream_>>>(frame_, limits_, flags_, logits, work_, images_);
     C10_CUDA_KERNEL_LAUNCH_CHECK();
   }
 

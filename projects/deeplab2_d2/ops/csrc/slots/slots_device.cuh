@@ -8,17 +8,15 @@
 #include "../merging/merging_device.cuh"
 #include "../ordering.h"
 #include "../resampling/resampling_device.cuh"
+#include "../warp.cuh"
 #include "slots.h"
 
 namespace deeplab2_d2 {
 
-constexpr int kWarp = 32;
-constexpr unsigned kAllLanes = 0xFFFFFFFFu;
-
 // A warp works on a tile of kLanesAcross x kLanesDown threads, each on a few pixels of a row.
 constexpr int kLanesAcross = 8;
 constexpr int kLanesDown = kWarp / kLanesAcross;
-constexpr int kTileWarps = 2;
+constexpr int kSlotWarps = 2;
 
 // The map of all slots, and the part of the output that is computed from it.
 struct SlotFrame {
@@ -63,7 +61,7 @@ __device__ __forceinline__ void list_slots(int32_t num_slots, const SlotLimits& 
                                            const ThingFlags& flags, const int32_t* category,
                                            const float* confidence, SlotList& list) {
   if (threadIdx.x < kWarp) {
-    const int32_t lane = static_cast<int32_t>(threadIdx.x);
+    const int32_t lane = lane_of_thread();
     const float lowest = fminf(limits.thing_threshold, limits.stuff_threshold);
     int32_t size = 0;
     unsigned passing = 0;
@@ -98,12 +96,12 @@ struct TilePixels {
   int32_t above[kColumns], below[kColumns];  // in a slot's map
 
   __device__ TilePixels(const SlotFrame& frame, int64_t tile) {
-    constexpr int64_t kTileWidth = kLanesAcross * kPixels;
-    const int64_t tiles_in_row = (frame.width + kTileWidth - 1) / kTileWidth;
-    const int64_t lane = threadIdx.x % kWarp;
+    constexpr int64_t kPixelsAcross = kLanesAcross * kPixels;
+    const int64_t tiles_in_row = (frame.width + kPixelsAcross - 1) / kPixelsAcross;
+    const int64_t lane = lane_of_thread();
     // Beyond the output, places are those of its last pixel.
     const int64_t own_y = tile / tiles_in_row * kLanesDown + lane / kLanesAcross;
-    const int64_t own_x = tile % tiles_in_row * kTileWidth + lane % kLanesAcross * kPixels;
+    const int64_t own_x = tile % tiles_in_row * kPixelsAcross + lane % kLanesAcross * kPixels;
     y = static_cast<int32_t>(min(own_y, static_cast<int64_t>(frame.height)));
     x = static_cast<int32_t>(min(own_x, static_cast<int64_t>(frame.width)));
     const Position row = position_of(min(y, frame.height - 1), frame.scale_y, frame.map_height);
@@ -249,13 +247,6 @@ __device__ __forceinline__ void for_each_value(const int32_t (&values)[kCount],
       visit(value, lanes);
     }
   }
-}
-
-__device__ __forceinline__ unsigned sum_of_warp(unsigned value) {
-  for (int distance = kWarp / 2; distance > 0; distance /= 2) {
-    value += __shfl_xor_sync(kAllLanes, value, distance);
-  }
-  return value;
 }
 
 }  // namespace deeplab2_d2
