@@ -15,10 +15,6 @@ from deeplab2_d2.postprocessing import Frames, panoptic_from_centers
 pytestmark = pytest.mark.slow
 
 
-def _known(what):
-    return pytest.mark.xfail(reason=what, raises=AssertionError, strict=True)
-
-
 def _rand(*shape):
     return torch.rand(*shape, generator=torch.Generator().manual_seed(0))
 
@@ -103,16 +99,10 @@ CALLS = {
     "linear_assignment_large": _assignment(1, 4, 1100),
     "linear_assignment_transposed": _assignment(2, 1100, 4),
 }
-KNOWN = {
-    "merge_panoptic": _known("rows_kernel: categories are stored while others load them"),
-    "fused_path": _known("rows_kernel: categories are stored while others load them"),
-    "slots_refused": _known("decide_kernel: pixels taken are counted while others load them"),
-    "label_overlap_full": _known("list_kernel: several threads store that tables are full"),
-}
 
 
 @pytest.mark.parametrize("schedule", ["", "1", "2"])
-@pytest.mark.parametrize("name", [pytest.param(n, marks=KNOWN.get(n, ())) for n in CALLS])
+@pytest.mark.parametrize("name", CALLS)
 def test_kernels_have_no_races(emulated_kernels, monkeypatch, name, schedule):
     monkeypatch.setenv("CUDA_ON_CPU_SCHEDULE", schedule)
     with kernel_races.watch(emulated_cuda.build()) as seen:

@@ -114,7 +114,7 @@ __global__ void list_kernel(Tables tables, int64_t max_pairs, int64_t* listed,
   }
   const int32_t place = atomicAdd(num_listed, 1);
   if (place >= max_pairs) {
-    *tables.is_full = 1;
+    atomicExch(tables.is_full, 1);
     return;
   }
   const int64_t key = tables.pairs[slot];
