@@ -1,9 +1,11 @@
-"""Reading images and maps of depths, with errors that name the file."""
+"""Reading images, panoptic PNGs and maps of depths, with errors that name the file."""
 
 import numpy as np
 from detectron2.data import detection_utils
 
-from ..structures import naming_broken_images, read_label_map
+from ..structures import naming_broken_images, read_label_map, read_panoptic_png
+
+__all__ = ["read_depth_png", "read_image", "read_panoptic_png"]
 
 
 def read_image(file_name: str, image_format: str) -> np.ndarray:
