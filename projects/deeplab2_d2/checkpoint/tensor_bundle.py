@@ -114,8 +114,8 @@ class TensorBundle:
         with open(path, "rb") as file:
             file.seek(entry.offset)
             data = file.read(entry.num_bytes)
+            end = os.fstat(file.fileno()).st_size
         if len(data) < entry.num_bytes:
-            end = entry.offset + len(data)
             raise CheckpointFormatError(path, end, f"the file ends in {key}: it is cut short")
         if masked_crc32c(data) != entry.checksum:
             raise CheckpointFormatError(path, entry.offset, f"the checksum of {key} is wrong")
