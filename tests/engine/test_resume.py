@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -35,6 +36,14 @@ def datasets(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def whole(datasets, tmp_path_factory):
+    """Folder of a run that nothing interrupts."""
+    folder = tmp_path_factory.mktemp("whole")
+    finish(start(folder, datasets))
+    return folder
+
+
 def start(output, datasets, *arguments):
     environment = {**os.environ, "DETECTRON2_DATASETS": str(datasets), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "train_net.py", "--config-file", CONFIG, *arguments, *OPTIONS]
@@ -62,11 +71,9 @@ def state(folder):
 
 
 def test_losses_weights_and_average_of_a_killed_and_resumed_run_are_those_of_an_uninterrupted_one(
-    datasets, tmp_path
+    datasets, whole, tmp_path
 ):
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    finish(start(whole, datasets))
-
+    killed = tmp_path / "killed"
     process = start(killed, datasets)
     deadline = time.monotonic() + 200
     # The losses of a step are written after its checkpoint.
@@ -94,12 +101,12 @@ def test_losses_weights_and_average_of_a_killed_and_resumed_run_are_those_of_an_
 
 
 def test_a_checkpoint_that_is_cut_short_is_refused_and_the_newest_whole_one_offered(
-    datasets, tmp_path
+    datasets, whole, tmp_path
 ):
-    finish(start(tmp_path, datasets))
-    final = tmp_path / "model_final.pth"
+    folder = shutil.copytree(whole, tmp_path / "cut")
+    final = folder / "model_final.pth"
     final.write_bytes(final.read_bytes()[:-1000])
-    process = start(tmp_path, datasets, "--resume")
+    process = start(folder, datasets, "--resume")
     output = process.communicate(timeout=300)[0].decode()
     assert process.returncode != 0
     last = output.splitlines()[-1]

@@ -34,7 +34,7 @@ def datasets(tmp_path_factory):
 
 def draw(datasets, output, *options):
     """The page that the command writes."""
-    environment = {**os.environ, "DETECTRON2_DATASETS": str(datasets), "OMP_NUM_THREADS": "2"}
+    environment = {**os.environ, "DETECTRON2_DATASETS": str(datasets), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "deeplab2_d2.visualization.slots", "--config-file", CONFIG]
     arguments = ["--output", output, *options, "DATALOADER.NUM_WORKERS", 0]
     environment["PYTHONPATH"] = str(ROOT / "projects")
