@@ -59,6 +59,25 @@ def test_a_denser_output_stride_keeps_the_weights_and_the_field_of_view():
     assert dense_config(config()) == config()
 
 
+@pytest.mark.parametrize("feature, rates", [("res5", [4, 8, 12]), ("res4", [4, 8, 12])])
+def test_rates_grow_with_the_stride_of_their_feature(feature, rates):
+    node = "MODEL.DEEPLAB2.SEMANTIC_DECODER"
+    options = [f"{node}.FEATURE", feature, f"{node}.ATROUS_RATES", "[2, 4, 6]"]
+    dense = dense_config(config(*options, "TEST.DEEPLAB2.OUTPUT_STRIDE", 8))
+    assert dense.MODEL.DEEPLAB2.SEMANTIC_DECODER.ATROUS_RATES == rates
+
+
+def test_rates_on_a_feature_that_keeps_its_stride_stay():
+    # res4 has stride 16 at output strides 32 and 16, res5 32 and 16.
+    semantic, instance = "MODEL.DEEPLAB2.SEMANTIC_DECODER", "MODEL.DEEPLAB2.INSTANCE_DECODER"
+    options = [f"{semantic}.FEATURE", "res4", f"{semantic}.ATROUS_RATES", "[2, 4, 6]"]
+    options += [f"{instance}.ATROUS_RATES", "[1, 2, 3]", "INPUT.CROP.SIZE", "[129, 161]"]
+    options += ["MODEL.DEEPLAB2.BACKBONE.OUTPUT_STRIDE", 32, "TEST.DEEPLAB2.OUTPUT_STRIDE", 16]
+    node = dense_config(config(*options)).MODEL.DEEPLAB2
+    assert node.SEMANTIC_DECODER.ATROUS_RATES == [2, 4, 6]
+    assert node.INSTANCE_DECODER.ATROUS_RATES == [2, 4, 6]
+
+
 def test_an_image_and_its_mirror_average_to_mirrored_predictions():
     model = network()
     images = torch.randn(1, 3, 65, 81)

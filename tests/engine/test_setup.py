@@ -114,3 +114,21 @@ def test_a_key_of_detectron2_that_is_not_read_is_named_once_with_what_decides(ca
     caplog.clear()
     warn_of_ignored_keys(load_config("", ["INPUT.MIN_SIZE_TRAIN", "(64,)"]))
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    "key, value, instead",
+    [
+        ("MODEL.BACKBONE.FREEZE_AT", "5", "every layer learns"),
+        ("MODEL.RESNETS.DEPTH", "101", "MODEL.DEEPLAB2.BACKBONE.NAME"),
+        ("INPUT.CROP.TYPE", "relative", "INPUT.CROP.SIZE"),
+    ],
+)
+def test_keys_of_detectron2s_backbones_and_crops_are_named(caplog, key, value, instead):
+    warn_of_ignored_keys(load_config(LEAF, [key, value]))
+    (record,) = caplog.records
+    assert f"{key} has no effect" in record.getMessage() and instead in record.getMessage()
+    # Detectron2's own backbone reads them.
+    caplog.clear()
+    warn_of_ignored_keys(load_config("", [key, value]))
+    assert caplog.text == ""

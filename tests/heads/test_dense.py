@@ -8,8 +8,9 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.layers import ShapeSpec
 
 from deeplab2_d2.config import add_deeplab2_config
+from deeplab2_d2.heads import DenseHeads
 from deeplab2_d2.layers import ASPPPool, Norm
-from deeplab2_d2.models.panoptic_deeplab import build_heads
+from deeplab2_d2.models.panoptic_deeplab import build_heads, describe_heads
 
 _SHAPES = {
     "res2": ShapeSpec(channels=6, stride=4),
@@ -95,3 +96,42 @@ def test_relative_crop_cannot_size_the_window() -> None:
     cfg.INPUT.CROP.SIZE = [0.9, 0.9]
     with pytest.raises(ValueError, match="INPUT.CROP.SIZE must be"):
         build_heads(cfg, _SHAPES)
+
+
+def _rows(cfg: CfgNode) -> Any:
+    return describe_heads(cfg, _SHAPES)
+
+
+def test_maps_come_in_the_order_of_the_heads_from_one_pass_of_each_decoder() -> None:
+    decoders, heads = _rows(_config())
+    # Heads of two decoders, in turn.
+    order = [heads[1], heads[0], heads[2]]
+    dense = DenseHeads(decoders, order, _SHAPES, norm=Norm("BN")).eval()
+    names = ["center_heatmap", "semantic_logits", "center_offsets"]
+    calls = []
+    dense.instance_decoder.register_forward_hook(lambda *_: calls.append(1))
+    with torch.no_grad():
+        assert list(dense(_features(33, 33))) == names == list(dense.kinds)
+    assert calls == [1]
+
+
+def test_heads_that_do_not_fit_their_decoders_are_refused() -> None:
+    decoders, heads = _rows(_config())
+    with pytest.raises(ValueError, match="heads must read the decoders .*got .'semantic_decoder'"):
+        DenseHeads(decoders, heads[:1], _SHAPES, norm=Norm("BN"))
+    with pytest.raises(ValueError, match="heads must read the decoders"):
+        DenseHeads({}, heads, _SHAPES, norm=Norm("BN"))
+    with pytest.raises(ValueError, match="names of heads must differ"):
+        DenseHeads(decoders, [*heads, heads[0]], _SHAPES, norm=Norm("BN"))
+
+
+@pytest.mark.parametrize(
+    "stride, rates", [(32, (3, 6, 9)), (16, (6, 12, 18)), (8, (12, 24, 36)), (128, (1, 1, 2))]
+)
+def test_rates_that_no_config_names_follow_from_the_stride(stride: int, rates: Any) -> None:
+    # 96, 192 and 288 pixels of the input over the stride, at least one pixel of the map.
+    shapes = {**_SHAPES, "res5": ShapeSpec(channels=12, stride=stride)}
+    decoders, _ = describe_heads(_config(), shapes)
+    assert decoders["semantic_decoder"].atrous_rates == rates
+    named, _ = describe_heads(_config(SEMANTIC_DECODER__ATROUS_RATES=[1, 2, 4]), shapes)
+    assert named["semantic_decoder"].atrous_rates == (1, 2, 4)

@@ -20,12 +20,21 @@ IGNORED_SOLVER_KEYS = {
     "SOLVER.BIAS_LR_FACTOR": "nothing: biases learn as all weights do",
     "SOLVER.NESTEROV": "nothing: momentum is never Nesterov's",
 }
+# Those that our backbones do not read.
+IGNORED_BACKBONE_KEYS = {
+    "MODEL.BACKBONE.FREEZE_AT": "nothing: every layer learns, MODEL.DEEPLAB2.NORM.NAME may be "
+    "FrozenBN",
+    "MODEL.RESNETS.DEPTH": "MODEL.DEEPLAB2.BACKBONE.NAME",
+}
 # Those that our mappers do not read.
 IGNORED_INPUT_KEYS = {
     "INPUT.MIN_SIZE_TRAIN": "INPUT.DEEPLAB2.RESIZE_RANGE",
     "INPUT.MAX_SIZE_TRAIN": "INPUT.DEEPLAB2.RESIZE_RANGE",
     "INPUT.MIN_SIZE_TRAIN_SAMPLING": "INPUT.DEEPLAB2.SCALES",
+    "INPUT.CROP.TYPE": "INPUT.CROP.SIZE, which is in pixels",
 }
+# What a key without effect may say beside its default, because it is what is done.
+_TRUE_VALUES = {"INPUT.CROP.TYPE": "absolute"}
 
 
 class ConfigError(ValueError):
@@ -103,9 +112,11 @@ def warn_of_ignored_keys(cfg: CfgNode) -> None:
     record = find_record(cfg)
     if record is not None and record.build_mapper is not None:
         ignored.update(IGNORED_INPUT_KEYS)
+    if cfg.MODEL.BACKBONE.NAME == "build_deeplab2_backbone":
+        ignored.update(IGNORED_BACKBONE_KEYS)
     for key, instead in ignored.items():
         value = _look_up(cfg, key)
-        if value != _look_up(defaults, key):
+        if value not in (_look_up(defaults, key), _TRUE_VALUES.get(key)):
             logger.warning(
                 "config key %s has no effect on %s (got %r); see %s",
                 key,

@@ -2,7 +2,9 @@
 
 from typing import Any, Dict, Iterator, Sequence, Tuple, cast
 
+import torch
 from detectron2.config import CfgNode
+from detectron2.modeling import build_backbone
 from torch import nn
 
 from ..checkpoint import with_published_classes
@@ -106,8 +108,9 @@ def dense_config(cfg: CfgNode) -> CfgNode:
     The config of the same network at TEST.DEEPLAB2.OUTPUT_STRIDE.
 
     Reference: Panoptic-DeepLab (arXiv:1911.10194), Sec. 4 ("atrous convolution in the last two
-    blocks" on the test set). Convolutions that lose a stride become atrous; the ASPP's rates and
-    the grid of its features grow alike, so that it sees the same part of the image.
+    blocks" on the test set). Convolutions that lose a stride become atrous; the rates of an ASPP
+    grow as the grid of the feature that it reads, so that it sees the same part of the image.
+    Rates that follow from the stride ([]) do so anyway.
 
     Returns:
         The config itself where the option is 0, else a changed, frozen copy.
@@ -118,10 +121,20 @@ def dense_config(cfg: CfgNode) -> CfgNode:
     dense = cfg.clone()
     dense.defrost()
     dense.MODEL.DEEPLAB2.BACKBONE.OUTPUT_STRIDE = stride
+    before, after = _feature_strides(cfg), _feature_strides(dense)
     for decoder in _decoders(dense.MODEL.DEEPLAB2):
-        decoder.ATROUS_RATES = [rate * trained // stride for rate in decoder.ATROUS_RATES]
+        # A feature of higher resolution keeps its stride, and the backbone may not have it.
+        old, new = (strides.get(decoder.FEATURE, 1) for strides in (before, after))
+        decoder.ATROUS_RATES = [rate * old // new for rate in decoder.ATROUS_RATES]
     dense.freeze()
     return dense
+
+
+def _feature_strides(cfg: CfgNode) -> Dict[str, int]:
+    """Name of each feature of a config's backbone to its stride."""
+    with torch.device("meta"):
+        shapes = build_backbone(cfg).output_shape()
+    return {name: shape.stride for name, shape in shapes.items() if shape.stride is not None}
 
 
 def _decoders(node: CfgNode) -> Iterator[CfgNode]:

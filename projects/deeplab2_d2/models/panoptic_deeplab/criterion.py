@@ -80,7 +80,9 @@ class PanopticDeepLabCriterion:
         """
         Args:
             predictions: raw outputs, at the decoder's stride, any float type: the one there is.
-            targets: from :func:`stack_targets`; (N, H, W) at the size of the crop.
+            targets: from :func:`stack_targets`, at the size of the crop: ``sem_seg`` (N, H, W)
+                int64, ``center_heatmap`` (N, 1, H, W), ``center_offsets`` (N, 2, H, W), the three
+                weights (N, H, W); float32.
             sources: not used.
 
         Returns:
