@@ -31,7 +31,9 @@ def run(args: argparse.Namespace) -> Optional[Dict[str, Any]]:
         return evaluate(cfg, resume=args.resume, ensemble=args.ensemble)
     trainer = DeepLab2Trainer(cfg)
     trainer.resume_or_load(resume=args.resume)
-    return trainer.train()
+    trainer.train()
+    # Detectron2's train() returns them only where TEST.EXPECTED_RESULTS are given.
+    return getattr(trainer, "_last_eval_results", None)
 
 
 def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) -> Any:
