@@ -40,7 +40,8 @@ demo-max: setup
 # A process a processor, a file of tests at a time. Each has one thread: threads that wait for each
 # other on a busy processor take many times as long.
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile \
+		--no-loadscope-reorder $(ARGS)
 
 # What is left out beside the slow tests goes through every config and every published network.
 test-fast: setup

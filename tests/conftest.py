@@ -23,6 +23,9 @@ settings.load_profile("repeatable")
 
 
 def pytest_collection_modifyitems(items):
+    # Files with slow tests first, so that no process waits for the last of them.
+    slow = {item.path for item in items if item.get_closest_marker("slow") is not None}
+    items.sort(key=lambda item: item.path not in slow)
     if torch.cuda.is_available():
         return
     skip = pytest.mark.skip(reason="no CUDA device on this machine")

@@ -104,10 +104,10 @@ def test_yaml_of_every_released_configuration_gives_the_same_config(tmp_path):
 @pytest.mark.parametrize(
     "text, message",
     [
-        ('{"model_options":' * 100000, r"a.json:1:1: JSON of too many levels"),
+        ('{"model_options":' * 100000, r"a.json:1:1: messages are nested too deeply"),
         (
             '{"trainer_options":{"solver_options":{"base_learning_rate":1' + "0" * 400 + "}}}",
-            "base_learning_rate must fit a float",
+            "base_learning_rate must fit into a float",
         ),
     ],
     ids=["levels", "digits"],

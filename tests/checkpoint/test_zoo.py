@@ -232,9 +232,9 @@ def test_two_processes_download_once(cache, server):
 def test_a_full_disk_while_converting_leaves_no_half_file(cache, server, monkeypatch):
     import torch
 
-    def full_disk(data, path):
-        Path(path).write_bytes(b"half")
-        raise OSError(28, "No space left on device", path)
+    def full_disk(data, file):
+        file.write(b"half")
+        raise OSError(28, "No space left on device", file.name)
 
     with monkeypatch.context() as patch:
         patch.setattr(torch, "save", full_disk)

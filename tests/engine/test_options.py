@@ -227,4 +227,4 @@ def test_a_test_split_gets_its_servers_files_instead_of_scores(tmp_path):
         "coco_2017_test-dev_panoptic": ["PanopticSubmission"],
     }
     submission = build_evaluators(cfg, "coco_2017_test-dev_panoptic")._evaluators[0]
-    assert submission._folder.endswith("panoptic_test-dev2017_deeplab2_results")
+    assert submission._staging.folder.endswith("panoptic_test-dev2017_deeplab2_results")

@@ -13,7 +13,7 @@ def compiler():
     reason = cuda_compiler.why_not()
     if reason is not None:
         pytest.skip(reason)
-    return cuda_compiler.Compiler()
+    return cuda_compiler.Compiler(device_only=True)
 
 
 @pytest.fixture(scope="module")

@@ -117,4 +117,6 @@ def test_every_kernel_is_watched(emulated_kernels):
     with kernel_races.watch(emulated_cuda.build()) as seen:
         for call in CALLS.values():
             call()
-    assert seen.kernels == set(kernels)
+    # One that is chosen is launched by another name.
+    chosen = dict(re.findall(r"auto (\w+) =\s[^;]*?&(\w+_kernel)<", text))
+    assert {chosen.get(name, name) for name in seen.kernels} == set(kernels)

@@ -243,6 +243,11 @@ def test_two_streams_of_one_model_do_not_mix(toy):
     assert all(torch.equal(scores, alone) for scores in both)
     with pytest.raises(ValueError, match="frames of sequence 'left' must come in their order"):
         streams[0]([samples[0]])
+    # Another dataset may have a sequence of that name; an evaluation begins so.
+    with torch.no_grad():
+        (again,) = streams[0].eval()([samples[0]])
+        (first,) = SequenceRunner(model)([samples[0]])
+    assert torch.equal(again["sem_seg"], first["sem_seg"])
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

@@ -66,12 +66,16 @@ class OptionRules:
 
 def known_rules() -> Dict[str, Tuple[str, OptionRules]]:
     """Name of DeepLab2's model message to our meta architecture and the rules of its record."""
-    return {
-        name: (meta_architecture.__name__, rules)
-        for meta_architecture, record in all_records()
-        for name, rules in record.option_rules.items()
-        if isinstance(rules, OptionRules)
-    }
+    known: Dict[str, Tuple[str, OptionRules]] = {}
+    for meta_architecture, record in all_records():
+        for name, rules in record.option_rules.items():
+            if not isinstance(rules, OptionRules):
+                raise TypeError(
+                    f"option_rules[{name!r}] of {meta_architecture.__name__} must be OptionRules, "
+                    f"got {type(rules).__name__}"
+                )
+            known[name] = (meta_architecture.__name__, rules)
+    return known
 
 
 def read_model(builder: ConfigBuilder, model: Options) -> OptionRules:

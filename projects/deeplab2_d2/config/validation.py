@@ -13,7 +13,7 @@ def validate_config(cfg: CfgNode) -> None:
     """
     Refuse values that cannot work, before any data or model is touched.
 
-    Sizes, augmentation and what a model adds are checked for models with a record.
+    Sizes, augmentation and what a model adds are checked for models whose record has a check.
 
     Args:
         cfg: a config with this package's keys.
@@ -29,6 +29,7 @@ def validate_config(cfg: CfgNode) -> None:
     check_loss_term(node.LOSS, "SEMANTIC")
     _check_postprocessing(node.POSTPROCESSING)
     _check_solver(cfg.SOLVER)
+    _check_test(cfg)
     record = find_record(cfg)
     if record is not None and record.check_config is not None:
         _check_input(cfg)
@@ -105,11 +106,8 @@ def check_grid_size(key: str, size: Iterable[int], output_stride: int) -> None:
     )
 
 
-def _check_input(cfg: CfgNode) -> None:
+def _check_test(cfg: CfgNode) -> None:
     stride = cfg.MODEL.DEEPLAB2.BACKBONE.OUTPUT_STRIDE
-    check_grid_size("INPUT.CROP.SIZE", cfg.INPUT.CROP.SIZE, stride)
-    if any(cfg.TEST.DEEPLAB2.PAD_TO):
-        check_grid_size("TEST.DEEPLAB2.PAD_TO", cfg.TEST.DEEPLAB2.PAD_TO, stride)
     dense = cfg.TEST.DEEPLAB2.OUTPUT_STRIDE
     _require(
         dense == 0 or (dense in (8, 16, 32) and dense <= stride),
@@ -119,6 +117,13 @@ def _check_input(cfg: CfgNode) -> None:
     )
     scales = list(cfg.TEST.DEEPLAB2.SCALES)
     _require(all(scale > 0 for scale in scales), "TEST.DEEPLAB2.SCALES", "positive", scales)
+
+
+def _check_input(cfg: CfgNode) -> None:
+    stride = cfg.MODEL.DEEPLAB2.BACKBONE.OUTPUT_STRIDE
+    check_grid_size("INPUT.CROP.SIZE", cfg.INPUT.CROP.SIZE, stride)
+    if any(cfg.TEST.DEEPLAB2.PAD_TO):
+        check_grid_size("TEST.DEEPLAB2.PAD_TO", cfg.TEST.DEEPLAB2.PAD_TO, stride)
     _require_one_of("INPUT.FORMAT", cfg.INPUT.FORMAT, ("RGB", "BGR"))
     node, prefix = cfg.INPUT.DEEPLAB2, "INPUT.DEEPLAB2."
     scales = list(node.SCALES)

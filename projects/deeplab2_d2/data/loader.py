@@ -30,6 +30,8 @@ from ..records import DatasetMapper
 from .samplers import SampleKey, SequenceSampler, build_sample_keys
 
 # Metadata that names a file or a folder which has to be there before anything is read.
+# Images that a mapper may leave out in turn.
+_MOST_TRIES = 1000
 _PATHS = ("panoptic_json", "panoptic_root", "image_root")
 
 
@@ -111,7 +113,7 @@ class SampleStream(IterableDataset):
         rng = np.random.default_rng([self.seed, key.iteration, key.slot, 1])
         dataset_dict = self.dataset[key.image_index]
         with _one_thread():
-            while True:
+            for _ in range(_MOST_TRIES):
                 partner = None
                 if self.mapper.needs_partner:
                     partner = self.dataset[int(rng.integers(len(self.dataset)))]
@@ -120,6 +122,10 @@ class SampleStream(IterableDataset):
                     return sample
                 # Detectron2's mappers may leave an image out; another takes its place.
                 dataset_dict = self.dataset[int(rng.integers(len(self.dataset)))]
+        raise ValueError(
+            f"the mapper must make samples, but left out {_MOST_TRIES} images in turn, before "
+            f"{dataset_dict.get('file_name', 'one without a file_name')}"
+        )
 
 
 @contextlib.contextmanager

@@ -171,7 +171,7 @@ class SequenceSampler(Sampler):
     def for_dataset(cls, dataset_dicts: Sequence[Dict[str, Any]]) -> "Optional[SequenceSampler]":
         """The sampler of this process; None for a dataset without sequences."""
         sequences = [dataset_dict.get("sequence") for dataset_dict in dataset_dicts]
-        if not any(sequences):
+        if all(sequence is None for sequence in sequences):
             return None
         named = [
             sequence if sequence is not None else f"sample {index}"

@@ -41,12 +41,19 @@ def build_evaluators(
         output_folder: default OUTPUT_DIR/inference.
 
     Raises:
-        ValueError: if the dataset's ``evaluator_type`` is none that is known here.
+        ValueError: if the dataset's ``evaluator_type`` is none that is known here, and the model's
+            record has no evaluators of its own.
     """
     output_folder = output_folder or os.path.join(cfg.OUTPUT_DIR, "inference")
+    record = find_record(cfg)
+    others: List[DatasetEvaluator] = []
+    if record is not None and record.build_evaluators is not None:
+        others += record.build_evaluators(cfg, dataset_name, output_folder)
     metadata = MetadataCatalog.get(dataset_name)
     kind = metadata.get("evaluator_type")
     if kind not in PANOPTIC_TYPES + SEMANTIC_TYPES:
+        if others:
+            return DatasetEvaluators(others)
         raise ValueError(
             f"dataset {dataset_name!r} must have an evaluator_type of "
             f"{', '.join(PANOPTIC_TYPES + SEMANTIC_TYPES)} in its metadata, got {kind!r}"
@@ -60,9 +67,8 @@ def build_evaluators(
     ]
     is_cityscapes = kind.startswith("cityscapes")
     if not metadata.get("has_ground_truth", True):
-        return DatasetEvaluators(
-            _build_submissions(dataset_name, output_folder, returned, is_cityscapes)
-        )
+        submissions = _build_submissions(dataset_name, output_folder, returned, is_cityscapes)
+        return DatasetEvaluators(submissions + others)
     evaluators: List[DatasetEvaluator] = []
     if returned[0]:
         semantic = CityscapesSemanticEvaluator if is_cityscapes else SemanticEvaluator
@@ -75,10 +81,7 @@ def build_evaluators(
         evaluators.append(CityscapesMaskEvaluator(dataset_name))
     elif returned[2]:
         evaluators.append(PanopticInstanceEvaluator(dataset_name, output_folder))
-    record = find_record(cfg)
-    if record is not None and record.build_evaluators is not None:
-        evaluators += record.build_evaluators(cfg, dataset_name, output_folder)
-    return DatasetEvaluators(evaluators)
+    return DatasetEvaluators(evaluators + others)
 
 
 def model_outputs(cfg: CfgNode) -> Tuple[str, ...]:

@@ -74,10 +74,12 @@ class PanopticSubmission(PanopticQualityEvaluator):
     def reset(self) -> None:
         """
         Raises:
-            ValueError: if two images of the dataset would have one PNG.
+            ValueError: if two images of the dataset would have one PNG, or if what stands at the
+                place of the JSON file is no submission.
         """
         super().reset()
         self._owners: Dict[str, str] = {}
+        self._earlier = self._read_earlier()
         self._staging.clear(self._dataset_name)
 
     def process(
@@ -123,16 +125,26 @@ class PanopticSubmission(PanopticQualityEvaluator):
             )
         return {}
 
-    def _remove_earlier(self) -> None:
-        """Remove the JSON of a run before, and the PNGs that it names."""
+    def _read_earlier(self) -> List[str]:
+        """The PNGs of a run before."""
         path = f"{self._staging.folder}.json"
         if not os.path.exists(path):
-            return
-        with open(path) as f:
-            earlier: List[str] = [item["file_name"] for item in json.load(f)["annotations"]]
+            return []
+        try:
+            with open(path, encoding="utf-8") as f:
+                return [str(item["file_name"]) for item in json.load(f)["annotations"]]
+        except (ValueError, LookupError, TypeError) as error:
+            raise ValueError(
+                f"{path} must be a submission of a run before, which is replaced, got another or a "
+                f"damaged file ({error}); move it away"
+            ) from error
+
+    def _remove_earlier(self) -> None:
+        """Remove the JSON of a run before, and the PNGs that it names."""
         # First of all: a JSON must not name what is of another run, or not there.
-        os.remove(path)
-        for name in earlier:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(f"{self._staging.folder}.json")
+        for name in self._earlier:
             with contextlib.suppress(FileNotFoundError):
                 os.remove(os.path.join(self._staging.folder, os.path.basename(name)))
 

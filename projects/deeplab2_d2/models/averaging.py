@@ -13,8 +13,6 @@ from ..records import Averaging
 from ..structures import Prediction
 from .segmenter import Sample, Segmenter
 
-_LOGITS = ("logits", "slot_logits")
-
 
 class ViewMeans(NamedTuple):
     """

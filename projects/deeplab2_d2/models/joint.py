@@ -27,7 +27,11 @@ class JointCriterion:
         """The targets of all parts."""
         padding: Dict[str, Padding] = {}
         for part in self.parts:
-            padding.update(part.target_padding)
+            for name, value in part.target_padding.items():
+                if padding.setdefault(name, value) != value:
+                    raise ValueError(
+                        f"parts must pad {name!r} with one value, got {padding[name]} and {value}"
+                    )
         return padding
 
     def __call__(
@@ -41,6 +45,9 @@ class JointCriterion:
         metrics: Dict[str, Tensor] = {}
         for part in self.parts:
             more_losses, more_metrics = part(predictions, targets, sources)
+            twice = sorted(losses.keys() & more_losses.keys())
+            if twice:
+                raise ValueError(f"losses of parts must have names of their own, got {twice} twice")
             losses.update(more_losses)
             metrics.update(more_metrics)
         return losses, metrics

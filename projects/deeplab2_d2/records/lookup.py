@@ -16,8 +16,8 @@ def register(meta_architecture: type, record: ModelRecord) -> None:
     Give a meta architecture its record.
 
     Raises:
-        ValueError: if it has one already, or a first word of checkpoint keys names two modules,
-            here or with another's, or a message of DeepLab2's options has rules already.
+        ValueError: if it has one already, or its checkpoint keys or option rules clash with those
+            of another record.
     """
     if meta_architecture in _RECORDS:
         raise ValueError(f"{meta_architecture.__name__} has a record already")
@@ -35,7 +35,8 @@ def register(meta_architecture: type, record: ModelRecord) -> None:
         if taken:
             raise ValueError(
                 f"option_rules of {meta_architecture.__name__} must be of messages of its own, "
-                f"but {other_class.__name__} has those of {', '.join(taken)}"
+                f"but {other_class.__name__} has those of {', '.join(taken)}; give none "
+                "(option_rules={})"
             )
     _RECORDS[meta_architecture] = record
 

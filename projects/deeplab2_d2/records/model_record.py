@@ -85,7 +85,7 @@ class ModelRecord:
         check_config: refuses values that cannot work (ValueError naming key, rule and value).
         build_mapper: ``(cfg, is_train)`` to the dataset mapper; None: Detectron2's.
         outputs: which of ``sem_seg``, ``panoptic_seg``, ``instances`` (and further keys) a config's
-            model returns; None: all that its dataset has ground truth for.
+            model returns; None: what MODEL.DEEPLAB2.POSTPROCESSING asks for.
         build_evaluators: ``(cfg, dataset name, folder)`` to evaluators of what its outputs have
             beside those three.
         averaging: how views and models are averaged; None: they cannot be.
@@ -98,7 +98,8 @@ class ModelRecord:
         last_layers: group ("semantic", "instance") to first words of the keys that depend on the
             number of classes or on the task.
         option_rules: name of DeepLab2's model message to its
-            :class:`deeplab2_d2.checkpoint.option_rules.OptionRules`.
+            :class:`deeplab2_d2.checkpoint.option_rules.OptionRules`; {} in a record that is made of
+            another's by ``dataclasses.replace``.
     """
 
     add_config: Optional[Callable[[CfgNode], None]] = None

@@ -21,10 +21,10 @@ class SequenceRunner(nn.Module):
         """
         super().__init__()
         self.model = model
-        self.train(model.training)
         self._sequence: Optional[Any] = None
         self._frame: Optional[Any] = None
         self._state: Optional[Any] = None
+        self.train(model.training)
 
     def forward(self, batched_inputs: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
         """
@@ -49,6 +49,11 @@ class SequenceRunner(nn.Module):
             self._state = output.get("state")
             outputs.append({name: value for name, value in output.items() if name != "state"})
         return outputs
+
+    def train(self, mode: bool = True) -> "SequenceRunner":
+        """As of any module. It forgets its stream, because a dataset begins with such a call."""
+        self._sequence = self._frame = self._state = None
+        return super().train(mode)
 
     def _begin(self, sample: Dict[str, Any]) -> None:
         sequence, frame = sample["sequence"], sample.get("frame")

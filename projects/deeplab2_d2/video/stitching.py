@@ -1,5 +1,7 @@
 """Stitching: the instances of a frame take over the numbers that a pair of frames gave them."""
 
+from typing import Optional
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -8,7 +10,7 @@ from .segment_runs import find_runs
 
 
 def stitch(
-    pair_map: Tensor, own_map: Tensor, *, label_divisor: int, number_offset: int = 0
+    pair_map: Tensor, own_map: Tensor, *, label_divisor: int, number_offset: Optional[int] = None
 ) -> Tensor:
     """
     The labels of a frame, with the numbers of the pair where instances are the same.
@@ -23,7 +25,7 @@ def stitch(
             ``class * label_divisor + number``, number 0 for stuff and crowds, negative for void.
         own_map: (H, W) integer, its labels from the prediction on it and the one after.
         label_divisor: see above.
-        number_offset: 0 is half of ``label_divisor``.
+        number_offset: None: half of ``label_divisor``.
 
     Returns:
         (H, W) of the dtype of ``own_map``.
@@ -31,7 +33,8 @@ def stitch(
     Raises:
         ValueError: if a number would reach ``label_divisor``, or if sizes differ.
     """
-    number_offset = number_offset or label_divisor // 2
+    if number_offset is None:
+        number_offset = label_divisor // 2
     runs = find_runs(pair_map, own_map)
     pair_of_run, own_of_run = runs.labels.unbind(dim=1)
     # One number for both, in the order of both; labels are 32 bits.

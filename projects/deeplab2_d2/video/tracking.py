@@ -57,7 +57,8 @@ def continue_tracks(
             this map.
         state: after the frame before.
         label_divisor: see above; numbers of tracks are below it.
-        keep_frames: a track that was not seen for so many frames ends.
+        keep_frames: a track ends when its age would reach this, so after ``keep_frames - 1`` frames
+            without it.
 
     Returns:
         The map with numbers of tracks, of the dtype of ``panoptic_map``; the state after this

@@ -27,7 +27,7 @@ class DeepLab2AxialDeepLab(DeepLab2PanopticDeepLab):
         name = cfg.MODEL.DEEPLAB2.BACKBONE.NAME
         if cfg.MODEL.BACKBONE.NAME == "build_deeplab2_backbone" and not name.startswith(_PREFIX):
             raise ValueError(
-                f"MODEL.DEEPLAB2.BACKBONE.NAME must start with {_PREFIX!r} for "
+                f"config key MODEL.DEEPLAB2.BACKBONE.NAME must start with {_PREFIX!r} for "
                 f"DeepLab2AxialDeepLab, got {name!r}"
             )
         return super().from_config(cfg)

@@ -1,7 +1,7 @@
 """
 DeepLab v3 (arXiv:1706.05587) and v3+ (arXiv:1802.02611), heads of Detectron2's
-``SemanticSegmentor``. Its record has their names in DeepLab2 alone: everything else of such a model
-is as for any of Detectron2's.
+``SemanticSegmentor``. Its record has their names in DeepLab2 and what they return: everything else
+of such a model is as for any of Detectron2's.
 """
 
 from detectron2.modeling import SemanticSegmentor
@@ -13,7 +13,10 @@ from .weights import CHECKPOINT_MODULES, LAST_LAYERS, OPTION_RULES
 register(
     SemanticSegmentor,
     ModelRecord(
-        checkpoint_modules=CHECKPOINT_MODULES, last_layers=LAST_LAYERS, option_rules=OPTION_RULES
+        outputs=lambda cfg: ("sem_seg",),
+        checkpoint_modules=CHECKPOINT_MODULES,
+        last_layers=LAST_LAYERS,
+        option_rules=OPTION_RULES,
     ),
 )
 
