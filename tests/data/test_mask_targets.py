@@ -29,34 +29,20 @@ def test_too_many_things_are_an_error_that_names_the_image():
         thing_id_targets(np.array([[2, 3]], np.int32), _TABLE, max_things=1, source="cats.png")
 
 
-def test_the_smallest_things_can_be_left_out_instead():
-    segment_map = np.array([[2, 3, 3, 5, 5]], np.int32)
-    thing_ids, classes = thing_id_targets(segment_map, _TABLE, max_things=2, keep_largest=True)
-    assert thing_ids.tolist() == [[-1, 0, 0, 1, 1]]
-    assert classes.tolist() == [3, 8]
-    # Of equal ones the first stays.
-    thing_ids, classes = thing_id_targets(segment_map, _TABLE, max_things=1, keep_largest=True)
-    assert thing_ids.tolist() == [[-1, 0, 0, -1, -1]]
-    assert classes.tolist() == [3]
-
-
-def test_small_things_are_weighted_and_crowds_have_a_label_but_no_mask():
+def test_small_things_are_weighted_and_crowds_have_neither_label_nor_mask():
     segment_map = np.array([[1, 3, 3], [2, 4, 0]], np.int32)
     generate = MaskTargetGenerator(
         ignore_label=255,
         max_things=3,
         small_instance_area=2,
         small_instance_weight=3.0,
-        ignore_crowd_in_semantic=False,
     )
     targets = generate(segment_map, _TABLE)
-    assert targets.sem_seg.tolist() == [[9, 3, 3], [4, 3, 255]]
+    assert targets.sem_seg.tolist() == [[9, 3, 3], [4, 255, 255]]
     # Segment 2 has one pixel; the crowd is no instance.
     assert targets.sem_seg_weights.tolist() == [[1, 1, 1], [3, 1, 1]]
     assert targets.thing_masks.tolist() == [[-1, 0, 0], [1, -1, -1]]
     assert targets.thing_classes.tolist() == [3, 4, -1]
-    ignoring = MaskTargetGenerator(ignore_label=255, max_things=3)
-    assert ignoring(segment_map, _TABLE).sem_seg.tolist() == [[9, 3, 3], [4, 255, 255]]
 
 
 def test_no_room_for_things_is_refused():

@@ -11,10 +11,9 @@ from torch import nn
 
 from deeplab2_d2.engine import ConfigError, load_config
 from deeplab2_d2.engine.loaders import build_test_loader
-from deeplab2_d2.engine.slot_images import NUM_MASKS, Frames, SlotImages
+from deeplab2_d2.engine.slot_images import NUM_MASKS, SlotImages
 from deeplab2_d2.engine.testing import load_test_model
 from deeplab2_d2.layers import record_memory_attention
-from deeplab2_d2.models.image_batch import ImageBatch
 from deeplab2_d2.visualization.slots.__main__ import main
 from deeplab2_d2.visualization.slots.sizes import resize
 
@@ -155,20 +154,6 @@ def test_a_network_without_dual_path_layers_is_refused():
         ConfigError, match="must have dual-path transformer .* got Conv2d with none"
     ):
         SlotImages(network, COLORS)
-
-
-def test_maps_are_cut_to_the_image():
-    # The image is 100 x 150 of an input of 113 x 161, of which a map at stride 4 has 29 x 41.
-    frames = Frames(ImageBatch(torch.zeros(1, 3, 113, 161), [(100, 150)]))
-    rows = torch.arange(29.0)[:, None].expand(29, 41) * 4
-    assert frames.stride(rows) == 4
-    # Map row r is row 4 r of the image.
-    torch.testing.assert_close(frames.resample(rows, (100, 150))[:, 7], torch.arange(100.0))
-    # The last row of the image, 99, lies between map rows 24 and 25; the last column, 149, between
-    # 37 and 38.
-    assert frames.crop(rows).shape == (26, 39)
-    whole = Frames(ImageBatch(torch.zeros(1, 3, 113, 161), [(113, 161)]))
-    assert whole.crop(rows).shape == (29, 41)
 
 
 def messages(capsys, *arguments):

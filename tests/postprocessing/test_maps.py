@@ -167,3 +167,16 @@ def test_a_map_in_the_frame_of_the_output(kind):
     # An offset of one map pixel is two output pixels; what was twice as large is twice as far.
     factor = 2.0 if kind in ("offset", "depth") else 1.0
     assert torch.equal(to_output(maps, kind, frames), (factor * expected).expand(1, 2, 3, 3))
+
+
+def test_maps_are_cut_to_the_image():
+    # The image is 100 x 150 of an input of 113 x 161, of which a map at stride 4 has 29 x 41.
+    frames = Frames((113, 161), (100, 150), (100, 150))
+    rows = torch.arange(29.0)[:, None].expand(1, 1, 29, 41) * 4
+    # Map row r is row 4 r of the image.
+    found = to_output(rows, "probability", frames)
+    torch.testing.assert_close(found[0, 0, :, 7], torch.arange(100.0))
+    # The last row of the image, 99, lies between map rows 24 and 25; the last column, 149, between
+    # 37 and 38.
+    assert crop_to_image(rows, frames).shape == (1, 1, 26, 39)
+    assert crop_to_image(rows, Frames.unpadded((113, 161))).shape == rows.shape

@@ -14,7 +14,6 @@ def thing_id_targets(
     segments: SegmentTable,
     max_things: int,
     *,
-    keep_largest: bool = False,
     source: str = "image",
 ) -> Tuple[np.ndarray, np.ndarray]:
     """
@@ -26,8 +25,6 @@ def thing_id_targets(
         segment_map: (H, W) int32, 0 = unlabeled, ``k + 1`` = segment ``k``.
         segments: the table.
         max_things: length of the class list.
-        keep_largest: leave the smallest things without a number where more are visible; of equal
-            ones the later.
         source: named in the error.
 
     Returns:
@@ -35,7 +32,7 @@ def thing_id_targets(
         thing_classes: (max_things,) float32, class of each number, then -1.
 
     Raises:
-        ValueError: if more than ``max_things`` things are visible, unless ``keep_largest``.
+        ValueError: if more than ``max_things`` things are visible.
     """
     flat = segment_map.ravel()
     starts = np.flatnonzero(np.concatenate([[True], flat[1:] != flat[:-1]]))
@@ -45,13 +42,9 @@ def thing_id_targets(
     visible = np.flatnonzero(segments.is_instance & (first[1:] < flat.size))
     ordered = visible[np.argsort(first[1:][visible])]
     if len(ordered) > max_things:
-        if not keep_largest:
-            raise ValueError(
-                f"{source} must show at most {max_things} things (max_things), got {len(ordered)}"
-            )
-        areas = np.bincount(flat, minlength=len(segments) + 1)[1:]
-        kept = np.argsort(-areas[ordered], kind="stable")[:max_things]
-        ordered = ordered[np.sort(kept)]
+        raise ValueError(
+            f"{source} must show at most {max_things} things (max_things), got {len(ordered)}"
+        )
 
     numbers = np.full(len(segments), -1, np.int32)
     numbers[ordered] = np.arange(len(ordered), dtype=np.int32)
@@ -94,10 +87,8 @@ class MaskTargetGenerator:
     Args:
         ignore_label: of pixels without a class, in ``sem_seg``.
         max_things: most things of an image.
-        keep_largest_things: see :func:`thing_id_targets`.
         small_instance_area: an instance with fewer visible pixels is small.
         small_instance_weight: weight of its pixels in the semantic loss.
-        ignore_crowd_in_semantic: give crowds the ignore label in ``sem_seg``, else their class.
     """
 
     def __init__(
@@ -105,19 +96,15 @@ class MaskTargetGenerator:
         *,
         ignore_label: int,
         max_things: int = 128,
-        keep_largest_things: bool = False,
         small_instance_area: int = 4096,
         small_instance_weight: float = 1.0,
-        ignore_crowd_in_semantic: bool = True,
     ):
         if max_things < 1:
             raise ValueError(f"max_things must be positive, got {max_things}")
         self.ignore_label = ignore_label
         self.max_things = max_things
-        self.keep_largest_things = keep_largest_things
         self.small_instance_area = small_instance_area
         self.small_instance_weight = small_instance_weight
-        self.ignore_crowd_in_semantic = ignore_crowd_in_semantic
 
     def __call__(
         self, segment_map: np.ndarray, segments: SegmentTable, *, source: str = "image"
@@ -131,18 +118,12 @@ class MaskTargetGenerator:
         Raises:
             ValueError: see :func:`thing_id_targets`.
         """
-        semantic = segments.category_ids
-        if self.ignore_crowd_in_semantic:
-            semantic = np.where(segments.is_crowd, self.ignore_label, semantic)
+        semantic = np.where(segments.is_crowd, self.ignore_label, segments.category_ids)
         areas = np.bincount(segment_map.ravel(), minlength=len(segments) + 1)[1:]
         is_small = segments.is_instance & (areas < self.small_instance_area)
         weights = np.where(is_small, self.small_instance_weight, 1.0).astype(np.float32)
         thing_masks, thing_classes = thing_id_targets(
-            segment_map,
-            segments,
-            self.max_things,
-            keep_largest=self.keep_largest_things,
-            source=source,
+            segment_map, segments, self.max_things, source=source
         )
         return ThingMaskTargets(
             sem_seg=segments.look_up(semantic.astype(np.int64), self.ignore_label)[segment_map],

@@ -2,19 +2,16 @@
 
 import contextlib
 import os
-from typing import Any, ContextManager, Dict, List, Mapping, Optional, Sequence, cast
+from typing import Any, ContextManager, Dict, List, Mapping, Optional, Sequence, Tuple, cast
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..data.reading import read_image
 from ..layers import DualPathTransformerLayer, MemoryAttention, record_memory_attention
 from ..models import Segmenter, SlotInference
-from ..models.image_batch import ImageBatch, Size
-from ..ops import SlotSegmentation, resample_aligned
-from ..postprocessing import to_panoptic_seg
-from ..postprocessing.geometry import FrameGeometry
+from ..ops import SlotSegmentation
+from ..postprocessing import Frames, crop_to_image, to_output, to_panoptic_seg
 from ..structures import Prediction
 from ..visualization import (
     draw_image,
@@ -40,37 +37,6 @@ NUM_MASKS = 4
 _MASK_SIDE, _SMALL_SIDE, _LARGE_SIDE = 65, 240, 1024
 
 
-class Frames:
-    """
-    The maps of one image, cut to the image and brought to any size.
-
-    Args:
-        images: a batch of one.
-    """
-
-    def __init__(self, images: ImageBatch):
-        self._input_size = (int(images.tensor.shape[-2]), int(images.tensor.shape[-1]))
-        self._image_size = images.image_sizes[0]
-
-    def resample(self, maps: Tensor, size: Size) -> Tensor:
-        """Maps (..., h, w) that cover the padded input to (..., H, W) that cover the image."""
-        map_size = (int(maps.shape[-2]), int(maps.shape[-1]))
-        geometry = FrameGeometry(map_size, self._input_size, self._image_size, size)
-        return resample_aligned(maps, size, geometry.output_to_map)
-
-    def crop(self, maps: Tensor) -> Tensor:
-        """The part of maps (..., h, w) that the image covers."""
-        sizes = zip(self._image_size, self._input_size, maps.shape[-2:])
-        height, width = (
-            -(-(image - 1) * (low - 1) // max(padded - 1, 1)) + 1 for image, padded, low in sizes
-        )
-        return maps[..., :height, :width]
-
-    def stride(self, maps: Tensor) -> int:
-        """Pixels of the input per pixel of maps (..., h, w)."""
-        return (self._input_size[0] - 1) // max(int(maps.shape[-2]) - 1, 1)
-
-
 class SlotImages:
     """
     Runs a model on images and says what its slots did.
@@ -94,7 +60,7 @@ class SlotImages:
         self._inference = cast(SlotInference, model.inference)
         self._colors = colors
         self._masks = masks
-        self._mask_size: Optional[Size] = None
+        self._mask_size: Optional[Tuple[int, int]] = None
         self.statistics: Optional[SlotStatistics] = None
 
     @torch.no_grad()
@@ -122,7 +88,8 @@ class SlotImages:
         class_map = result.panoptic_map[0].cpu().numpy() // self._inference.label_divisor
         slot_map = np.where(class_map >= 0, slot_map, -1)
         segments = slot_segments(slot_map, class_map)
-        self._count(prediction, Frames(images), size, segments)
+        frames = Frames(images.input_size, images.image_sizes[0], size)
+        self._count(prediction, frames, segments)
         if not is_pictured:
             return None
         chosen = self._choose(segments)
@@ -130,18 +97,17 @@ class SlotImages:
         small = fit(size, _SMALL_SIDE)
         return ImageSlots(
             name=os.path.basename(sample["file_name"]),
-            pictures=self._draw_maps(image, result, slot_map, prediction, Frames(images)),
+            pictures=self._draw_maps(image, result, slot_map, prediction, frames),
             small_image=resize(image, small),
             slot_map=pick(slot_map, small),
             chosen=chosen,
-            layers=_layer_attention(attention, Frames(images), chosen, small),
+            layers=_layer_attention(attention, frames._replace(output_size=small), chosen),
         )
 
     def _count(
         self,
         prediction: Prediction,
         frames: Frames,
-        size: Size,
         segments: Sequence[SlotSegment],
     ) -> None:
         if self.statistics is None or self._mask_size is None:
@@ -150,9 +116,10 @@ class SlotImages:
                 if not 0 <= slot < num_slots:
                     raise ConfigError(f"--masks must be slots below {num_slots}, got {slot}")
             self.statistics = SlotStatistics(int(num_slots), int(num_channels) - 1)
-            self._mask_size = fit(size, _MASK_SIDE)
-        masks = prediction["mask_logits"][0].float().softmax(dim=0)
-        self.statistics.add(segments, frames.resample(masks, self._mask_size))
+            self._mask_size = fit(frames.output_size, _MASK_SIDE)
+        masks = prediction["mask_logits"][:1].float().softmax(dim=1)
+        frames = frames._replace(output_size=self._mask_size)
+        self.statistics.add(segments, to_output(masks, "probability", frames)[0])
 
     def _choose(self, segments: Sequence[SlotSegment]) -> List[SlotSegment]:
         if not self._masks:
@@ -176,7 +143,7 @@ class SlotImages:
         slots = draw_semantic(
             pick(slot_map, size), make_class_colors(prediction["mask_logits"].shape[1])
         )
-        colors = feature_colors(frames.crop(prediction["pixel_features"][0]))
+        colors = feature_colors(crop_to_image(prediction["pixel_features"][0], frames))
         return {
             "image": image,
             "panoptic map": draw_panoptic_overlay(image, panoptic, self._colors),
@@ -189,7 +156,6 @@ def _layer_attention(
     recorded: Mapping[str, MemoryAttention],
     frames: Frames,
     chosen: Sequence[SlotSegment],
-    size: Size,
 ) -> List[LayerAttention]:
     slots = [segment.slot for segment in chosen]
     layers = []
@@ -200,11 +166,12 @@ def _layer_attention(
         total = on_pixels
         if attention.to_memory is not None:
             total = on_pixels + attention.to_memory[0, :, slots].float().sum(dim=2)
+        stride = (frames.input_size[0] - 1) // max(int(pixels.shape[-2]) - 1, 1)
         title = f"{name.replace('_transformer', '').replace('.', ' ')}\n"
         layers.append(
             LayerAttention(
-                title + f"stride {frames.stride(pixels)}",
-                frames.resample(pixels, size).cpu().numpy(),
+                title + f"stride {stride}",
+                to_output(pixels, "probability", frames).cpu().numpy(),
                 (on_pixels / total).cpu().numpy(),
             )
         )

@@ -1,7 +1,7 @@
 """Predictions to labels: pure functions of tensors."""
 
 from .center_grouping import panoptic_from_centers, semantic_scores
-from .detectron2_outputs import to_instances, to_panoptic_seg
+from .detectron2_outputs import to_instances, to_panoptic_outputs, to_panoptic_seg
 from .geometry import Frames
 from .maps import View, crop_to_image, flip_map, resize_map, restore_view, to_output
 from .mask_slots import SlotOptions, panoptic_from_mask_slots, slot_semantic_scores
@@ -20,5 +20,6 @@ __all__ = [
     "slot_semantic_scores",
     "to_instances",
     "to_output",
+    "to_panoptic_outputs",
     "to_panoptic_seg",
 ]

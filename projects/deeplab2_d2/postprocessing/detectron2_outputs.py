@@ -63,6 +63,31 @@ def to_panoptic_seg(
     return result.panoptic_map[index] + 1, segments
 
 
+def to_panoptic_outputs(
+    result: Union[PanopticSegmentation, SlotSegmentation],
+    index: int,
+    wanted: Sequence[str],
+    *,
+    label_divisor: int,
+) -> Dict[str, Any]:
+    """
+    Those of one image's ``panoptic_seg`` and ``instances`` that are wanted.
+
+    Args:
+        result, index, label_divisor: see :func:`to_panoptic_seg`.
+        wanted: names of outputs; others are left to the caller.
+    """
+    output: Dict[str, Any] = {}
+    if not {"panoptic_seg", "instances"} & set(wanted):
+        return output
+    panoptic_map, segments = to_panoptic_seg(result, index, label_divisor=label_divisor)
+    if "panoptic_seg" in wanted:
+        output["panoptic_seg"] = (panoptic_map, segments)
+    if "instances" in wanted:
+        output["instances"] = to_instances(panoptic_map, segments)
+    return output
+
+
 def _check_numbers(segments: Sequence[Dict[str, Any]], label_divisor: int) -> None:
     for segment in segments:
         if segment["instance_id"] >= label_divisor:

@@ -51,13 +51,12 @@ class MaXDeepLabCriterion:
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "MaXDeepLabCriterion":
-        class_map = class_map_from_config(cfg)
-        things = metadata_from_config(cfg).thing_ids
+        classes = metadata_from_config(cfg)
         return cls(
             ignore_label=cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
-            class_map=class_map,
-            thing_ids=things,
-            stuff_ids=tuple(c for c in range(class_map.num_classes) if c not in things),
+            class_map=class_map_from_config(cfg),
+            thing_ids=classes.thing_ids,
+            stuff_ids=classes.stuff_ids,
             options=_options_from_config(cfg.MODEL.DEEPLAB2.LOSS),
         )
 

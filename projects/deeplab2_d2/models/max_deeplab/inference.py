@@ -12,8 +12,7 @@ from ...postprocessing import (
     SlotOptions,
     panoptic_from_mask_slots,
     slot_semantic_scores,
-    to_instances,
-    to_panoptic_seg,
+    to_panoptic_outputs,
 )
 from ...structures import ClassMap, Prediction
 from ..class_map import class_map_from_config
@@ -110,12 +109,8 @@ class MaXDeepLabInference:
             output["sem_seg"] = slot_semantic_scores(
                 result.semantic_map[0], self.class_map.num_classes
             )
-        panoptic_map, segments = to_panoptic_seg(result, 0, label_divisor=self.label_divisor)
-        if "panoptic_seg" in self.outputs:
-            output["panoptic_seg"] = (panoptic_map, segments)
-        if "instances" in self.outputs:
-            output["instances"] = to_instances(panoptic_map, segments)
-        return output
+        divisor = self.label_divisor
+        return {**output, **to_panoptic_outputs(result, 0, self.outputs, label_divisor=divisor)}
 
 
 def slot_options_from_config(cfg: CfgNode) -> SlotOptions:

@@ -10,8 +10,7 @@ from ...postprocessing import (
     Frames,
     panoptic_from_centers,
     semantic_scores,
-    to_instances,
-    to_panoptic_seg,
+    to_panoptic_outputs,
 )
 from ...structures import ClassMap, Prediction, select_images
 from ..class_map import class_map_from_config
@@ -106,9 +105,5 @@ class PanopticDeepLabInference:
             top_k_centers=self.top_k_centers,
             class_map=self.class_map,
         )
-        panoptic_map, segments = to_panoptic_seg(result, 0, label_divisor=self.label_divisor)
-        if "panoptic_seg" in self.outputs:
-            output["panoptic_seg"] = (panoptic_map, segments)
-        if "instances" in self.outputs:
-            output["instances"] = to_instances(panoptic_map, segments)
-        return output
+        divisor = self.label_divisor
+        return {**output, **to_panoptic_outputs(result, 0, self.outputs, label_divisor=divisor)}
