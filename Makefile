@@ -8,7 +8,9 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 EXHAUSTIVE := checkpoint/test_config_leaves.py checkpoint/test_released_checkpoints.py \
-	heads/test_on_each_kind_of_backbone.py
+	heads/test_on_each_kind_of_backbone.py backbones/test_every_key.py backbones/test_contract.py \
+	backbones/test_multiply_adds.py models/test_whole_graph.py parity/test_networks.py \
+	losses/test_lean_forms.py test_compat.py
 
 PYTHON_CODE := $(wildcard projects tests datasets demo scripts train_net.py setup.py)
 CPP_CODE = $(shell find projects tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
@@ -43,7 +45,7 @@ test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile \
 		--no-loadscope-reorder $(ARGS)
 
-# What is left out beside the slow tests goes through every config and every published network.
+# What is left out beside the slow tests compiles, or goes through every config, backbone and published network.
 test-fast: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile -m "not slow" \
 		$(addprefix --ignore=tests/,$(EXHAUSTIVE)) $(ARGS)

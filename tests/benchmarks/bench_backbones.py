@@ -8,7 +8,7 @@ from measuring import measure
 from network_costs import backbone_config, backbone_costs
 from paper_networks import NETWORKS
 
-from deeplab2_d2.backbones import MOBILE_NETWORKS, backbone_names, build_backbone_by_name
+from deeplab2_d2.backbones import backbone_names, build_backbone_by_name
 from deeplab2_d2.layers import Norm
 
 _OUTPUT_STRIDE = 16
@@ -29,12 +29,7 @@ def rows(args: argparse.Namespace) -> Iterator[Dict[str, Any]]:
         if name in _ALIASES:
             continue
         torch.manual_seed(0)
-        backbone = build_backbone_by_name(
-            name,
-            norm=Norm("BN"),
-            output_stride=_OUTPUT_STRIDE,
-            **({} if name in MOBILE_NETWORKS else {"checkpointed_kinds": ()}),
-        )
+        backbone = build_backbone_by_name(name, norm=Norm("BN"), output_stride=_OUTPUT_STRIDE)
         backbone = backbone.to(args.device).eval()
         images = torch.randn(1, 3, height, width, device=args.device)
 

@@ -58,7 +58,7 @@ def _row(
 ) -> Dict[str, Any]:
     low = ((size[0] - 1) // 4 + 1, (size[1] - 1) // 4 + 1)
     maps = make_prediction(num_images, 19, low, num_instances, noise=0.3, dtype=dtype)
-    prediction = type(maps)(*(field.cuda() for field in vars(maps).values()))
+    prediction = {name: field.cuda() for name, field in maps.items()}
     replay, panoptic = capture(prediction, size, with_scores)
     replay()
     check_regions(panoptic[0], detectron2(prediction, size)[0])

@@ -36,7 +36,7 @@ def rows(args: Any) -> Iterator[Dict[str, Any]]:
 def _inputs(args: Any, size: Any, num_instances: int, num_images: int = 1) -> Any:
     low = ((size[0] - 1) // 4 + 1, (size[1] - 1) // 4 + 1)
     prediction = make_prediction(num_images, 19, low, num_instances, noise=0.3)
-    return type(prediction)(*(maps.to(args.device) for maps in vars(prediction).values()))
+    return {name: maps.to(args.device) for name, maps in prediction.items()}
 
 
 def _full_resolution(args: Any, size: Any, num_instances: int) -> Iterator[Dict[str, Any]]:

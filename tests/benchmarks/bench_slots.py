@@ -8,7 +8,7 @@ from operator_inputs import differences, make_slots
 from torch import Tensor
 
 from deeplab2_d2.ops import SlotSegmentation, use_reference
-from deeplab2_d2.postprocessing import SlotOptions, panoptic_from_mask_slots
+from deeplab2_d2.postprocessing import Frames, SlotOptions, panoptic_from_mask_slots
 
 NUM_SLOTS, NUM_CLASSES, NUM_THINGS = 128, 133, 80
 Size = Tuple[int, int]
@@ -37,8 +37,8 @@ def post_process(
     # With a weight of the masks mask-wise also computes their means.
     options = SlotOptions(mode=mode, mask_weight=1.0)
     return panoptic_from_mask_slots(
-        masks, class_logits, thing_ids=range(NUM_THINGS), label_divisor=1000, input_size=size,
-        output_size=output_size, options=options,
+        masks, class_logits, Frames(size, size, output_size), thing_ids=range(NUM_THINGS),
+        label_divisor=1000, options=options,
     )  # fmt: skip
 
 

@@ -1,0 +1,34 @@
+"""The benchmarks run as a user runs them; each compares its results with the peer's itself."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parent
+
+
+@pytest.mark.slow
+def test_every_benchmark_that_needs_no_gpu_runs_on_small_inputs():
+    command = [sys.executable, str(FOLDER / "run.py"), "--quick", "--repeats", "1"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment["PYTHONPATH"] = str(FOLDER.parents[1] / "projects")
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    assert result.returncode == 0, result.stderr[-3000:]
+    _, _, *rows = result.stdout.splitlines()
+    measured = [row.split(" | ") for row in rows if "skipped, --device is cpu" not in row]
+    assert all(len(cells) == 7 and float(cells[1].split()[0]) > 0 for cells in measured)
+    # Each of the eleven has a row, which begins with what it measures.
+    words = (
+        "axial attention",
+        "resnet_tiny",
+        "mapper to",
+        "loss and gradient",
+        "Hungarian matching",
+    )
+    words += ("narrow MaX-DeepLab", "... of which semantic_head", "post-processing from stride 4")
+    words += ("PQ statistics", "maskwise map", "targets of")
+    for word in words:
+        assert any(cells[0].startswith(word) for cells in measured), word
