@@ -1,6 +1,6 @@
 """What a sample teaches: classes, a heatmap of centers, and offsets to them."""
 
-from typing import Tuple
+from typing import Any, Dict, Tuple
 
 from detectron2.config import CfgNode
 
@@ -21,14 +21,19 @@ def build_mapper(cfg: CfgNode, is_train: bool) -> PanopticDatasetMapper:
 
 
 def _build_generator(cfg: CfgNode, ignore_label: int) -> PanopticTargetGenerator:
+    has_instances = cfg.MODEL.DEEPLAB2.INSTANCE_ENABLED
+    return PanopticTargetGenerator(**target_options(cfg, ignore_label), has_instances=has_instances)
+
+
+def target_options(cfg: CfgNode, ignore_label: int) -> Dict[str, Any]:
+    """The arguments of :class:`PanopticTargetGenerator` that a config decides."""
     node = cfg.INPUT.DEEPLAB2
-    return PanopticTargetGenerator(
-        ignore_label=ignore_label,
-        sigma=node.SIGMA,
-        small_instance_area=node.SMALL_INSTANCE_AREA,
-        small_instance_weight=node.SMALL_INSTANCE_WEIGHT,
-        has_instances=cfg.MODEL.DEEPLAB2.INSTANCE_ENABLED,
-    )
+    return {
+        "ignore_label": ignore_label,
+        "sigma": node.SIGMA,
+        "small_instance_area": node.SMALL_INSTANCE_AREA,
+        "small_instance_weight": node.SMALL_INSTANCE_WEIGHT,
+    }
 
 
 def outputs(cfg: CfgNode) -> Tuple[str, ...]:
