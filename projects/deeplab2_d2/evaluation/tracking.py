@@ -66,6 +66,7 @@ class SegmentationTrackingQuality:
         is_inside = 0 <= ignore_label < num_classes
         self._void = ignore_label if is_inside else num_classes
         self._confusion_size = num_classes if is_inside else num_classes + 1
+        self._is_thing = np.isin(np.arange(self._confusion_size), self.thing_ids)
         self.reset()
 
     def reset(self) -> None:
@@ -100,10 +101,10 @@ class SegmentationTrackingQuality:
         true_class = self._classes(truth)
         predicted_class = self._classes(prediction)
         np.add.at(state.confusion, (true_class, predicted_class), pixels)
-        is_true_thing = np.isin(true_class, self.thing_ids)
+        is_true_thing = self._is_thing[true_class]
         is_crowd = is_true_thing & (truth % self.label_divisor == 0)
         is_tube = is_true_thing & ~is_crowd
-        is_predicted = np.isin(predicted_class, self.thing_ids) & ~is_crowd
+        is_predicted = self._is_thing[predicted_class] & ~is_crowd
         _count(state.true_areas, truth[is_tube].tolist(), pixels[is_tube])
         _count(state.predicted_areas, prediction[is_predicted].tolist(), pixels[is_predicted])
         both = is_tube & is_predicted
