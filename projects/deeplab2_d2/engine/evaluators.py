@@ -18,6 +18,7 @@ from ..evaluation import (
     PanopticQualityEvaluator,
     PanopticSubmission,
     SemanticEvaluator,
+    build_video_evaluators,
 )
 from ..records import find_record
 
@@ -29,7 +30,8 @@ def build_evaluators(
     cfg: CfgNode, dataset_name: str, output_folder: Optional[str] = None
 ) -> DatasetEvaluators:
     """
-    Every evaluator that fits the dataset's ``evaluator_type`` and what the model returns.
+    Every evaluator that fits the dataset's ``evaluator_type`` and what the model returns; for
+    ``track`` and ``depth``, see :func:`build_video_evaluators`.
 
     For a dataset without ground truth (``has_ground_truth`` False in its metadata) the predictions
     are written in its server's formats instead.
@@ -49,6 +51,8 @@ def build_evaluators(
     others: List[DatasetEvaluator] = []
     if record is not None and record.build_evaluators is not None:
         others += record.build_evaluators(cfg, dataset_name, output_folder)
+    outputs = model_outputs(cfg)
+    others += build_video_evaluators(dataset_name, outputs)
     metadata = MetadataCatalog.get(dataset_name)
     kind = metadata.get("evaluator_type")
     if kind not in PANOPTIC_TYPES + SEMANTIC_TYPES:
@@ -58,7 +62,6 @@ def build_evaluators(
             f"dataset {dataset_name!r} must have an evaluator_type of "
             f"{', '.join(PANOPTIC_TYPES + SEMANTIC_TYPES)} in its metadata, got {kind!r}"
         )
-    outputs = model_outputs(cfg)
     is_panoptic = kind in PANOPTIC_TYPES
     returned = [
         "sem_seg" in outputs,

@@ -16,6 +16,8 @@ from .submission import (
     PanopticSubmission,
 )
 from .tracking import SegmentationTrackingQuality
+from .video import VideoEvaluator, build_video_evaluators
+from .video_panoptic import VideoPanopticQuality
 
 __all__ = [
     "CityscapesInstanceSubmission",
@@ -36,6 +38,9 @@ __all__ = [
     "PanopticSubmission",
     "SegmentationTrackingQuality",
     "SemanticEvaluator",
+    "VideoEvaluator",
+    "VideoPanopticQuality",
+    "build_video_evaluators",
     "compute_panoptic_quality",
     "summarize_confusion",
 ]
