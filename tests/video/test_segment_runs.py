@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from deeplab2_d2.video import find_runs, find_segments
+from deeplab2_d2.video.segment_runs import _find_starts, _find_starts_on_gpu
 
 
 def test_runs_end_where_a_row_ends_or_a_map_changes() -> None:
@@ -15,6 +16,13 @@ def test_runs_end_where_a_row_ends_or_a_map_changes() -> None:
     assert runs.starts.tolist() == [0, 2, 3, 4]
     assert runs.lengths.tolist() == [2, 1, 1, 2]
     assert torch.equal(runs.fill(runs.labels[:, 0]), first)
+
+
+def test_a_gpu_finds_the_runs_that_numpy_finds() -> None:
+    maps = [torch.randint(0, 2, (7 * 11,), generator=torch.manual_seed(k)) for k in range(2)]
+    for some in (maps[:1], maps):
+        starts = _find_starts([labels.numpy() for labels in some], width=11)
+        assert _find_starts_on_gpu(some, width=11).tolist() == starts.tolist()
 
 
 def test_maps_of_other_sizes_are_refused() -> None:

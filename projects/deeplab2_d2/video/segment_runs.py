@@ -1,7 +1,8 @@
 """A map of labels as runs of equal pixels, of which there are far fewer than pixels."""
 
-from typing import NamedTuple, Tuple
+from typing import NamedTuple, Sequence, Tuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,7 +25,12 @@ class SegmentRuns(NamedTuple):
 
     def fill(self, values: Tensor) -> Tensor:
         """(height, width): a value (R,) for each run, at its pixels."""
-        return values.repeat_interleave(self.lengths).view(self.size)
+        if values.device.type == "cpu":
+            # A quarter of the time of PyTorch, which first makes an index of every pixel.
+            filled = torch.from_numpy(np.repeat(values.numpy(), self.lengths.numpy()))
+        else:
+            filled = values.repeat_interleave(self.lengths)
+        return filled.view(self.size)
 
 
 def find_runs(*maps: Tensor) -> SegmentRuns:
@@ -41,15 +47,33 @@ def find_runs(*maps: Tensor) -> SegmentRuns:
     if first.dim() != 2 or any(m.shape != first.shape for m in maps):
         raise ValueError(f"maps must be (H, W) of one size, got {[tuple(m.shape) for m in maps]}")
     height, width = first.shape
-    is_start = torch.zeros(first.numel(), dtype=torch.bool, device=first.device)
-    for labels in maps:
-        flat = labels.reshape(-1)
-        is_start[1:] |= flat[1:] != flat[:-1]
-    is_start[::width] = True
-    starts = is_start.nonzero()[:, 0]
+    flat = [labels.reshape(-1) for labels in maps]
+    if first.device.type == "cpu":
+        starts = torch.from_numpy(_find_starts([labels.numpy() for labels in flat], width))
+    else:
+        starts = _find_starts_on_gpu(flat, width)
     lengths = torch.diff(starts, append=starts.new_tensor([first.numel()]))
-    values = [labels.reshape(-1)[starts].long() for labels in maps]
+    values = [labels[starts].long() for labels in flat]
     return SegmentRuns(torch.stack(values, dim=1), starts, lengths, (height, width))
+
+
+def _find_starts(maps: Sequence[np.ndarray], width: int) -> np.ndarray:
+    """Where runs begin in flat maps; NumPy takes a quarter of PyTorch's time."""
+    is_start = np.empty(len(maps[0]), bool)
+    np.not_equal(maps[0][1:], maps[0][:-1], out=is_start[1:])
+    for labels in maps[1:]:
+        is_start[1:] |= labels[1:] != labels[:-1]
+    is_start[::width] = True
+    return np.flatnonzero(is_start)
+
+
+def _find_starts_on_gpu(maps: Sequence[Tensor], width: int) -> Tensor:
+    """The same where the maps are."""
+    is_start = torch.zeros(len(maps[0]), dtype=torch.bool, device=maps[0].device)
+    for labels in maps:
+        is_start[1:] |= labels[1:] != labels[:-1]
+    is_start[::width] = True
+    return is_start.nonzero()[:, 0]
 
 
 class Segments(NamedTuple):

@@ -92,7 +92,7 @@ def continue_tracks(
     columns = [np.concatenate([new, old[kept]]) for new, old in parts]
     after = TrackState(*columns, next_number)
     order = np.argsort(labels)
-    values = _relabel(runs.labels[:, 0], labels[order], numbered[order]).to(panoptic_map.dtype)
+    values = relabel(runs.labels[:, 0], labels[order], numbered[order]).to(panoptic_map.dtype)
     return runs.fill(values), after, instances
 
 
@@ -129,7 +129,7 @@ def _assign(
     return numbered, is_taken, next_number
 
 
-def _relabel(values: Tensor, old: np.ndarray, new: np.ndarray) -> Tensor:
+def relabel(values: Tensor, old: np.ndarray, new: np.ndarray) -> Tensor:
     """The values (R,), those of ``old`` (sorted) replaced by those of ``new``."""
     if len(old) == 0:
         return values

@@ -4,7 +4,7 @@ from typing import Tuple
 
 from detectron2.config import CfgNode
 
-from ...data import Layer, PanopticDatasetMapper
+from ...data import Layer, PanopticDatasetMapper, PreviousFrameTargetGenerator
 from ..panoptic_deeplab import RECORD as PANOPTIC_RECORD
 from ..panoptic_deeplab import target_options
 
@@ -26,9 +26,7 @@ def build_mapper(cfg: CfgNode, is_train: bool) -> PanopticDatasetMapper:
     )
 
 
-def _build_generator(cfg: CfgNode, ignore_label: int):
-    from ...data import PreviousFrameTargetGenerator
-
+def _build_generator(cfg: CfgNode, ignore_label: int) -> PreviousFrameTargetGenerator:
     return PreviousFrameTargetGenerator(**target_options(cfg, ignore_label))
 
 

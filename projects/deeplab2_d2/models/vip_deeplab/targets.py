@@ -4,7 +4,7 @@ from typing import Tuple
 
 from detectron2.config import CfgNode
 
-from ...data import Layer, PanopticDatasetMapper
+from ...data import Layer, PanopticDatasetMapper, NextFrameTargetGenerator
 from ..panoptic_deeplab import RECORD as PANOPTIC_RECORD
 from ..panoptic_deeplab import target_options
 
@@ -29,9 +29,7 @@ def build_mapper(cfg: CfgNode, is_train: bool) -> PanopticDatasetMapper:
     )
 
 
-def _build_generator(cfg: CfgNode, ignore_label: int):
-    from ...data import NextFrameTargetGenerator
-
+def _build_generator(cfg: CfgNode, ignore_label: int) -> NextFrameTargetGenerator:
     return NextFrameTargetGenerator(**target_options(cfg, ignore_label))
 
 
