@@ -6,7 +6,7 @@ from detectron2.config import CfgNode
 
 from ...data import Layer, PanopticDatasetMapper, PreviousFrameTargetGenerator
 from ..panoptic_deeplab import RECORD as PANOPTIC_RECORD
-from ..panoptic_deeplab import target_options
+from ..panoptic_deeplab import build_image_targets
 
 _LAYERS = (Layer("previous_image", ("previous_file_name", "file_name"), "image"),)
 
@@ -27,7 +27,7 @@ def build_mapper(cfg: CfgNode, is_train: bool) -> PanopticDatasetMapper:
 
 
 def _build_generator(cfg: CfgNode, ignore_label: int) -> PreviousFrameTargetGenerator:
-    return PreviousFrameTargetGenerator(**target_options(cfg, ignore_label))
+    return PreviousFrameTargetGenerator(build_image_targets(cfg, ignore_label))
 
 
 def outputs(cfg: CfgNode) -> Tuple[str, ...]:

@@ -14,7 +14,7 @@ from .inference import PanopticDeepLabInference
 from .network import DeepLab2PanopticDeepLab, HeadRows, build_heads, describe_heads
 from .oracle import CenterStrideOracle
 from .pictures import CenterPictures
-from .targets import build_mapper, outputs, target_options
+from .targets import build_image_targets, build_mapper, outputs
 from .weights import CHECKPOINT_MODULES, LAST_LAYERS, OPTION_RULES
 
 RECORD = ModelRecord(
@@ -41,6 +41,6 @@ __all__ = [
     "PanopticDeepLabInference",
     "RECORD",
     "build_heads",
+    "build_image_targets",
     "describe_heads",
-    "target_options",
 ]

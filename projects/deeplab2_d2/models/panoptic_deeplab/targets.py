@@ -1,6 +1,6 @@
 """What a sample teaches: classes, a heatmap of centers, and offsets to them."""
 
-from typing import Any, Dict, Tuple
+from typing import Tuple
 
 from detectron2.config import CfgNode
 
@@ -16,24 +16,20 @@ def build_mapper(cfg: CfgNode, is_train: bool) -> PanopticDatasetMapper:
     :class:`PanopticTargets`.
     """
     return PanopticDatasetMapper(
-        cfg, is_train=is_train, build_targets=_build_generator if is_train else None
+        cfg, is_train=is_train, build_targets=build_image_targets if is_train else None
     )
 
 
-def _build_generator(cfg: CfgNode, ignore_label: int) -> PanopticTargetGenerator:
-    has_instances = cfg.MODEL.DEEPLAB2.INSTANCE_ENABLED
-    return PanopticTargetGenerator(**target_options(cfg, ignore_label), has_instances=has_instances)
-
-
-def target_options(cfg: CfgNode, ignore_label: int) -> Dict[str, Any]:
-    """The arguments of :class:`PanopticTargetGenerator` that a config decides."""
+def build_image_targets(cfg: CfgNode, ignore_label: int) -> PanopticTargetGenerator:
+    """The targets of one image, as a config wants them."""
     node = cfg.INPUT.DEEPLAB2
-    return {
-        "ignore_label": ignore_label,
-        "sigma": node.SIGMA,
-        "small_instance_area": node.SMALL_INSTANCE_AREA,
-        "small_instance_weight": node.SMALL_INSTANCE_WEIGHT,
-    }
+    return PanopticTargetGenerator(
+        ignore_label=ignore_label,
+        sigma=node.SIGMA,
+        small_instance_area=node.SMALL_INSTANCE_AREA,
+        small_instance_weight=node.SMALL_INSTANCE_WEIGHT,
+        has_instances=cfg.MODEL.DEEPLAB2.INSTANCE_ENABLED,
+    )
 
 
 def outputs(cfg: CfgNode) -> Tuple[str, ...]:

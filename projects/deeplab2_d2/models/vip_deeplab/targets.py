@@ -4,9 +4,9 @@ from typing import Tuple
 
 from detectron2.config import CfgNode
 
-from ...data import Layer, PanopticDatasetMapper, NextFrameTargetGenerator
+from ...data import Layer, NextFrameTargetGenerator, PanopticDatasetMapper
 from ..panoptic_deeplab import RECORD as PANOPTIC_RECORD
-from ..panoptic_deeplab import target_options
+from ..panoptic_deeplab import build_image_targets
 
 _LAYERS = (
     Layer("next_image", ("next_file_name", "file_name"), "image"),
@@ -30,7 +30,7 @@ def build_mapper(cfg: CfgNode, is_train: bool) -> PanopticDatasetMapper:
 
 
 def _build_generator(cfg: CfgNode, ignore_label: int) -> NextFrameTargetGenerator:
-    return NextFrameTargetGenerator(**target_options(cfg, ignore_label))
+    return NextFrameTargetGenerator(build_image_targets(cfg, ignore_label))
 
 
 def outputs(cfg: CfgNode) -> Tuple[str, ...]:
