@@ -17,6 +17,7 @@ from .ade20k import ade20k_categories
 from .mapillary_vistas import mapillary_vistas_categories
 from .registration import panoptic_metadata, register_own_datasets, register_panoptic_dataset
 from .shapes import register_shapes
+from .shapes_video import register_shapes_video
 from .step import PANOPTIC_FOLDER as STEP_PANOPTIC_FOLDER
 from .step import SPLITS as STEP_SPLITS
 from .step import STEP_RELEASES, frame_of_image, panoptic_json, step_categories
@@ -44,6 +45,7 @@ def register_all(root: Optional[str] = None) -> None:
         root = os.environ.get("DETECTRON2_DATASETS", "datasets")
     root = os.path.expanduser(root)
     register_shapes(root)
+    register_shapes_video(root)
     register_ade20k(root)
     register_mapillary_vistas(root)
     register_step(root)

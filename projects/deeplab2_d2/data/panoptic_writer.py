@@ -1,7 +1,7 @@
 """Writing annotations in COCO panoptic format from masks."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
@@ -18,11 +18,14 @@ class Segment:
         mask: (H, W) bool.
         category_id: id of the dataset's category.
         is_crowd: several things under one mask.
+        track_id: of a frame of a video, the number of the thing in its class, the same in all
+            frames; 0 for stuff and crowds. None for single images.
     """
 
     mask: np.ndarray
     category_id: int
     is_crowd: bool = False
+    track_id: Optional[int] = None
 
 
 class PanopticWriter:
@@ -139,10 +142,7 @@ class PanopticWriter:
         lookup = np.zeros(len(segments) + 1, np.int32)
         lookup[[k + 1 for k in visible]] = np.arange(1, len(visible) + 1)
         segment_map = lookup[owners]
-        kept = [
-            Segment(segment_map == i + 1, segments[k].category_id, segments[k].is_crowd)
-            for i, k in enumerate(visible)
-        ]
+        kept = [replace(segments[k], mask=segment_map == i + 1) for i, k in enumerate(visible)]
         return segment_map, kept
 
 
@@ -197,13 +197,16 @@ def bounding_box(mask: np.ndarray) -> List[int]:
 
 
 def _describe(k: int, segment: Segment) -> Dict[str, Any]:
-    return {
+    description: Dict[str, Any] = {
         "id": segment_id(k),
         "category_id": segment.category_id,
         "iscrowd": int(segment.is_crowd),
         "area": int(segment.mask.sum()),
         "bbox": bounding_box(segment.mask),
     }
+    if segment.track_id is not None:
+        description["track_id"] = segment.track_id
+    return description
 
 
 def instance_annotations(
@@ -240,3 +243,28 @@ def instance_annotations(
             }
         )
     return annotations
+
+
+def write_instances(
+    path: str,
+    images: Sequence[Mapping[str, Any]],
+    annotations: Sequence[Mapping[str, Any]],
+    categories: Sequence[Mapping[str, Any]],
+) -> None:
+    """
+    Write an annotation in COCO instance format.
+
+    Args:
+        path: of the JSON.
+        images: ``id``, ``file_name``, ``height`` and ``width`` of each.
+        annotations: of :func:`instance_annotations`.
+        categories: of COCO panoptic format; those of things are written.
+    """
+    content = {
+        "info": {},
+        "licenses": [],
+        "images": images,
+        "annotations": annotations,
+        "categories": [category for category in categories if category["isthing"]],
+    }
+    write_json(path, content)

@@ -14,6 +14,8 @@ from ..structures import DatasetClasses
 MARKER = "panoptic_dataset.json"
 # From the id of an image to the name of its video and its number there.
 FrameOf = Callable[[Any], Tuple[str, int]]
+# From the dicts of a dataset to the same with more entries.
+Complete = Callable[[List[Dict[str, Any]]], List[Dict[str, Any]]]
 
 
 def panoptic_metadata(categories: Sequence[Mapping[str, Any]]) -> Dict[str, Any]:
@@ -70,6 +72,7 @@ def register_panoptic_dataset(
     panoptic_json: str,
     instances_json: Optional[str] = None,
     frame_of: Optional[FrameOf] = None,
+    complete: Optional[Complete] = None,
 ) -> None:
     """
     Register a dataset of COCO panoptic format, if no dataset has that name yet.
@@ -84,15 +87,18 @@ def register_panoptic_dataset(
         panoptic_json: the annotation.
         instances_json: annotation in COCO instance format for AP; None if there is none.
         frame_of: of a dataset of videos; see :func:`load_panoptic_json`.
+        complete: adds to the dicts what the JSON does not say, such as files of depths.
     """
     if name in DatasetCatalog.list():
         return
-    DatasetCatalog.register(
-        name,
-        lambda: load_panoptic_json(
+
+    def load() -> List[Dict[str, Any]]:
+        dicts = load_panoptic_json(
             panoptic_json, image_root, panoptic_root, metadata, frame_of=frame_of
-        ),
-    )
+        )
+        return dicts if complete is None else complete(dicts)
+
+    DatasetCatalog.register(name, load)
     MetadataCatalog.get(name).set(
         panoptic_root=panoptic_root,
         image_root=image_root,
