@@ -101,6 +101,18 @@ def test_instances_are_apart_crowds_marked_and_stuff_is_one_segment(kitti):
     assert ids[1, 0] == ids[1, 1] == segments[12, 2, 0]["id"] and ids[1, 4] == 0
 
 
+def test_the_number_of_an_instance_is_its_track(kitti):
+    prepare_step(str(kitti), "kitti_step")
+    annotation = _read(kitti, "train")["annotations"][0]
+    tracks = {s["id"]: s["track_id"] for s in annotation["segments_info"]}
+    ids = read_panoptic_png(str(kitti / "panoptic" / annotation["file_name"]))
+    # Both channels of a number count; riders are stuff here.
+    assert [[tracks.get(i) for i in row] for row in ids.tolist()] == [
+        [0, 0, 1, 513, 0],
+        [0, 0, 1, 1, None],
+    ]
+
+
 def test_the_videos_decide_on_the_split_and_trainval_is_both(kitti):
     paths = prepare_step(str(kitti), "kitti_step")
     assert [pathlib.Path(p).name for p in paths] == [
@@ -149,6 +161,11 @@ def test_the_registered_dicts_say_which_frame_of_which_video_they_are(kitti, reg
     dicts = DatasetCatalog.get("kitti_step_panoptic_train")
     frames = [(d["sequence"], d["frame"]) for d in dicts[:3]]
     assert frames == [("0000", 0), ("0000", 1), ("0001", 0)]
+    first, second, other = dicts[:3]
+    assert first["next_file_name"] == second["file_name"]
+    assert second["previous_segments_info"] == first["segments_info"]
+    assert second["previous_pan_seg_file_name"] == first["pan_seg_file_name"]
+    assert not [key for key in other if key.startswith(("previous", "next"))]
     assert {os.path.basename(os.path.dirname(d["file_name"])) == d["sequence"] for d in dicts} == {
         True
     }
@@ -161,8 +178,8 @@ def test_a_video_of_a_registered_release_is_not_cut_between_processes(
     registered(motchallenge.parent)
     dicts = DatasetCatalog.get("motchallenge_step_panoptic_trainval")
     assert [(d["sequence"], d["frame"]) for d in dicts] == [
-        *(("0009", 1), ("0009", 2)),
         *(("0002", 1), ("0002", 2)),
+        *(("0009", 1), ("0009", 2)),
     ]
     monkeypatch.setattr(comm, "get_world_size", lambda: 2)
     parts = []

@@ -20,7 +20,7 @@ from .shapes import register_shapes
 from .shapes_video import register_shapes_video
 from .step import PANOPTIC_FOLDER as STEP_PANOPTIC_FOLDER
 from .step import SPLITS as STEP_SPLITS
-from .step import STEP_RELEASES, frame_of_image, panoptic_json, step_categories
+from .step import STEP_RELEASES, panoptic_json, step_categories
 
 _CLASS_KEYS = (
     "thing_classes",
@@ -93,7 +93,6 @@ def register_step(root: str) -> None:
                 image_root=folder,
                 panoptic_root=os.path.join(folder, STEP_PANOPTIC_FOLDER),
                 panoptic_json=panoptic_json(folder, release, split),
-                frame_of=frame_of_image,
             )
 
 

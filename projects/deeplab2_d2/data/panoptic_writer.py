@@ -18,8 +18,8 @@ class Segment:
         mask: (H, W) bool.
         category_id: id of the dataset's category.
         is_crowd: several things under one mask.
-        track_id: of a frame of a video, the number of the thing in its class, the same in all
-            frames; 0 for stuff and crowds. None for single images.
+        track_id: of a frame of a video, the number of the object in its class, the same in all
+            frames; 0 for stuff and crowds. None of single images.
     """
 
     mask: np.ndarray
@@ -68,6 +68,7 @@ class PanopticWriter:
         size: Tuple[int, int],
         segments: Sequence[Segment],
         image_id: Union[int, str, None] = None,
+        entries: Optional[Mapping[str, Any]] = None,
     ) -> List[Segment]:
         """
         Add an image and write its PNG.
@@ -80,6 +81,7 @@ class PanopticWriter:
             size: (height, width) of the image.
             segments: from the lowest to the uppermost.
             image_id: default the number of the image, from 1.
+            entries: what else the JSON is to tell of the image; see :func:`load_panoptic_json`.
 
         Returns:
             the segments with their visible pixels, in the order of the JSON.
@@ -94,9 +96,8 @@ class PanopticWriter:
         write_panoptic_png(os.path.join(self.panoptic_root, png), ids, software=self._software)
 
         image_id = len(self._images) + 1 if image_id is None else image_id
-        self._images.append(
-            {"id": image_id, "file_name": file_name, "height": size[0], "width": size[1]}
-        )
+        image = {"id": image_id, "file_name": file_name, "height": size[0], "width": size[1]}
+        self._images.append({**image, **(entries or {})})
         self._annotations.append(
             {
                 "image_id": image_id,
@@ -197,7 +198,7 @@ def bounding_box(mask: np.ndarray) -> List[int]:
 
 
 def _describe(k: int, segment: Segment) -> Dict[str, Any]:
-    description: Dict[str, Any] = {
+    description = {
         "id": segment_id(k),
         "category_id": segment.category_id,
         "iscrowd": int(segment.is_crowd),

@@ -14,7 +14,7 @@ Folder tree under ``$DETECTRON2_DATASETS/shapes_video``, in the layout of STEP (
       images/{train,val}/<sequence>/<frame>.png
       panoptic_maps/{train,val}/<sequence>/<frame>.png  red: class, green and blue: the number
       depth/{train,val}/<sequence>/<frame>.png          16 bits, meters * 256, 0 unknown
-      panoptic/{train,val}/<sequence>/<frame>.png       COCO panoptic format
+      panoptic/images/{train,val}/<sequence>/<frame>.png  COCO panoptic format
       annotations/
         panoptic_{train,val}.json                       with a ``track_id`` in each segment
         instances_{train,val}.json
@@ -31,15 +31,15 @@ And in that of depth-aware video panoptic segmentation (ViP-DeepLab, arXiv:2012.
 
 import os
 from dataclasses import asdict, dataclass
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List
 
 import numpy as np
 
 from .generated import write_once
 from .registration import panoptic_metadata, register_panoptic_dataset
-from .shapes_video_layouts import WRITERS, StepLayout
+from .shapes_video_layouts import PANOPTIC_FOLDER, WRITERS, annotation_path
 from .shapes_video_scene import CLASS_NAMES, THING_NAMES
-from .shapes_video_sequence import NUM_FRAMES, PACES, draw_sequence
+from .shapes_video_sequence import NUM_FRAMES, PACES, SMALL_AREA, draw_sequence
 
 SPLITS = ("train", "val")
 # By the name of a layout.
@@ -49,7 +49,6 @@ _FIRST_NUMBERS = {"train": 0, "val": 500}
 # An image's id is this number times that of its sequence, and the frame's.
 _FRAMES_OF_SEQUENCE = 1000000
 _VERSION = 1
-_SMALL_AREA = 100
 
 _COLORS = {
     "box": [0, 110, 230],
@@ -102,12 +101,6 @@ def sequence_name(number: int) -> str:
     return f"{tuple(PACES)[number % len(PACES)]}{number:03d}"
 
 
-def frame_of_image(image_id: int) -> Tuple[str, int]:
-    """The sequence and the number of the frame in it, of an image's id."""
-    number, frame = divmod(image_id, _FRAMES_OF_SEQUENCE)
-    return sequence_name(number), frame
-
-
 def register_shapes_video(root: str) -> None:
     """
     Register ``shapes_video_train`` and ``shapes_video_val``, each if absent.
@@ -115,17 +108,15 @@ def register_shapes_video(root: str) -> None:
     Args:
         root: folder of all datasets.
     """
+    folder = os.path.join(root, FOLDERS["step"])
     for split in SPLITS:
-        layout = StepLayout(os.path.join(root, FOLDERS["step"]), split)
         register_panoptic_dataset(
             f"shapes_video_{split}",
             panoptic_metadata(shapes_video_categories()),
-            image_root=layout.image_root,
-            panoptic_root=layout.panoptic_root,
-            panoptic_json=layout.panoptic_json,
-            instances_json=layout.instances_json,
-            frame_of=frame_of_image,
-            complete=layout.complete,
+            image_root=folder,
+            panoptic_root=os.path.join(folder, PANOPTIC_FOLDER),
+            panoptic_json=annotation_path(folder, "panoptic", split),
+            instances_json=annotation_path(folder, "instances", split),
         )
 
 
@@ -188,6 +179,6 @@ def _write_split(
         "num_frames": NUM_FRAMES * num_sequences,
         "num_tracks": num_tracks,
         "num_things": len(areas),
-        "num_small": sum(area < _SMALL_AREA for area in areas),
+        "num_small": sum(area < SMALL_AREA for area in areas),
         "things_per_frame": [min(per_frame), max(per_frame)],
     }

@@ -1,7 +1,7 @@
 """How the files of the generated dataset ``shapes_video`` are named and what is in them."""
 
 import os
-from typing import Any, Dict, List, Mapping, Sequence, Type, Union
+from typing import Any, Dict, List, Literal, Mapping, Sequence, Type, Union
 
 import numpy as np
 from PIL import Image
@@ -10,90 +10,91 @@ from ..structures import write_panoptic_png
 from .panoptic_writer import PanopticWriter, Segment, instance_annotations, write_instances
 from .shapes_video_scene import FOCAL_LENGTH
 from .shapes_video_sequence import VideoFrame
+from .track_segments import track_segments
 
 _UNITS_PER_METER = 256
-# Entries of a dataset dict that its neighbors have as well, with a prefix.
-_NEIGHBOR_KEYS = ("file_name", "pan_seg_file_name", "segments_info")
+PANOPTIC_FOLDER = "panoptic"
 
 
-class StepLayout:
-    """
-    Where the files of STEP are, with COCO panoptic annotations and depths beside them.
-
-    Args:
-        root: folder of the dataset.
-        split: "train" or "val".
-    """
-
-    def __init__(self, root: str, split: str):
-        self.image_root = os.path.join(root, "images", split)
-        self.map_root = os.path.join(root, "panoptic_maps", split)
-        self.depth_root = os.path.join(root, "depth", split)
-        self.panoptic_root = os.path.join(root, "panoptic", split)
-        self.panoptic_json = os.path.join(root, "annotations", f"panoptic_{split}.json")
-        self.instances_json = os.path.join(root, "annotations", f"instances_{split}.json")
-
-    def complete(self, dicts: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
-        """The same dicts with depth, focal length and the frames before and after."""
-        dicts = [
-            {
-                **d,
-                "depth_file_name": os.path.join(
-                    self.depth_root, os.path.relpath(d["file_name"], self.image_root)
-                ),
-                "focal_length": FOCAL_LENGTH,
-            }
-            for d in dicts
-        ]
-        return _link_frames(dicts)
+def annotation_path(root: str, kind: Literal["panoptic", "instances"], split: str) -> str:
+    """Path of a split's JSON in COCO panoptic or instance format."""
+    return os.path.join(root, "annotations", f"{kind}_{split}.json")
 
 
 class StepWriter:
     """
-    Writes the files of :class:`StepLayout`.
+    Writes images and maps of STEP, with COCO panoptic annotations and depths beside them.
 
     Args:
         root: folder of the dataset.
         split: "train" or "val".
-        categories: of COCO panoptic format.
+        categories: of COCO panoptic format; their ids are the classes of a frame's map.
     """
 
     def __init__(self, root: str, split: str, categories: Sequence[Mapping[str, Any]]):
-        self._layout = StepLayout(root, split)
-        self._categories = categories
+        self._root, self._split, self._categories = root, split, categories
+        self._thing_ids = {c["id"] for c in categories if c["isthing"]}
         self._panoptic = PanopticWriter(
-            panoptic_root=self._layout.panoptic_root,
-            panoptic_json=self._layout.panoptic_json,
+            panoptic_root=os.path.join(root, PANOPTIC_FOLDER),
+            panoptic_json=annotation_path(root, "panoptic", split),
             categories=categories,
         )
         self._images: List[Dict[str, Any]] = []
         self._instances: List[Dict[str, Any]] = []
 
     def add(self, sequence: str, frame: int, content: VideoFrame, image_id: int) -> None:
-        """Write a frame; those of a sequence follow each other."""
-        layout, name = self._layout, f"{sequence}/{frame:06d}.png"
-        height, width = content.class_map.shape
-        for root in (layout.image_root, layout.depth_root):
-            os.makedirs(os.path.join(root, sequence), exist_ok=True)
-        Image.fromarray(content.image).save(os.path.join(layout.image_root, name))
-        _save_depth(os.path.join(layout.depth_root, name), content.depth)
+        """Write a frame."""
+        image_file, map_file, depth_file = (
+            os.path.join(folder, self._split, sequence, f"{frame:06d}.png")
+            for folder in ("images", "panoptic_maps", "depth")
+        )
+        _save(os.path.join(self._root, image_file), content.image)
+        _save(os.path.join(self._root, depth_file), _depth_units(content.depth))
         # Red is the class; green, the high byte of the number, stays 0.
         ids = content.class_map + (content.track_map.astype(np.int32) << 16)
-        write_panoptic_png(os.path.join(layout.map_root, name), ids)
+        write_panoptic_png(os.path.join(self._root, map_file), ids)
 
-        segments = self._panoptic.add(name, (height, width), _segments(content), image_id)
-        self._images.append({"id": image_id, "file_name": name, "height": height, "width": width})
+        height, width = content.class_map.shape
+        segments = self._panoptic.add(
+            image_file,
+            (height, width),
+            self._segments(content, map_file),
+            image_id,
+            entries={
+                "sequence": sequence,
+                "frame": frame,
+                "depth_file_name": depth_file,
+                "focal_length": FOCAL_LENGTH,
+            },
+        )
+        self._images.append(
+            {"id": image_id, "file_name": image_file, "height": height, "width": width}
+        )
         self._instances += instance_annotations(
-            [segment for segment in segments if segment.track_id],
+            [segment for segment in segments if segment.category_id in self._thing_ids],
             image_id=image_id,
             first_id=len(self._instances) + 1,
+        )
+
+    def _segments(self, content: VideoFrame, source: str) -> List[Segment]:
+        num_classes = len(self._categories)
+        return track_segments(
+            content.class_map,
+            content.track_map,
+            num_classes=num_classes,
+            thing_ids=self._thing_ids,
+            void=num_classes,
+            source=source,
         )
 
     def close(self) -> None:
         """Write the annotations."""
         self._panoptic.close()
         write_instances(
-            self._layout.instances_json, self._images, self._instances, self._categories
+            annotation_path(self._root, "instances", self._split),
+            self._images,
+            self._instances,
+            self._categories,
         )
 
 
@@ -109,15 +110,14 @@ class DvpsWriter:
 
     def __init__(self, root: str, split: str, categories: Sequence[Mapping[str, Any]]):
         self._folder = os.path.join(root, split)
-        os.makedirs(self._folder)
 
     def add(self, sequence: str, frame: int, content: VideoFrame, image_id: int) -> None:
         """Write a frame; the layout has no place for the image's id."""
         stem = os.path.join(self._folder, f"{sequence}_{frame:06d}")
-        Image.fromarray(content.image).save(f"{stem}_leftImg8bit.png")
-        Image.fromarray(content.class_map).save(f"{stem}_gtFine_class.png")
-        Image.fromarray(content.track_map).save(f"{stem}_gtFine_instance.png")
-        _save_depth(f"{stem}_depth_{FOCAL_LENGTH}.png", content.depth)
+        _save(f"{stem}_leftImg8bit.png", content.image)
+        _save(f"{stem}_gtFine_class.png", content.class_map)
+        _save(f"{stem}_gtFine_instance.png", content.track_map)
+        _save(f"{stem}_depth_{FOCAL_LENGTH}.png", _depth_units(content.depth))
 
     def close(self) -> None:
         """Nothing is left to write."""
@@ -129,25 +129,11 @@ WRITERS: Dict[str, Union[Type[StepWriter], Type[DvpsWriter]]] = {
 }
 
 
-def _save_depth(path: str, depth: np.ndarray) -> None:
-    """``depth`` in meters, (H, W) float32, 0 unknown, below 256 m."""
-    Image.fromarray(np.rint(depth * _UNITS_PER_METER).astype(np.uint16)).save(path)
+def _save(path: str, values: np.ndarray) -> None:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    Image.fromarray(values).save(path)
 
 
-def _segments(content: VideoFrame) -> List[Segment]:
-    labels = content.class_map.astype(np.int32) * 256 + content.track_map
-    return [
-        Segment(labels == label, category_id=int(label) // 256, track_id=int(label) % 256)
-        for label in np.unique(labels)
-    ]
-
-
-def _link_frames(dicts: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
-    """The same dicts, each with entries of the frame before and after it in its sequence."""
-    linked = [dict(d) for d in dicts]
-    for before, after in zip(linked, linked[1:]):
-        if (before["sequence"], before["frame"] + 1) == (after["sequence"], after["frame"]):
-            for key in _NEIGHBOR_KEYS:
-                before[f"next_{key}"] = after[key]
-                after[f"previous_{key}"] = before[key]
-    return linked
+def _depth_units(depth: np.ndarray) -> np.ndarray:
+    """uint16 of meters below 256; 0, unknown, stays 0."""
+    return np.rint(depth * _UNITS_PER_METER).astype(np.uint16)

@@ -15,7 +15,7 @@ import numpy as np
 THING_NAMES = ("box", "ball", "cone")
 STUFF_NAMES = ("ground", "wall", "sky")
 CLASS_NAMES = THING_NAMES + STUFF_NAMES
-# Sizes that a network with aligned corners likes, 1 + a multiple of 32 and 16; pixels.
+# Pixels; 1 + a multiple of the strides of networks.
 HEIGHT, WIDTH = 129, 257
 FOCAL_LENGTH = 160.0
 CAMERA_HEIGHT = 2.2

@@ -37,6 +37,9 @@ NUM_VISIBLE = (4, 9)
 # So many things of one class hide one another or are hidden, by at least this part of the one.
 _NUM_CROSSING = 4
 _HIDDEN_FRACTION = 0.25
+# Of all things in all frames, at most this part has fewer visible pixels than so many.
+_SMALL_FRACTION = 0.12
+SMALL_AREA = 100
 # Nearest and farthest depth of a thing at the time it passes; meters.
 _DEPTHS = (5.5, 11.0)
 # Least difference of depth where one is before the other; meters.
@@ -64,7 +67,7 @@ class Pace:
 
 # By the word that the name of a sequence begins with.
 PACES = {
-    "slow": Pace(num_things=8, speed=(0.04, 0.15), approach=0.04, passing=(2, 21)),
+    "slow": Pace(num_things=10, speed=(0.06, 0.15), approach=0.08, passing=(-10, 33)),
     "fast": Pace(num_things=18, speed=(0.62, 0.85), approach=0.05, passing=(-5, 28)),
 }
 
@@ -168,20 +171,31 @@ def _view(things: Sequence[Thing], camera: Camera, frame: int) -> _View:
 
 
 def _is_good(things: Sequence[Thing], views: Sequence[_View]) -> bool:
-    """Whether the number of things in each frame is right and enough of one class hide another."""
+    """Whether the things of each frame are neither few nor many, nor small, and some cross."""
+    areas = np.array([np.bincount(v.owners.ravel(), minlength=len(things) + 1) for v in views])
+    seen = areas[:, 1:] > 0
+    is_small = seen & (areas[:, 1:] < SMALL_AREA)
+    counts = seen.sum(axis=1)
+    if counts.min() < NUM_VISIBLE[0] or counts.max() > NUM_VISIBLE[1]:
+        return False
+    if is_small.sum() > _SMALL_FRACTION * seen.sum():
+        return False
+    return _num_crossing(things, views) >= _NUM_CROSSING
+
+
+def _num_crossing(things: Sequence[Thing], views: Sequence[_View]) -> int:
+    """How many things hide one of their class or are hidden by it, of the class with most."""
     kinds = np.array([class_of(thing) for thing in things])
-    crossing = np.zeros(len(things), bool)
+    is_crossing = np.zeros(len(things), bool)
     for view in views:
-        if not NUM_VISIBLE[0] <= np.count_nonzero(np.unique(view.owners)) <= NUM_VISIBLE[1]:
-            return False
         for k, patch in view.patches:
             inside = view.owners[patch.rows, patch.columns][patch.mask]
             hidden_by = np.bincount(inside, minlength=len(things) + 1)[1:]
             hides = (kinds == kinds[k]) & (hidden_by > _HIDDEN_FRACTION * inside.size)
             hides[k] = False
-            crossing |= hides
-            crossing[k] |= hides.any()
-    return bool(np.bincount(kinds[crossing], minlength=1).max() >= _NUM_CROSSING)
+            is_crossing |= hides
+            is_crossing[k] |= hides.any()
+    return int(np.bincount(kinds[is_crossing], minlength=1).max())
 
 
 def _number_things(things: Sequence[Thing], views: Sequence[_View]) -> np.ndarray:

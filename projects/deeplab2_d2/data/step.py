@@ -15,6 +15,7 @@ from detectron2.data.datasets.builtin_meta import CITYSCAPES_CATEGORIES
 
 from ..structures import open_image, read_panoptic_png, write_json
 from .panoptic_writer import PanopticWriter, Segment
+from .track_segments import track_segments
 
 PANOPTIC_FOLDER = "panoptic"
 SPLITS = ("train", "val", "trainval")
@@ -80,19 +81,13 @@ def panoptic_json(root: str, name: str, split: str) -> str:
     return os.path.join(root, f"{name}_panoptic_{split}.json")
 
 
-def frame_of_image(image_id: int) -> Tuple[str, int]:
-    """The video, four digits, and the number of the frame in it, of an image's id."""
-    sequence, frame = divmod(image_id, _FRAMES_OF_SEQUENCE)
-    return f"{sequence:04d}", frame
-
-
 def prepare_step(root: str, name: str) -> List[str]:
     """
     Write ``panoptic/`` and ``<name>_panoptic_{train,val,trainval}.json``.
 
     The videos decide on the split, wherever they are. A thing without an instance's number is a
     crowd; instances of other classes become one segment. An image's id is
-    1000000 * video + frame.
+    1000000 * video + frame; the number of an instance is its ``track_id``.
 
     Args:
         root: folder of the release.
@@ -142,6 +137,7 @@ def _add_sequence(writer: PanopticWriter, root: str, release: StepRelease, seque
             size,
             _segments(colors, release, map_file),
             image_id=_FRAMES_OF_SEQUENCE * sequence + int(stem),
+            entries={"sequence": f"{sequence:04d}", "frame": int(stem)},
         )
 
 
@@ -163,22 +159,14 @@ def _segments(colors: np.ndarray, release: StepRelease, map_file: str) -> List[S
         release: with the classes.
         map_file: named in errors.
     """
-    thing_ids = [release.classes.index(thing) for thing in release.things]
-    classes, numbers = colors & 255, (colors >> 8 & 255) * 256 + (colors >> 16)
-    labels = classes * 65536 + np.where(np.isin(classes, thing_ids), numbers, 0)
-    segments = []
-    for label in np.unique(labels):
-        class_id, number = divmod(int(label), 65536)
-        if class_id == _VOID:
-            continue
-        if class_id >= len(release.classes):
-            raise ValueError(
-                f"{map_file} must have classes below {len(release.classes)}, or {_VOID} for void, "
-                f"got {class_id}"
-            )
-        is_crowd = class_id in thing_ids and number == 0
-        segments.append(Segment(labels == label, class_id, is_crowd))
-    return segments
+    return track_segments(
+        colors & 255,
+        (colors >> 8 & 255) * 256 + (colors >> 16),
+        num_classes=len(release.classes),
+        thing_ids={release.classes.index(thing) for thing in release.things},
+        void=_VOID,
+        source=map_file,
+    )
 
 
 def _merge(parts: Sequence[str], target: str) -> None:
