@@ -4,16 +4,24 @@ The datasets that this package registers beside Detectron2's, each if absent.
 Only names and paths are registered; no file is opened but the small markers of one's own sets.
 """
 
+import functools
 import glob
 import json
 import os
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.file_io import PathManager
 
 from .ade20k import FOLDER as ADE20K_FOLDER
 from .ade20k import ade20k_categories
+from .dvps import (
+    DVPS_RELEASES,
+    FRAMES_FOLDER,
+    LABELED_SPLITS,
+)
+from .dvps import PANOPTIC_FOLDER as DVPS_PANOPTIC_FOLDER
+from .dvps import TEST_SPLIT, dvps_categories, dvps_json, load_dvps_images
 from .mapillary_vistas import mapillary_vistas_categories
 from .registration import panoptic_metadata, register_own_datasets, register_panoptic_dataset
 from .shapes import register_shapes
@@ -49,6 +57,7 @@ def register_all(root: Optional[str] = None) -> None:
     register_ade20k(root)
     register_mapillary_vistas(root)
     register_step(root)
+    register_dvps(root)
     register_test_splits(root)
     register_own_datasets(root)
 
@@ -96,6 +105,29 @@ def register_step(root: str) -> None:
             )
 
 
+def register_dvps(root: str) -> None:
+    """Register ``{cityscapes_dvps,semkitti_dvps}_panoptic_{train,val,test}``."""
+    for name, release in DVPS_RELEASES.items():
+        metadata = panoptic_metadata(dvps_categories(name))
+        folder = os.path.join(root, name)
+        for split in LABELED_SPLITS:
+            register_panoptic_dataset(
+                f"{name}_panoptic_{split}",
+                metadata,
+                image_root=folder,
+                panoptic_root=os.path.join(folder, DVPS_PANOPTIC_FOLDER),
+                panoptic_json=dvps_json(folder, name, split),
+                label_divisor=release.label_divisor,
+            )
+        images = os.path.join(folder, FRAMES_FOLDER, TEST_SPLIT)
+        _register_images(
+            f"{name}_panoptic_{TEST_SPLIT}",
+            f"{name}_panoptic_{LABELED_SPLITS[-1]}",
+            images,
+            functools.partial(load_dvps_images, images),
+        )
+
+
 def register_test_splits(root: str) -> None:
     """
     Register images without annotations, for predictions that a server evaluates:
@@ -128,16 +160,26 @@ def register_test_splits(root: str) -> None:
             lambda: load_images(os.path.join(vistas, "*.jpg")),
         ),
     ):
-        if name in DatasetCatalog.list():
-            continue
-        classes = MetadataCatalog.get(same_classes_as)
-        DatasetCatalog.register(name, load)
-        MetadataCatalog.get(name).set(
-            image_root=image_root,
-            evaluator_type=classes.evaluator_type,
-            has_ground_truth=False,
-            **{key: classes.get(key) for key in _CLASS_KEYS},
-        )
+        _register_images(name, same_classes_as, image_root, load)
+
+
+def _register_images(
+    name: str,
+    same_classes_as: str,
+    image_root: str,
+    load: Callable[[], List[Dict[str, Any]]],
+) -> None:
+    """Register images without annotations, if no dataset has that name yet."""
+    if name in DatasetCatalog.list():
+        return
+    classes = MetadataCatalog.get(same_classes_as)
+    DatasetCatalog.register(name, load)
+    MetadataCatalog.get(name).set(
+        image_root=image_root,
+        evaluator_type=classes.evaluator_type,
+        has_ground_truth=False,
+        **{key: classes.get(key) for key in _CLASS_KEYS},
+    )
 
 
 def load_images(pattern: str) -> List[Dict[str, Any]]:

@@ -20,7 +20,7 @@ def track_segments(
     source: str,
 ) -> List[Segment]:
     """
-    The segments of a frame. A thing without a number is a crowd; numbers of stuff count for nothing.
+    The segments of a frame. A thing without a number is a crowd; numbers of stuff do not count.
 
     Args:
         classes: (H, W) integer, ``void`` where unlabeled.
