@@ -25,6 +25,7 @@ from .dvps import TEST_SPLIT, dvps_categories, dvps_json, load_dvps_images
 from .mapillary_vistas import mapillary_vistas_categories
 from .registration import panoptic_metadata, register_own_datasets, register_panoptic_dataset
 from .shapes import register_shapes
+from .shapes_video import register_shapes_video
 from .step import PANOPTIC_FOLDER as STEP_PANOPTIC_FOLDER
 from .step import SPLITS as STEP_SPLITS
 from .step import STEP_RELEASES, panoptic_json, step_categories
@@ -52,6 +53,7 @@ def register_all(root: Optional[str] = None) -> None:
         root = os.environ.get("DETECTRON2_DATASETS", "datasets")
     root = os.path.expanduser(root)
     register_shapes(root)
+    register_shapes_video(root)
     register_ade20k(root)
     register_mapillary_vistas(root)
     register_step(root)

@@ -244,3 +244,28 @@ def instance_annotations(
             }
         )
     return annotations
+
+
+def write_instances(
+    path: str,
+    images: Sequence[Mapping[str, Any]],
+    annotations: Sequence[Mapping[str, Any]],
+    categories: Sequence[Mapping[str, Any]],
+) -> None:
+    """
+    Write an annotation in COCO instance format.
+
+    Args:
+        path: of the JSON.
+        images: ``id``, ``file_name``, ``height`` and ``width`` of each.
+        annotations: of :func:`instance_annotations`.
+        categories: of COCO panoptic format; those of things are written.
+    """
+    content = {
+        "info": {},
+        "licenses": [],
+        "images": images,
+        "annotations": annotations,
+        "categories": [category for category in categories if category["isthing"]],
+    }
+    write_json(path, content)
