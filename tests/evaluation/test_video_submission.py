@@ -1,5 +1,7 @@
 """Files for servers of videos hold the predictions: read back, they have the same scores."""
 
+import copy
+
 import numpy as np
 import pytest
 import tiny_videos as videos
@@ -47,17 +49,51 @@ def test_files_read_back_have_the_scores_of_the_predictions(
     assert run(evaluator, records, read) == run(evaluator, records, outputs)
 
 
+# Of ViP-DeepLab's cityscapes-dvps/eval_dvpq.py (commit f1c0c43ea5), for the files of the
+# test below, by number of frames: without depth and with lambdas 0.5, 0.25 and 0.1. Means are over
+# the four classes, and its 16-bit depths are read with a sign, as older versions of Pillow do.
+SCRIPT_SCORES = {
+    1: (73.604090, 64.389134, 56.901352, 45.587144),
+    2: (71.714818, 65.017957, 60.316525, 50.493986),
+    3: (70.982041, 63.528518, 58.462827, 51.686285),
+    4: (69.088287, 62.757285, 57.624658, 51.934832),
+}
+
+
+def test_the_scores_of_the_files_are_those_of_vip_deeplabs_script(dataset, run, tmp_path):
+    records, outputs, metadata = dataset
+    length = videos.LENGTHS["long"]
+    records, outputs = copy.deepcopy(records[:length]), outputs[:length]
+    # The script knows no crowds: here they are an object each.
+    for record in records:
+        for segment in record["segments_info"]:
+            if segment["iscrowd"]:
+                segment.update(iscrowd=0, track_id=77)
+    videos.remove(NAME)
+    videos.register(NAME, records, metadata)
+    folder = str(tmp_path / "out")
+    run(VideoSubmission(NAME, folder, "cityscapes_dvps", has_depth=True), records, outputs)
+    predict = VideoFilePredictor(NAME, folder, "cityscapes_dvps", has_depth=True)
+    scores = run(VideoEvaluator(NAME, has_depth=True), records, predict(records))
+    for frames, expected in SCRIPT_SCORES.items():
+        ours = [scores["vpq"][f"VPQ-{frames}"]]
+        ours += [scores["dvpq"][f"DVPQ-{frames}@{limit}"] for limit in (0.5, 0.25, 0.1)]
+        assert ours == pytest.approx(expected, abs=1e-6)
+
+
 def _write(dataset, folder, format_name, track, depth=None):
     """Files of the first sequence's first frame alone."""
     records, _, metadata = dataset
     videos.remove(NAME)
-    videos.register(NAME, [{**records[0], "height": 1, "width": 3}], metadata)
+    sizes = ("height", "width")
+    record = {key: value for key, value in records[0].items() if key not in sizes}
+    videos.register(NAME, [record], metadata)
     writer = VideoSubmission(NAME, str(folder), format_name, has_depth=depth is not None)
     output = {"track": torch.tensor([track], dtype=torch.int32)}
     if depth is not None:
         output["depth"] = torch.tensor([depth])
     writer.reset()
-    writer.process(records[:1], [output])
+    writer.process([{**record, "height": 1, "width": 3}], [output])
     writer.evaluate()
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {str(p.relative_to(folder)): np.asarray(Image.open(p))[0].tolist() for p in files}

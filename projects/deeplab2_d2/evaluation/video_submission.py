@@ -71,7 +71,8 @@ class VideoSubmission(DatasetEvaluator):
                 has a class or a number of a track that cannot be written.
         """
         for sample, output in zip(inputs, outputs):
-            record = self._order.take(sample)
+            # Without annotation, only the mapper knows the size.
+            record = {**sample, **self._order.take(sample)}
             maps = self._encode(record, output["track"].detach().cpu().numpy())
             for path, image in zip(self._format.panoptic_files, maps):
                 self._write(_fill(path, record), image)
@@ -206,8 +207,8 @@ def _fill(path: str, record: Sample) -> str:
 
 
 def _check_size(record: Sample, name: str, image: np.ndarray) -> None:
-    size = record["height"], record["width"]
-    if image.shape != size:
+    size = record.get("height"), record.get("width")
+    if None not in size and image.shape != size:
         raise ValueError(
             f"{name_of(record)}: {name} must be {size}, as the image, got {image.shape}"
         )
