@@ -31,6 +31,7 @@ DATA = Path(__file__).parents[1] / "parity" / "data"
 CHECKPOINT = DATA / "checkpoint" / "mobilenet_v3_small_narrow"
 # The meta-architectures that have a network here.
 NETWORKS = ("panoptic_deeplab", "deeplab_v3", "deeplab_v3_plus", "max_deeplab")
+NETWORKS += ("motion_deeplab", "vip_deeplab")
 CASE = "panoptic_mobilenet_v3_small_narrow"
 
 
@@ -73,11 +74,9 @@ def test_the_map_covers_the_encoder_of_other_configurations(row):
         network = torch.nn.ModuleDict({"backbone": build_backbone(cfg)})
     variables = {k: tuple(s) for k, s in row["variables"] if k.startswith("encoder/")}
     report = compare_deeplab2_shapes(variables, network)
-    # Motion-DeepLab's first convolution takes two frames and a heatmap.
-    stem = {"backbone.stem.conv.weight": ((64, 7, 7, 7), (64, 3, 7, 7))}
-    assert report.mismatched == (stem if row["meta_architecture"] == "motion_deeplab" else {})
+    assert not report.mismatched
     assert not report.unused and not report.missing
-    assert len(report.used) + len(report.mismatched) == len(variables)
+    assert len(report.used) == len(variables)
 
 
 def parity_case():

@@ -28,7 +28,7 @@ def dataset(tmp_path):
 
 @pytest.fixture
 def results(dataset, run):
-    (evaluator,) = build_video_evaluators(NAME, ALL)
+    (evaluator,) = build_video_evaluators(NAME, ALL, "out")
     return run(evaluator, dataset[0], dataset[1])
 
 
@@ -183,7 +183,7 @@ def test_the_dataset_says_which_windows(dataset, run):
     records, outputs, metadata = dataset
     videos.remove(NAME)
     videos.register(NAME, records, {**metadata, "vpq_windows": (3, 5)})
-    (evaluator,) = build_video_evaluators(NAME, ["track"])
+    (evaluator,) = build_video_evaluators(NAME, ["track"], "out")
     results = run(evaluator, records, outputs)
     assert list(results) == ["stq", "vpq"]
     assert set(results["vpq"]) == {
@@ -193,9 +193,9 @@ def test_the_dataset_says_which_windows(dataset, run):
 
 def test_what_is_built_follows_from_outputs_and_dataset(dataset, run):
     records, outputs, metadata = dataset
-    (evaluator,) = build_video_evaluators(NAME, ["depth"])
+    (evaluator,) = build_video_evaluators(NAME, ["depth"], "out")
     assert list(run(evaluator, records, outputs)) == ["depth"]
-    assert build_video_evaluators(NAME, ["panoptic_seg"]) == []
+    assert build_video_evaluators(NAME, ["panoptic_seg"], "out") == []
     without = copy.deepcopy(records)
     for record in without:
         record.pop("depth_file_name")
@@ -203,7 +203,7 @@ def test_what_is_built_follows_from_outputs_and_dataset(dataset, run):
             segment.pop("track_id")
     videos.remove(NAME)
     videos.register(NAME, without, metadata)
-    assert build_video_evaluators(NAME, ALL) == []
+    assert build_video_evaluators(NAME, ALL, "out") == []
 
 
 def _process(records, outputs, places):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import tiny_videos as videos
+from detectron2.data import MetadataCatalog
 
 from deeplab2_d2.engine.evaluators import build_evaluators
 from deeplab2_d2.engine.setup import load_config
@@ -32,7 +33,8 @@ def build(own_table, meta_architecture, tmp_path):
     records, outputs, metadata = videos.make_video_dataset(tmp_path)
     videos.register(NAME, records, metadata)
 
-    def _build(*names):
+    def _build(*names, **changes):
+        MetadataCatalog.get(NAME).set(**changes)
         table = replace(RECORD, add_config=None, option_rules={}, outputs=lambda cfg: names)
         register(ToyTracker, table)
         cfg = load_config(CONFIG, ["MODEL.META_ARCHITECTURE", "ToyTracker"])
@@ -63,3 +65,9 @@ def test_its_outputs_decide_on_the_scores(build, names, wanted):
     if "panoptic_seg" in results:
         assert results["panoptic_seg"]["PQ"] == 100.0
         assert results["segm"]["AP"] == pytest.approx(100.0)
+
+
+def test_a_test_split_of_videos_gets_files_of_its_server_alone(build):
+    _, _, build = build
+    evaluators = build(*FRAMES, "track", has_ground_truth=False)
+    assert [type(part).__name__ for part in evaluators._evaluators] == ["VideoSubmission"]

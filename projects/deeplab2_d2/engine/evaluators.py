@@ -52,7 +52,8 @@ def build_evaluators(
     if record is not None and record.build_evaluators is not None:
         others += record.build_evaluators(cfg, dataset_name, output_folder)
     outputs = model_outputs(cfg)
-    others += build_video_evaluators(dataset_name, outputs)
+    video = build_video_evaluators(dataset_name, outputs, output_folder)
+    others += video
     metadata = MetadataCatalog.get(dataset_name)
     kind = metadata.get("evaluator_type")
     if kind not in PANOPTIC_TYPES + SEMANTIC_TYPES:
@@ -70,7 +71,10 @@ def build_evaluators(
     ]
     is_cityscapes = kind.startswith("cityscapes")
     if not metadata.get("has_ground_truth", True):
-        submissions = _build_submissions(dataset_name, output_folder, returned, is_cityscapes)
+        submissions: List[DatasetEvaluator] = []
+        # Servers of videos take no results of single frames.
+        if not video:
+            submissions += _build_submissions(dataset_name, output_folder, returned, is_cityscapes)
         return DatasetEvaluators(submissions + others)
     evaluators: List[DatasetEvaluator] = []
     if returned[0]:

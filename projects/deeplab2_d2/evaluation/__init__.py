@@ -17,7 +17,9 @@ from .submission import (
 )
 from .tracking import SegmentationTrackingQuality
 from .video import VideoEvaluator, build_video_evaluators
+from .video_formats import VIDEO_FORMATS, VideoFormat
 from .video_panoptic import VideoPanopticQuality
+from .video_submission import VideoFilePredictor, VideoSubmission
 
 __all__ = [
     "CityscapesInstanceSubmission",
@@ -38,8 +40,12 @@ __all__ = [
     "PanopticSubmission",
     "SegmentationTrackingQuality",
     "SemanticEvaluator",
+    "VIDEO_FORMATS",
     "VideoEvaluator",
+    "VideoFilePredictor",
+    "VideoFormat",
     "VideoPanopticQuality",
+    "VideoSubmission",
     "build_video_evaluators",
     "compute_panoptic_quality",
     "summarize_confusion",

@@ -1,6 +1,7 @@
 """Evaluators of videos: tracks, tubes and depth of a dataset's sequences."""
 
 import logging
+import os
 from collections import OrderedDict
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
@@ -11,6 +12,7 @@ from detectron2.utils import comm
 from ..structures import DatasetClasses
 from .video_frames import FrameOrder, name_of, read_truth
 from .video_scores import VideoScores
+from .video_submission import VideoSubmission
 
 logger = logging.getLogger(__name__)
 
@@ -125,23 +127,37 @@ class VideoEvaluator(DatasetEvaluator):
         return results
 
 
-def build_video_evaluators(dataset_name: str, outputs: Sequence[str]) -> List[DatasetEvaluator]:
+def build_video_evaluators(
+    dataset_name: str, outputs: Sequence[str], output_folder: str
+) -> List[DatasetEvaluator]:
     """
     The evaluators of videos that fit a dataset and what a model returns.
 
     Args:
         dataset_name: registered dataset.
         outputs: names of what the model returns of an image.
+        output_folder: where files of predictions go.
 
     Returns:
         A :class:`VideoEvaluator` where the model returns ``track`` and the dataset has sequences
-        with tracks, or it returns ``depth`` and they have depth; else nothing.
+        with tracks, or it returns ``depth`` and they have depth. Where the dataset has no ground
+        truth (``has_ground_truth`` False in its metadata) and the model returns ``track``, a
+        :class:`VideoSubmission` in the format of the metadata's ``video_format`` ("step" if there
+        is none). Else nothing.
     """
     if not {"track", "depth"} & set(outputs):
         return []
     dicts = DatasetCatalog.get(dataset_name)
     if any(record.get("sequence") is None for record in dicts):
         return []
+    metadata = MetadataCatalog.get(dataset_name)
+    if not metadata.get("has_ground_truth", True):
+        if "track" not in outputs:
+            return []
+        folder = os.path.join(output_folder, f"{dataset_name}_videos")
+        format_name = metadata.get("video_format", "step")
+        has_depth = "depth" in outputs
+        return [VideoSubmission(dataset_name, folder, format_name, has_depth=has_depth)]
     segments = (segment for record in dicts for segment in record.get("segments_info", ()))
     has_tracks = "track" in outputs and "track_id" in next(segments, {})
     has_depth = "depth" in outputs and any("depth_file_name" in record for record in dicts)

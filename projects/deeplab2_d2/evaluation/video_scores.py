@@ -25,9 +25,9 @@ class VideoScores:
     DVPQ is VPQ where the predicted pixels whose absolute relative depth error is above lambda
     become void; where the true depth is unknown, the prediction stays.
 
-    Reference: ViP-DeepLab (arXiv:2012.05258); its evaluation scripts. Unlike those, which subtract
-    16-bit integers without sign where PIL gives them so, we take the error as it is written; and
-    means are over the classes that occur.
+    Reference: ViP-DeepLab (arXiv:2012.05258) and its ``eval_dvpq.py``. Unlike that, means are over
+    the classes that occur, and crowds are left out, as in PQ (and VPSNet's script for VPQ):
+    ViP-DeepLab's knows none, as DeepLab2's metric.
     """
 
     def __init__(
