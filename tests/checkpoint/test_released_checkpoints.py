@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from bundle_writer import write_checkpoint
-from detectron2.modeling import build_backbone
 from networks import build_network
 from parity import rule
 
@@ -29,9 +28,6 @@ needs_manifest = pytest.mark.skipif(
 # Written by TensorFlow, and what TensorFlow computes with it.
 DATA = Path(__file__).parents[1] / "parity" / "data"
 CHECKPOINT = DATA / "checkpoint" / "mobilenet_v3_small_narrow"
-# The meta-architectures that have a network here.
-NETWORKS = ("panoptic_deeplab", "deeplab_v3", "deeplab_v3_plus", "max_deeplab")
-NETWORKS += ("motion_deeplab", "vip_deeplab")
 CASE = "panoptic_mobilenet_v3_small_narrow"
 
 
@@ -49,33 +45,12 @@ def backbone_name(row):
 @needs_manifest
 @pytest.mark.parametrize("row", manifest(), ids=lambda row: row["config"])
 def test_the_map_covers_every_key_of_a_released_configuration(row):
-    architecture = row["meta_architecture"]
-    if architecture not in NETWORKS:
-        pytest.skip(f"no network for {architecture} yet")
     if backbone_name(row) not in backbone_names():
         pytest.skip(f"no backbone {backbone_name(row)} yet")
     network = build_network(config_from_options(row["options"]))
     variables = {key: tuple(shape) for key, shape in row["variables"]}
     report = compare_deeplab2_shapes(variables, network)
     assert report.is_complete, report.table(20)
-    assert len(report.used) == len(variables)
-
-
-OTHERS = [row for row in manifest() if row["meta_architecture"] not in NETWORKS]
-
-
-@needs_manifest
-@pytest.mark.parametrize("row", OTHERS, ids=lambda row: row["config"])
-def test_the_map_covers_the_encoder_of_other_configurations(row):
-    if backbone_name(row) not in backbone_names():
-        pytest.skip(f"no backbone {backbone_name(row)} yet")
-    cfg = config_from_options(row["options"])
-    with torch.device("meta"):
-        network = torch.nn.ModuleDict({"backbone": build_backbone(cfg)})
-    variables = {k: tuple(s) for k, s in row["variables"] if k.startswith("encoder/")}
-    report = compare_deeplab2_shapes(variables, network)
-    assert not report.mismatched
-    assert not report.unused and not report.missing
     assert len(report.used) == len(variables)
 
 

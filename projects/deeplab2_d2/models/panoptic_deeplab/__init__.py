@@ -11,7 +11,7 @@ from ...records import Averaging, ModelRecord, register
 from .config import add_config, check_config
 from .criterion import LossTerm, OffsetCriterion, PanopticDeepLabCriterion
 from .inference import PanopticDeepLabInference
-from .network import DeepLab2PanopticDeepLab, HeadRows, build_heads, describe_heads
+from .network import DeepLab2PanopticDeepLab, HeadRows, describe_heads
 from .oracle import CenterStrideOracle
 from .pictures import CenterPictures
 from .targets import build_image_targets, build_mapper, outputs
@@ -40,7 +40,6 @@ __all__ = [
     "PanopticDeepLabCriterion",
     "PanopticDeepLabInference",
     "RECORD",
-    "build_heads",
     "build_image_targets",
     "describe_heads",
 ]

@@ -68,7 +68,7 @@ class PanopticDeepLabInference:
     ) -> List[Dict[str, Any]]:
         """
         Args:
-            prediction: raw maps of the heads (see :func:`build_heads`) that cover ``images``.
+            prediction: raw maps of the heads (see :func:`describe_heads`) that cover ``images``.
             images: the network's input.
             samples: with the sizes of the outputs.
 

@@ -59,9 +59,9 @@ class DeepLab2PanopticDeepLab(Segmenter):
         return describe_heads(cfg, input_shape)
 
 
-def build_heads(cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> DenseHeads:
+def describe_heads(cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> HeadRows:
     """
-    The heads of a config, on the features of a backbone.
+    The decoders of a config and the heads on them, as data.
 
     Their maps, at stride 4 of the network's input:
 
@@ -72,12 +72,6 @@ def build_heads(cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> DenseHead
 
     A semantic-only model (INSTANCE_ENABLED False) has the first alone.
     """
-    decoders, heads = describe_heads(cfg, input_shape)
-    return DenseHeads(decoders, heads, input_shape, norm=Norm.from_config(cfg))
-
-
-def describe_heads(cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> HeadRows:
-    """The decoders of a config and the heads on them, as data; see :func:`build_heads`."""
     node = cfg.MODEL.DEEPLAB2
     decoders = {
         "semantic_decoder": DecoderSpec.from_config(cfg, node.SEMANTIC_DECODER, input_shape)

@@ -19,7 +19,7 @@ def add_config(cfg: CfgNode) -> None:
     # of an image's pixels it keeps.
     node.LOSS.NEXT_OFFSET = [0.01, 1.0]
     # Factor on the depth loss (scale-invariant and relative error).
-    node.LOSS.DEPTH = 0.1
+    node.LOSS.DEPTH_ERROR = 0.1
 
 
 def check_config(cfg: CfgNode) -> None:
@@ -33,7 +33,12 @@ def check_config(cfg: CfgNode) -> None:
     PANOPTIC_RECORD.check_config(cfg)
     node = cfg.MODEL.DEEPLAB2
     check_loss_term(node.LOSS, "NEXT_OFFSET")
-    require(node.LOSS.DEPTH >= 0, "MODEL.DEEPLAB2.LOSS.DEPTH", "at least 0", node.LOSS.DEPTH)
+    require(
+        node.LOSS.DEPTH_ERROR >= 0,
+        "MODEL.DEEPLAB2.LOSS.DEPTH_ERROR",
+        "at least 0",
+        node.LOSS.DEPTH_ERROR,
+    )
     bounds = node.DEPTH_HEAD.RANGE
     require(
         len(bounds) == 2 and 0 <= bounds[0] < bounds[1],

@@ -121,7 +121,7 @@ class DeepLab2ViPDeepLab(DeepLab2PanopticDeepLab):
             loss="loss_next_offset",
             term=LossTerm(*loss.NEXT_OFFSET),
         )
-        criteria = (parts["criterion"], offsets, DepthCriterion(loss.DEPTH))
+        criteria = (parts["criterion"], offsets, DepthCriterion(loss.DEPTH_ERROR))
         return {
             **parts,
             "criterion": JointCriterion(criteria),

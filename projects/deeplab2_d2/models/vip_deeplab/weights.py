@@ -27,7 +27,7 @@ LAST_LAYERS = {
     ),
 }
 
-_LOSS = "MODEL.DEEPLAB2.LOSS.DEPTH"
+_LOSS = "MODEL.DEEPLAB2.LOSS.DEPTH_ERROR"
 
 
 def read_model(builder: ConfigBuilder, model: Options, shared: Options) -> None:
