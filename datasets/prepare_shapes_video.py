@@ -3,8 +3,7 @@
 Write the generated dataset ``shapes_video`` to ``$DETECTRON2_DATASETS/shapes_video``.
 
 With ``--format dvps`` the same frames go to ``$DETECTRON2_DATASETS/shapes_video_dvps``, in the
-layout of depth-aware video panoptic segmentation. A complete set with the same options is used as
-it is.
+layout of SemKITTI-DVPS. A complete set with the same options is used as it is.
 """
 
 import argparse

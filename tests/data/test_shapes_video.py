@@ -7,7 +7,8 @@ pixels, its middle column 128. The horizon's row is read off the ground's depth.
 
 import json
 import os
-from dataclasses import dataclass
+import pathlib
+from dataclasses import dataclass, replace
 from typing import FrozenSet, Tuple
 
 import numpy as np
@@ -16,12 +17,13 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 from scipy.ndimage import binary_dilation
 
-from deeplab2_d2.data.builtin import register_all
+from deeplab2_d2.data.dvps import DVPS_RELEASES, prepare_dvps
 from deeplab2_d2.data.reading import read_depth_png, read_panoptic_png
+from deeplab2_d2.data.registration import load_panoptic_json, panoptic_metadata
 from deeplab2_d2.data.shapes_video import (
     ShapesVideoOptions,
     prepare_shapes_video,
-    register_shapes_video,
+    shapes_video_categories,
 )
 
 _BOX, _BALL, _CONE, _GROUND, _WALL, _SKY = range(6)
@@ -33,10 +35,9 @@ _NAMES = ("slow000", "fast001", "slow500", "fast501")
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    """Four sequences in both layouts; not to be changed."""
-    root = tmp_path_factory.mktemp("datasets")
-    prepare_shapes_video(str(root / "shapes_video"), _OPTIONS)
+def root(video_dataset):
+    """The folder of four sequences, in both layouts; not to be changed."""
+    root = pathlib.Path(MetadataCatalog.get(video_dataset[0]).image_root).parent
     prepare_shapes_video(str(root / "shapes_video_dvps"), _OPTIONS, layout="dvps")
     return root
 
@@ -48,27 +49,16 @@ def sequences(root):
     for name in _NAMES:
         maps = []
         for suffix in ("gtFine_class", "gtFine_instance", "depth_160.0"):
-            files = sorted((root / "shapes_video_dvps").glob(f"*/{name}_*_{suffix}.png"))
+            files = sorted(root.glob(f"shapes_video_dvps/*/*/000{name[-3:]}_*_{suffix}.png"))
             maps.append(np.stack([np.asarray(Image.open(file)) for file in files]))
         found[name] = maps[0].astype(int), maps[1].astype(int), maps[2] / 256.0
     return found
 
 
 @pytest.fixture
-def dicts(root):
+def dicts(video_dataset):
     """The dicts of the registered validation set."""
-    names = [f"shapes_video_{split}" for split in ("train", "val")]
-
-    def forget():
-        for name in names:
-            DatasetCatalog.remove(name)
-            MetadataCatalog.remove(name)
-
-    forget()
-    register_shapes_video(str(root))
-    yield DatasetCatalog.get("shapes_video_val")
-    forget()
-    register_all()
+    return DatasetCatalog.get(video_dataset[1])
 
 
 @dataclass(frozen=True)
@@ -152,12 +142,13 @@ def test_both_layouts_and_the_panoptic_format_say_the_same(root, dicts, sequence
     assert len(dicts) == len(classes) == 48
     for d, kinds, ids, depth in zip(dicts, classes, numbers, depths):
         step = d["file_name"].replace("/images/", "/panoptic_maps/")
-        dvps = root / "shapes_video_dvps" / "val" / f"{d['sequence']}_{d['frame']:06d}_leftImg8bit"
+        stem = f"000{d['sequence'][-3:]}_{d['frame']:06d}"
+        dvps = root / "shapes_video_dvps" / "video_sequence" / "val" / f"{stem}_leftImg8bit.png"
         colors = np.asarray(Image.open(step)).astype(int)
         assert np.array_equal(colors[..., 0], kinds)
         assert np.array_equal(colors[..., 1] * 256 + colors[..., 2], ids)
         assert np.array_equal(read_depth_png(d["depth_file_name"]), depth * 256)
-        images = [np.asarray(Image.open(path)) for path in (d["file_name"], f"{dvps}.png")]
+        images = [np.asarray(Image.open(path)) for path in (d["file_name"], dvps)]
         assert np.array_equal(*images) and images[0].shape == (d["height"], d["width"], 3)
         panoptic = read_panoptic_png(d["pan_seg_file_name"])
         for segment in d["segments_info"]:
@@ -179,6 +170,21 @@ def test_the_dicts_lead_from_frame_to_frame_and_end_with_their_sequence(dicts):
             assert before.get(f"next_{key}") == (None if is_last else after[key])
             assert after.get(f"previous_{key}") == (None if is_last else before[key])
     assert "previous_file_name" not in dicts[0] and "next_file_name" not in dicts[-1]
+
+
+def test_the_reader_of_dvps_finds_the_same_frames_and_tracks(root, dicts, tmp_path, monkeypatch):
+    categories = tuple((c["name"], c["isthing"], c["color"]) for c in shapes_video_categories())
+    release = replace(DVPS_RELEASES["semkitti_dvps"], categories=categories)
+    monkeypatch.setitem(DVPS_RELEASES, "shapes", release)
+    copy = tmp_path / "shapes"
+    copy.mkdir()
+    (copy / "video_sequence").symlink_to(root / "shapes_video_dvps" / "video_sequence")
+    json_file = prepare_dvps(str(copy), "shapes", "val")
+    metadata = panoptic_metadata(shapes_video_categories())
+    read = load_panoptic_json(json_file, str(copy), str(copy / "panoptic"), metadata)
+    expected = sorted(dicts, key=lambda d: d["image_id"])
+    for key in ("image_id", "segments_info", "frame", "focal_length", "previous_segments_info"):
+        assert [d.get(key) for d in read] == [d.get(key) for d in expected]
 
 
 @pytest.mark.parametrize("name", _NAMES)

@@ -19,19 +19,21 @@ Folder tree under ``$DETECTRON2_DATASETS/shapes_video``, in the layout of STEP (
         panoptic_{train,val}.json                       with a ``track_id`` in each segment
         instances_{train,val}.json
 
-And in that of depth-aware video panoptic segmentation (ViP-DeepLab, arXiv:2012.05258)::
+And in that of depth-aware video panoptic segmentation (ViP-DeepLab,
+arXiv:2012.05258), as SemKITTI-DVPS has it::
 
     shapes_video_dvps/
       info.json
-      {train,val}/<sequence>_<frame>_leftImg8bit.png
-      {train,val}/<sequence>_<frame>_gtFine_class.png     8 bits
-      {train,val}/<sequence>_<frame>_gtFine_instance.png  8 bits, the number
-      {train,val}/<sequence>_<frame>_depth_160.0.png      as above; the focal length in pixels
+      video_sequence/{train,val}/
+        <sequence>_<frame>_leftImg8bit.png      both of six digits; even sequences are slow
+        <sequence>_<frame>_gtFine_class.png     8 bits
+        <sequence>_<frame>_gtFine_instance.png  8 bits, the number
+        <sequence>_<frame>_depth_160.0.png      as above; the focal length in pixels
 """
 
 import os
 from dataclasses import asdict, dataclass
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Set
 
 import numpy as np
 
@@ -39,15 +41,13 @@ from .generated import write_once
 from .registration import panoptic_metadata, register_panoptic_dataset
 from .shapes_video_layouts import PANOPTIC_FOLDER, WRITERS, annotation_path
 from .shapes_video_scene import CLASS_NAMES, THING_NAMES
-from .shapes_video_sequence import NUM_FRAMES, PACES, SMALL_AREA, draw_sequence
+from .shapes_video_sequence import NUM_FRAMES, PACES, SMALL_AREA, draw_sequence, pace_name
 
 SPLITS = ("train", "val")
 # By the name of a layout.
 FOLDERS = {"step": "shapes_video", "dvps": "shapes_video_dvps"}
 # Number of the first sequence of a split, so that a name is there once in the whole set.
 _FIRST_NUMBERS = {"train": 0, "val": 500}
-# An image's id is this number times that of its sequence, and the frame's.
-_FRAMES_OF_SEQUENCE = 1000000
 _VERSION = 1
 
 _COLORS = {
@@ -94,11 +94,6 @@ def shapes_video_categories() -> List[Dict[str, Any]]:
         {"id": k, "name": name, "isthing": int(name in THING_NAMES), "color": _COLORS[name]}
         for k, name in enumerate(CLASS_NAMES)
     ]
-
-
-def sequence_name(number: int) -> str:
-    """Even numbers are slow, odd ones fast."""
-    return f"{tuple(PACES)[number % len(PACES)]}{number:03d}"
 
 
 def register_shapes_video(root: str) -> None:
@@ -164,10 +159,9 @@ def _write_split(
         # One generator a sequence, so that a longer set begins with the shorter one.
         rng = np.random.default_rng([options.seed, SPLITS.index(split), k])
         number = _FIRST_NUMBERS[split] + k
-        name = sequence_name(number)
-        tracks: set = set()
-        for frame, content in enumerate(draw_sequence(PACES[name.rstrip("0123456789")], rng)):
-            writer.add(name, frame, content, image_id=_FRAMES_OF_SEQUENCE * number + frame)
+        tracks: Set[int] = set()
+        for frame, content in enumerate(draw_sequence(PACES[pace_name(number)], rng)):
+            writer.add(number, frame, content)
             labels = content.class_map.astype(int) * 256 + content.track_map
             found, counts = np.unique(labels[content.track_map > 0], return_counts=True)
             tracks.update(found.tolist())

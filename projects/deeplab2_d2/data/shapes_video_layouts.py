@@ -9,10 +9,12 @@ from PIL import Image
 from ..structures import write_panoptic_png
 from .panoptic_writer import PanopticWriter, Segment, instance_annotations, write_instances
 from .shapes_video_scene import FOCAL_LENGTH
-from .shapes_video_sequence import VideoFrame
+from .shapes_video_sequence import VideoFrame, pace_name
 from .track_segments import track_segments
 
 _UNITS_PER_METER = 256
+# An image's id is this number times that of its sequence, and the frame's.
+_FRAMES_OF_SEQUENCE = 1000000
 PANOPTIC_FOLDER = "panoptic"
 
 
@@ -42,8 +44,12 @@ class StepWriter:
         self._images: List[Dict[str, Any]] = []
         self._instances: List[Dict[str, Any]] = []
 
-    def add(self, sequence: str, frame: int, content: VideoFrame, image_id: int) -> None:
-        """Write a frame."""
+    def add(self, number: int, frame: int, content: VideoFrame) -> None:
+        """Write a frame of the sequence of this number."""
+        sequence, image_id = (
+            f"{pace_name(number)}{number:03d}",
+            _FRAMES_OF_SEQUENCE * number + frame,
+        )
         image_file, map_file, depth_file = (
             os.path.join(folder, self._split, sequence, f"{frame:06d}.png")
             for folder in ("images", "panoptic_maps", "depth")
@@ -100,7 +106,7 @@ class StepWriter:
 
 class DvpsWriter:
     """
-    Writes the files of depth-aware video panoptic segmentation: all of a split in one folder.
+    Writes the files of SemKITTI-DVPS: all of a split in one folder.
 
     Args:
         root: folder of the dataset.
@@ -109,11 +115,11 @@ class DvpsWriter:
     """
 
     def __init__(self, root: str, split: str, categories: Sequence[Mapping[str, Any]]):
-        self._folder = os.path.join(root, split)
+        self._folder = os.path.join(root, "video_sequence", split)
 
-    def add(self, sequence: str, frame: int, content: VideoFrame, image_id: int) -> None:
-        """Write a frame; the layout has no place for the image's id."""
-        stem = os.path.join(self._folder, f"{sequence}_{frame:06d}")
+    def add(self, number: int, frame: int, content: VideoFrame) -> None:
+        """Write a frame of the sequence of this number."""
+        stem = os.path.join(self._folder, f"{number:06d}_{frame:06d}")
         _save(f"{stem}_leftImg8bit.png", content.image)
         _save(f"{stem}_gtFine_class.png", content.class_map)
         _save(f"{stem}_gtFine_instance.png", content.track_map)

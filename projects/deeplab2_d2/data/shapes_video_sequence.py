@@ -72,6 +72,11 @@ PACES = {
 }
 
 
+def pace_name(number: int) -> str:
+    """The pace of a sequence: those of even numbers are slow, the others fast."""
+    return tuple(PACES)[number % len(PACES)]
+
+
 @dataclass(frozen=True)
 class VideoFrame:
     """
