@@ -265,3 +265,18 @@ def test_a_frame_that_the_dataset_has_not_is_named(dataset):
     evaluator = VideoEvaluator(NAME)
     with pytest.raises(ValueError, match="frame 4 of sequence 'long' must be in the dataset"):
         evaluator.process([{**dataset[0][0], "frame": 4}], [dataset[1][0]])
+
+
+def test_a_dataset_must_have_frames_of_sequences_each_once(dataset):
+    records, _, metadata = dataset
+    twice = [*records, records[2]]
+    image = [*records, {"file_name": "image.jpg"}]
+    errors = (
+        (twice, "frame 7 of sequence 'long' must be in the dataset once"),
+        (image, "image.jpg"),
+    )
+    for dicts, error in errors:
+        videos.remove(NAME)
+        videos.register(NAME, dicts, metadata)
+        with pytest.raises(ValueError, match=error):
+            VideoEvaluator(NAME)

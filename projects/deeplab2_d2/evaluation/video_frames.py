@@ -25,7 +25,7 @@ class FrameOrder:
             dataset_dicts: with ``sequence`` and ``frame``; those of a sequence in their order.
 
         Raises:
-            ValueError: if a dict has no sequence.
+            ValueError: if a dict has no sequence, or two are of one frame.
         """
         self._sequences: Dict[str, List[Sample]] = {}
         self._places: Dict[Tuple[Any, Any], int] = {}
@@ -35,6 +35,8 @@ class FrameOrder:
                     "a dataset of videos must have sequence and frame in every dict, got none in "
                     f"that of {record.get('file_name')}"
                 )
+            if (record["sequence"], record["frame"]) in self._places:
+                raise ValueError(f"{name_of(record)} must be in the dataset once, got it twice")
             frames = self._sequences.setdefault(record["sequence"], [])
             self._places[record["sequence"], record["frame"]] = len(frames)
             frames.append(record)
