@@ -123,6 +123,9 @@ def register_dvps(root: str) -> None:
             images,
             functools.partial(dvps.load_dvps_images, images),
         )
+        for split in (*dvps.LABELED_SPLITS, "test"):
+            dataset = MetadataCatalog.get(f"{name}_panoptic_{split}")
+            dataset.set(video_format=name, vpq_windows=release.vpq_windows)
 
 
 def register_test_splits(root: str) -> None:

@@ -38,6 +38,7 @@ class DvpsRelease:
         categories: name, whether a thing, color; in the order of their ids.
         label_divisor: tracks of a class are numbered below it.
         void: class of unlabeled pixels in the release's own maps.
+        vpq_windows: lengths of VPQ's windows in the published results, in frames.
         read_labels: from the path of a frame, without the endings, to its classes and numbers of
             instances, (H, W) integers.
     """
@@ -45,6 +46,7 @@ class DvpsRelease:
     categories: Tuple[Tuple[str, int, Tuple[int, int, int]], ...]
     label_divisor: int
     void: int
+    vpq_windows: Tuple[int, ...]
     read_labels: Callable[[str], Labels]
 
 
@@ -96,12 +98,14 @@ DVPS_RELEASES = {
         ),
         label_divisor=1000,
         void=32,
+        vpq_windows=(1, 2, 3, 4),
         read_labels=_read_joined_labels,
     ),
     "semkitti_dvps": DvpsRelease(
         categories=_SEMKITTI_CATEGORIES,
         label_divisor=65536,
         void=255,
+        vpq_windows=(1, 5, 10, 20),
         read_labels=_read_separate_labels,
     ),
 }
