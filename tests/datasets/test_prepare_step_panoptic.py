@@ -14,7 +14,12 @@ from PIL import Image
 from deeplab2_d2.data.builtin import register_all, register_step
 from deeplab2_d2.data.registration import load_panoptic_json, panoptic_metadata
 from deeplab2_d2.data.samplers import SequenceSampler
-from deeplab2_d2.data.step import SPLITS, STEP_RELEASES, prepare_step, step_categories
+from deeplab2_d2.data.step import (
+    SPLITS,
+    STEP_RELEASES,
+    prepare_step,
+    step_categories,
+)
 from deeplab2_d2.structures import read_panoptic_png
 
 _ROOT = pathlib.Path(__file__).parents[2]
@@ -146,7 +151,7 @@ def registered():
 
     def _forget():
         for release in STEP_RELEASES:
-            for split in SPLITS:
+            for split in (*SPLITS, "test"):
                 DatasetCatalog.remove(f"{release}_panoptic_{split}")
                 MetadataCatalog.remove(f"{release}_panoptic_{split}")
 
@@ -187,6 +192,24 @@ def test_a_video_of_a_registered_release_is_not_cut_between_processes(
         monkeypatch.setattr(comm, "get_rank", lambda: rank)
         parts.append(list(SequenceSampler.for_dataset(dicts)))
     assert parts == [[0, 1], [2, 3]]
+
+
+@pytest.mark.parametrize("layout", ["images/test/{:04d}", "MOTS/test/MOTS20-{:02d}/img1"])
+def test_the_test_split_is_videos_without_labels(tmp_path, registered, layout):
+    root = tmp_path / "motchallenge_step"
+    for video in (1, 7):
+        for frame in ("000001.jpg", "000002.jpg"):
+            _write_frame(root, layout.format(video), "unused", frame)
+    registered(tmp_path)
+    dicts = DatasetCatalog.get("motchallenge_step_panoptic_test")
+    places = [(d["sequence"], d["frame"], d["image_id"]) for d in dicts]
+    assert places == [
+        *(("0001", 1, 1000001), ("0001", 2, 1000002)),
+        *(("0007", 1, 7000001), ("0007", 2, 7000002)),
+    ]
+    assert dicts[3]["previous_file_name"] == dicts[2]["file_name"]
+    assert "previous_file_name" not in dicts[2] and os.path.isfile(dicts[2]["file_name"])
+    assert MetadataCatalog.get("motchallenge_step_panoptic_test").has_ground_truth is False
 
 
 @pytest.mark.parametrize("release", STEP_RELEASES)

@@ -13,22 +13,13 @@ from typing import Any, Callable, Dict, List, Optional
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.file_io import PathManager
 
+from . import dvps, step
 from .ade20k import FOLDER as ADE20K_FOLDER
 from .ade20k import ade20k_categories
-from .dvps import (
-    DVPS_RELEASES,
-    FRAMES_FOLDER,
-    LABELED_SPLITS,
-)
-from .dvps import PANOPTIC_FOLDER as DVPS_PANOPTIC_FOLDER
-from .dvps import TEST_SPLIT, dvps_categories, dvps_json, load_dvps_images
 from .mapillary_vistas import mapillary_vistas_categories
 from .registration import panoptic_metadata, register_own_datasets, register_panoptic_dataset
 from .shapes import register_shapes
 from .shapes_video import register_shapes_video
-from .step import PANOPTIC_FOLDER as STEP_PANOPTIC_FOLDER
-from .step import SPLITS as STEP_SPLITS
-from .step import STEP_RELEASES, panoptic_json, step_categories
 
 _CLASS_KEYS = (
     "thing_classes",
@@ -91,40 +82,46 @@ def register_mapillary_vistas(root: str) -> None:
 
 
 def register_step(root: str) -> None:
-    """Register ``{kitti_step,motchallenge_step}_panoptic_{train,val,trainval}``."""
-    for release in STEP_RELEASES:
-        metadata = panoptic_metadata(step_categories(release))
+    """Register ``{kitti_step,motchallenge_step}_panoptic_{train,val,trainval,test}``."""
+    for release in step.STEP_RELEASES:
+        metadata = panoptic_metadata(step.step_categories(release))
         folder = os.path.join(root, release)
-        for split in STEP_SPLITS:
+        for split in step.SPLITS:
             register_panoptic_dataset(
                 f"{release}_panoptic_{split}",
                 metadata,
                 image_root=folder,
-                panoptic_root=os.path.join(folder, STEP_PANOPTIC_FOLDER),
-                panoptic_json=panoptic_json(folder, release, split),
+                panoptic_root=os.path.join(folder, step.PANOPTIC_FOLDER),
+                panoptic_json=step.panoptic_json(folder, release, split),
             )
+        _register_images(
+            f"{release}_panoptic_test",
+            f"{release}_panoptic_val",
+            folder,
+            functools.partial(step.load_step_images, folder, release),
+        )
 
 
 def register_dvps(root: str) -> None:
     """Register ``{cityscapes_dvps,semkitti_dvps}_panoptic_{train,val,test}``."""
-    for name, release in DVPS_RELEASES.items():
-        metadata = panoptic_metadata(dvps_categories(name))
+    for name, release in dvps.DVPS_RELEASES.items():
+        metadata = panoptic_metadata(dvps.dvps_categories(name))
         folder = os.path.join(root, name)
-        for split in LABELED_SPLITS:
+        for split in dvps.LABELED_SPLITS:
             register_panoptic_dataset(
                 f"{name}_panoptic_{split}",
                 metadata,
                 image_root=folder,
-                panoptic_root=os.path.join(folder, DVPS_PANOPTIC_FOLDER),
-                panoptic_json=dvps_json(folder, name, split),
+                panoptic_root=os.path.join(folder, dvps.PANOPTIC_FOLDER),
+                panoptic_json=dvps.dvps_json(folder, name, split),
                 label_divisor=release.label_divisor,
             )
-        images = os.path.join(folder, FRAMES_FOLDER, TEST_SPLIT)
+        images = os.path.join(folder, dvps.FRAMES_FOLDER, "test")
         _register_images(
-            f"{name}_panoptic_{TEST_SPLIT}",
-            f"{name}_panoptic_{LABELED_SPLITS[-1]}",
+            f"{name}_panoptic_test",
+            f"{name}_panoptic_val",
             images,
-            functools.partial(load_dvps_images, images),
+            functools.partial(dvps.load_dvps_images, images),
         )
 
 

@@ -16,15 +16,12 @@ from detectron2.data.datasets.builtin_meta import CITYSCAPES_CATEGORIES
 
 from ..structures import open_image, read_label_map
 from .panoptic_writer import PanopticWriter
-from .sequences import join_frames
+from .sequences import image_id_of_frame, join_frames
 from .track_segments import track_segments
 
 FRAMES_FOLDER = "video_sequence"
 PANOPTIC_FOLDER = "panoptic"
 LABELED_SPLITS = ("train", "val")
-TEST_SPLIT = "test"
-# An image's id is this number times that of its sequence, and the frame's.
-_FRAMES_OF_SEQUENCE = 1000000
 _IMAGE = re.compile(r"(?P<stem>(?P<sequence>\d{6})_(?P<frame>\d{6})\w*)_leftImg8bit\.png")
 # Of SemKITTI-DVPS the focal length is the last part of the name.
 _DEPTH = re.compile(r"(?P<stem>\w+)_depth(_(?P<focal_length>\d+(\.\d+)?))?\.png")
@@ -221,7 +218,7 @@ def _list_depths(folder: str) -> "Dict[str, re.Match[str]]":
 
 
 def _image_id(frame: "re.Match[str]") -> int:
-    return _FRAMES_OF_SEQUENCE * int(frame["sequence"]) + int(frame["frame"])
+    return image_id_of_frame(int(frame["sequence"]), int(frame["frame"]))
 
 
 def _place(frame: "re.Match[str]") -> Dict[str, Any]:

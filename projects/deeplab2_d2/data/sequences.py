@@ -7,6 +7,11 @@ from typing import Any, Dict, Iterable, List, Tuple
 _OF_NEIGHBORS = ("file_name", "pan_seg_file_name", "segments_info")
 
 
+def image_id_of_frame(sequence: int, frame: int) -> int:
+    """The id of an image of a dataset whose sequences have numbers."""
+    return 1000000 * sequence + frame
+
+
 def join_frames(dataset_dicts: Iterable[Dict[str, Any]], source: str) -> List[Dict[str, Any]]:
     """
     Sort frames by their sequence and number and give each those of its neighbors.
