@@ -18,7 +18,9 @@ from .submission import (
 from .tracking import SegmentationTrackingQuality
 from .video import VideoEvaluator, build_video_evaluators
 from .video_formats import VIDEO_FORMATS, VideoFormat
+from .video_frames import FrameTruth, read_depth, read_truth
 from .video_panoptic import VideoPanopticQuality
+from .video_scores import VideoScores
 from .video_submission import VideoFilePredictor, VideoSubmission
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "CityscapesSemanticSubmission",
     "ConstantPredictor",
     "DepthMetrics",
+    "FrameTruth",
     "GroundTruthPredictor",
     "PanopticInstanceAP",
     "PanopticInstanceEvaluator",
@@ -45,8 +48,11 @@ __all__ = [
     "VideoFilePredictor",
     "VideoFormat",
     "VideoPanopticQuality",
+    "VideoScores",
     "VideoSubmission",
     "build_video_evaluators",
     "compute_panoptic_quality",
+    "read_depth",
+    "read_truth",
     "summarize_confusion",
 ]
