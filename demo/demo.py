@@ -19,9 +19,8 @@ from deeplab2_d2.engine import ConfigError, load_config
 from deeplab2_d2.engine.evaluators import model_outputs
 from deeplab2_d2.engine.prediction_files import PredictionWriter
 from deeplab2_d2.engine.predictor import DeepLab2Predictor
+from deeplab2_d2.engine.video_input import IMAGE_SUFFIXES
 from deeplab2_d2.structures import check_distinct_stems
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
 def list_images(inputs: List[str]) -> List[str]:
@@ -30,7 +29,7 @@ def list_images(inputs: List[str]) -> List[str]:
     for name in inputs:
         if os.path.isdir(name):
             names = sorted(os.listdir(name))
-            files += [os.path.join(name, n) for n in names if n.lower().endswith(SUFFIXES)]
+            files += [os.path.join(name, n) for n in names if n.lower().endswith(IMAGE_SUFFIXES)]
         elif os.path.isfile(name):
             files.append(name)
         else:
@@ -40,7 +39,9 @@ def list_images(inputs: List[str]) -> List[str]:
     except ValueError as error:
         raise ConfigError(f"--input: {error}") from error
     if not files:
-        raise ConfigError(f"--input {' '.join(inputs)}: no image ({', '.join(SUFFIXES)}) in it")
+        raise ConfigError(
+            f"--input {' '.join(inputs)}: no image ({', '.join(IMAGE_SUFFIXES)}) in it"
+        )
     return files
 
 

@@ -4,6 +4,7 @@ from .colors import hsv_to_rgb, make_class_colors, vary_color
 from .maps import draw_map
 from .pictures import (
     draw_boundaries,
+    draw_depth,
     draw_heatmap,
     draw_image,
     draw_offsets,
@@ -14,9 +15,11 @@ from .pictures import (
     overlay,
 )
 from .sheets import draw_text, sheet
+from .tracks import draw_tracks, draw_tracks_overlay, track_colors
 
 __all__ = [
     "draw_boundaries",
+    "draw_depth",
     "draw_heatmap",
     "draw_image",
     "draw_map",
@@ -26,9 +29,12 @@ __all__ = [
     "draw_points",
     "draw_semantic",
     "draw_text",
+    "draw_tracks",
+    "draw_tracks_overlay",
     "hsv_to_rgb",
     "make_class_colors",
     "overlay",
     "sheet",
+    "track_colors",
     "vary_color",
 ]

@@ -18,10 +18,15 @@ def make_class_colors(num_classes: int) -> np.ndarray:
         (num_classes, 3) uint8 RGB, the same on every call.
     """
     index = np.arange(num_classes)
-    hue = (index / _GOLDEN_RATIO) % 1.0
+    hue = spread_hues(index)
     saturation = np.choose(index % 3, [0.85, 0.55, 0.70])
     value = np.choose(index % 2, [0.95, 0.70])
     return hsv_to_rgb(hue, saturation, value)
+
+
+def spread_hues(index: np.ndarray) -> np.ndarray:
+    """Hues in [0, 1) of whole numbers; those of neighbors are far from each other."""
+    return (index / _GOLDEN_RATIO) % 1.0
 
 
 def vary_color(color: Sequence[int], variant: int) -> np.ndarray:

@@ -4,7 +4,7 @@ import numpy as np
 
 from ..structures import MapKind
 from .colors import make_class_colors
-from .pictures import Array, draw_heatmap, draw_offsets, draw_semantic, to_numpy
+from .pictures import Array, draw_depth, draw_heatmap, draw_offsets, draw_semantic, to_numpy
 
 
 def draw_map(values: Array, kind: MapKind) -> np.ndarray:
@@ -32,9 +32,7 @@ def draw_map(values: Array, kind: MapKind) -> np.ndarray:
 
         return np.rint(255.0 * feature_colors(values)).astype(np.uint8)
     if kind == "depth":
-        # Where nothing is known (0) it is black.
-        nearness = np.divide(1.0, maps, out=np.zeros_like(maps, dtype=float), where=maps > 0)
-        return draw_heatmap(nearness, maximum=None)
+        return draw_depth(maps)
     if kind == "logits" or len(maps) > 1:
         return draw_semantic(maps.argmax(axis=0), make_class_colors(len(maps)))
     return draw_heatmap(maps)

@@ -101,6 +101,23 @@ def draw_heatmap(heatmap: Array, *, maximum: Optional[float] = 1.0) -> np.ndarra
     return np.rint(255.0 * ramps).astype(np.uint8)
 
 
+def draw_depth(depth: Array, *, nearest: Optional[float] = None) -> np.ndarray:
+    """
+    The brighter the nearer: 1 / depth, from black through red and yellow to white.
+
+    Args:
+        depth: (H, W) or (1, H, W) in meters; black where it is 0, which is unknown.
+        nearest: depth that is white, as all that is nearer; None = the smallest of the map. The
+            frames of a video need one and the same.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    depth = to_numpy(depth).astype(float)
+    nearness = np.divide(1.0, depth, out=np.zeros_like(depth), where=depth > 0)
+    return draw_heatmap(nearness, maximum=None if nearest is None else 1.0 / nearest)
+
+
 def draw_offsets(
     offsets: Array, *, mask: Optional[Array] = None, maximum: Optional[float] = None
 ) -> np.ndarray:
