@@ -4,7 +4,7 @@ Train a model of videos, track held-out sequences, and show them: `make demo-vid
 Configs of the generated videos train on a dataset that is generated first. With another config the
 dataset must be there:
 
-    DETECTRON2_DATASETS=... python -m deeplab2_d2.engine.demo_video --config-file CONFIG [KEY VALUE ...]
+    DETECTRON2_DATASETS=... python -m deeplab2_d2.engine.demo_video --config-file CONFIG [KEY VALUE]
 """
 
 import argparse
@@ -29,9 +29,7 @@ from .track_baselines import Frame, Results, predict_frames, score_mean_depth, s
 from .trainer import DeepLab2Trainer
 from .video_output import VideoFile
 
-CONFIG = (
-    "configs/ShapesVideo-PanopticSegmentation/vip_deeplab_tiny_os16_poly_bs8_crop_129_257.yaml"
-)
+CONFIG = "configs/ShapesVideo-PanopticSegmentation/vip_deeplab_tiny_os16_poly_bs8_crop_129_257.yaml"
 _NAMES = {
     "model": "this model",
     "overlap": "IoU tracker",

@@ -121,9 +121,7 @@ def score_numberings(
                 own[name].add(record, truth, track.numpy(), depth)
         for name, part in own.items():
             for group in dict.fromkeys(("", group_of(record))):
-                empty = VideoScores(
-                    classes, windows=(1, 2, 3, 4), has_depth=part.depth is not None
-                )
+                empty = VideoScores(classes, windows=(1, 2, 3, 4), has_depth=part.depth is not None)
                 scores.setdefault((name, group), empty).merge(part)
     return {key: part.results() for key, part in scores.items()}
 
@@ -153,4 +151,3 @@ def score_mean_depth(train_name: str, dataset_name: str) -> Dict[str, Dict[str, 
         metrics["mean"].add(truth, np.full_like(truth, mean))
         metrics["mean of each pixel"].add(truth, by_pixel.astype(np.float32))
     return {name: metric.result() for name, metric in metrics.items()}
-
