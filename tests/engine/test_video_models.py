@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from deeplab2_d2.engine import DeepLab2Trainer, load_config
+from deeplab2_d2.engine import ConfigError, DeepLab2Trainer, load_config
 from deeplab2_d2.engine.loaders import build_train_loader
 from deeplab2_d2.engine.testing import load_test_model
 from deeplab2_d2.engine.track_baselines import predict_frames, score_mean_depth, score_numberings
@@ -114,3 +114,19 @@ def test_a_mean_depth_is_that_of_the_frames_it_was_taken_from(video_dataset):
     assert errors["mean"]["AbsErrorRel"] == pytest.approx(mean, rel=1e-5)
     assert errors["mean of each pixel"]["AbsErrorRel"] < errors["mean"]["AbsErrorRel"]
     assert VideoEvaluator(test_name, has_depth=True)
+
+
+def test_a_model_of_images_is_scored_with_a_tracker(video_dataset, tmp_path):
+    image_model = ["MODEL.META_ARCHITECTURE", "DeepLab2PanopticDeepLab"]
+    cfg = config("vip", tmp_path, *image_model, "TEST.DEEPLAB2.TRACKER", "overlap")
+    torch.manual_seed(1)
+    model = DeepLab2Trainer.build_model(cfg)
+    model.head.center_head.final_conv.bias.data.fill_(0.11)
+    results = DeepLab2Trainer.test(cfg, model)
+    name = cfg.DATASETS.TEST[0]
+    scores = score_numberings(predict_frames(cfg, model, name), name, lambda s: s)
+    assert ("model", "") not in scores
+    for task in ("stq", "vpq"):
+        assert results[task] == pytest.approx(scores["overlap", ""][task], nan_ok=True)
+    with pytest.raises(ConfigError, match="TRACKER must be 'none' for a model that .*track"):
+        DeepLab2Trainer.test(config("vip", tmp_path, "TEST.DEEPLAB2.TRACKER", "flow"), model)

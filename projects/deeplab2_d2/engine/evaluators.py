@@ -6,6 +6,7 @@ from typing import List, Optional, Tuple
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
+from torch import nn
 
 from ..config import outputs_from_config
 from ..evaluation import (
@@ -21,6 +22,9 @@ from ..evaluation import (
     build_video_evaluators,
 )
 from ..records import find_record
+from ..structures import DatasetClasses
+from ..video import TrackedSegmenter
+from .setup import ConfigError
 
 PANOPTIC_TYPES = ("coco_panoptic_seg", "cityscapes_panoptic_seg")
 SEMANTIC_TYPES = ("sem_seg", "cityscapes_sem_seg")
@@ -52,7 +56,8 @@ def build_evaluators(
     if record is not None and record.build_evaluators is not None:
         others += record.build_evaluators(cfg, dataset_name, output_folder)
     outputs = model_outputs(cfg)
-    video = build_video_evaluators(dataset_name, outputs, output_folder)
+    tracked = ("track",) if cfg.TEST.DEEPLAB2.TRACKER != "none" else ()
+    video = build_video_evaluators(dataset_name, (*outputs, *tracked), output_folder)
     others += video
     metadata = MetadataCatalog.get(dataset_name)
     kind = metadata.get("evaluator_type")
@@ -89,6 +94,27 @@ def build_evaluators(
     elif returned[2]:
         evaluators.append(PanopticInstanceEvaluator(dataset_name, output_folder))
     return DatasetEvaluators(evaluators + others)
+
+
+def add_tracker(cfg: CfgNode, model: nn.Module) -> nn.Module:
+    """
+    A model with the tracker that TEST.DEEPLAB2.TRACKER asks for.
+
+    Raises:
+        ConfigError: if the model has tracks already, or no panoptic output to track.
+    """
+    tracker = cfg.TEST.DEEPLAB2.TRACKER
+    if tracker == "none":
+        return model
+    outputs = model_outputs(cfg)
+    if "track" in outputs or "panoptic_seg" not in outputs:
+        raise ConfigError(
+            "config key TEST.DEEPLAB2.TRACKER must be 'none' for a model that returns "
+            f"{', '.join(outputs)}, got {tracker!r}"
+        )
+    metadata = MetadataCatalog.get(cfg.DATASETS.TEST[0])
+    divisor = DatasetClasses.from_metadata(metadata).label_divisor
+    return TrackedSegmenter(model, label_divisor=divisor, use_flow=tracker == "flow")
 
 
 def model_outputs(cfg: CfgNode) -> Tuple[str, ...]:

@@ -37,7 +37,8 @@ class Numberings:
 
     The names: "model" has the tracks that a model of videos returns itself; "overlap" those of the
     IoU tracker on the labels of single frames; "raster" numbers a class's instances anew in each
-    frame, by their first pixels; "fresh" gives each instance a number that no other frame has.
+    frame, by their first pixels; "fresh" gives each instance a number that no other frame has, as
+    long as there are numbers below the divisor.
     """
 
     def __init__(self, label_divisor: int):
@@ -61,14 +62,10 @@ class Numberings:
         labels = label_panoptic_seg(*output["panoptic_seg"], label_divisor=divisor)
         overlap, self._overlap = track_by_overlap(labels, self._overlap, label_divisor=divisor)
         is_instance = (labels >= 0) & (labels % divisor > 0)
-        fresh = torch.where(is_instance, labels + self._num_fresh, labels)
-        largest = int((labels % divisor)[is_instance].max()) if is_instance.any() else 0
-        self._num_fresh += largest
-        if self._num_fresh >= divisor:
-            raise ValueError(
-                f"sequence {record['sequence']!r} must have fewer than label_divisor = {divisor} "
-                f"instances in all its frames, got {self._num_fresh} and more"
-            )
+        numbers = labels % divisor
+        moved = labels - numbers + (numbers + self._num_fresh - 1) % (divisor - 1) + 1
+        fresh = torch.where(is_instance, moved, labels)
+        self._num_fresh += int(numbers[is_instance].max()) if is_instance.any() else 0
         numbered = {"overlap": overlap, "raster": labels, "fresh": fresh}
         return {"model": output["track"], **numbered} if "track" in output else numbered
 
