@@ -148,6 +148,13 @@ def test_depth_has_the_range_of_the_config_and_the_loss_of_two_errors():
     assert losses["loss_depth"].item() == pytest.approx(0.5, abs=1e-6)
 
 
+def test_videos_without_depth_need_none():
+    cfg = load_config(CONFIG, [*VIP, "MODEL.DEEPLAB2.LOSS.DEPTH_ERROR", "0.0"])
+    model = build_model(cfg)
+    assert "depth" not in model.criterion.target_padding and "depth" in model.head.kinds
+    assert "depth" not in model.inference.outputs and "track" in model.inference.outputs
+
+
 def test_its_config_is_checked():
     for bounds in ("[3.0, 2.0]", "[-1.0, 2.0]", "[5.0]"):
         with pytest.raises(ConfigError, match="RANGE must be two depths of at least 0"):

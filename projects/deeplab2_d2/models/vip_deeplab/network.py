@@ -14,6 +14,7 @@ from ...structures import Prediction
 from ..joint import JointCriterion
 from ..panoptic_deeplab import DeepLab2PanopticDeepLab, HeadRows, LossTerm, OffsetCriterion
 from ..segmenter import Sample
+from .config import has_depth
 from .criterion import DepthCriterion
 from .inference import ViPDeepLabInference
 
@@ -121,10 +122,10 @@ class DeepLab2ViPDeepLab(DeepLab2PanopticDeepLab):
             loss="loss_next_offset",
             term=LossTerm(*loss.NEXT_OFFSET),
         )
-        criteria = (parts["criterion"], offsets, DepthCriterion(loss.DEPTH_ERROR))
+        depth = (DepthCriterion(loss.DEPTH_ERROR),) if has_depth(cfg) else ()
         return {
             **parts,
-            "criterion": JointCriterion(criteria),
+            "criterion": JointCriterion((parts["criterion"], offsets, *depth)),
             "inference": ViPDeepLabInference.from_config(cfg),
             # Of both frames.
             "pixel_mean": [*parts["pixel_mean"]] * 2,
