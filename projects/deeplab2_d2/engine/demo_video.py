@@ -146,7 +146,7 @@ class _Pictures:
         self._file.close()
         sequences = list(self._rows.values())
         chosen = [rows[: _SHEET_FRAMES * _SHEET_STEP : _SHEET_STEP] for rows in sequences]
-        rows = [*chosen[0], *chosen[-1]]
+        rows = [row for rows in (chosen[:1] + chosen[1:][-1:]) for row in rows]
         titles = ("image", "tracks", "depth")[: len(rows[0])]
         with atomic_path(self.sheet) as temporary:
             picture = sheet(rows, titles=titles, cell_size=(192, 384))
