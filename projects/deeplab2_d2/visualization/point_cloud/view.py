@@ -10,6 +10,9 @@ _NEAREST = 0.1
 # Share of the points that may lie outside of the picture, on each side.
 _CUT = 0.01
 _LARGEST_RADIUS = 4
+# Sides of the squares, in the widths of their pixels: what the camera saw at a slant is spread out
+# where it is seen from above.
+_GROWTH = 2.0
 
 
 class View(NamedTuple):
@@ -34,7 +37,7 @@ def draw_view(
     size: Tuple[int, int] = (720, 1280),
 ) -> np.ndarray:
     """
-    Draw points as squares of the size that their pixels have there; what is nearer hides the rest.
+    Draw points as squares of a size that follows from their pixels'; what is nearer hides the rest.
 
     Args:
         points: (N, 3) ``(X, Y, Z)``, see :func:`unproject`.
@@ -60,7 +63,7 @@ def draw_view(
     zoom = ((np.array(size) - 1) / np.maximum(high - low, 1e-9)).min()
     middle = (np.array(size) - 1) / 2
     places = np.rint((flat - (low + high) / 2) * zoom + middle).astype(np.int64)
-    radii = np.ceil((zoom * sides / seen[:, 2] - 1) / 2).clip(0, _LARGEST_RADIUS)
+    radii = np.ceil((_GROWTH * zoom * sides / seen[:, 2] - 1) / 2).clip(0, _LARGEST_RADIUS)
     nearest = _splat(places, radii, size)
     picture[nearest >= 0] = colors[nearest[nearest >= 0]]
     return picture
