@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from deeplab2_d2.backbones import build_deeplab2_backbone
 from deeplab2_d2.config import add_deeplab2_config
 from deeplab2_d2.models.max_deeplab import MaXDeepLabHead
-from deeplab2_d2.models.panoptic_deeplab import build_heads
+from deeplab2_d2.models.panoptic_deeplab import DeepLab2PanopticDeepLab
 
 _PREFIX = "MODEL.DEEPLAB2.BACKBONE."
 _ATROUS_RATES = {8: [12, 24, 36], 16: [6, 12, 18], 32: [3, 6, 9]}
@@ -41,7 +41,7 @@ def panoptic_deeplab_costs(cfg: CfgNode, size: Tuple[int, int]) -> Tuple[int, in
 
     def build() -> List[nn.Module]:
         backbone = build_deeplab2_backbone(cfg, ShapeSpec(channels=3))
-        return [backbone, build_heads(cfg, backbone.output_shape())]
+        return [backbone, DeepLab2PanopticDeepLab.build_head(cfg, backbone.output_shape())]
 
     return _costs(build, size)
 

@@ -7,7 +7,8 @@ from measuring import measure
 from operator_inputs import make_prediction
 
 from deeplab2_d2.ops import resample_aligned
-from deeplab2_d2.postprocessing import Frames, panoptic_from_centers
+from deeplab2_d2.postprocessing import Frames, panoptic_from_centers, panoptic_from_frame_pair
+from deeplab2_d2.structures import identity_class_map
 
 THINGS = tuple(range(11, 19))
 OPTIONS: Dict[str, Any] = {
@@ -24,6 +25,7 @@ def rows(args: Any) -> Iterator[Dict[str, Any]]:
     size = (257, 513) if args.quick else (1025, 2049)
     yield from _full_resolution(args, size, 40)
     yield from _from_stride_4(args, size, 40)
+    yield _frame_pair(args, size, 40)
     if not args.quick:
         for num_instances in (1, 100, 400):
             yield from _from_stride_4(args, size, num_instances)
@@ -115,6 +117,27 @@ def _from_stride_4(
             "peer": "copy of its inputs and outputs",
             "peer_seconds": copy_seconds,
         }
+
+
+def _frame_pair(args: Any, size: Any, num_instances: int) -> Dict[str, Any]:
+    """Two frames with the labels of one, beside one frame alone, both with scores."""
+    first, second = (_inputs(args, size, num_instances) for _ in range(2))
+    pair = {**first, "next_semantic_logits": second["semantic_logits"]}
+    pair["next_center_offsets"] = second["center_offsets"]
+    frames, classes = Frames.unpadded(size), identity_class_map(19)
+
+    def both() -> Any:
+        return panoptic_from_frame_pair(pair, frames, class_map=classes, **OPTIONS)
+
+    def one() -> Any:
+        return panoptic_from_centers(**first, frames=frames, **OPTIONS)
+
+    return {
+        "name": f"post-processing of a pair of frames, {_words(size)}, {num_instances} instances",
+        "measurement": measure(both, repeats=args.repeats, device=args.device),
+        "peer": "one frame",
+        "peer_seconds": measure(one, repeats=args.repeats, device=args.device).seconds,
+    }
 
 
 def _words(size: Any) -> str:

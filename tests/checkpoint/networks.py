@@ -2,12 +2,11 @@
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.modeling import build_backbone, build_sem_seg_head
+from detectron2.modeling import META_ARCH_REGISTRY, build_backbone, build_sem_seg_head
 from torch import nn
 
 from deeplab2_d2.models.class_map import class_map_from_config
 from deeplab2_d2.models.max_deeplab import MaXDeepLabHead
-from deeplab2_d2.models.panoptic_deeplab import build_heads
 
 
 class Network(nn.Module):
@@ -24,7 +23,8 @@ class Network(nn.Module):
             memory_shape = self.backbone.return_memory()
             self.head = MaXDeepLabHead(cfg, shape, memory_shape, num_classes=num_classes)
         else:
-            self.head = build_heads(cfg, shape)
+            model = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
+            self.head = model.build_head(cfg, shape)
 
     def forward(self, images):
         return self.head(self.backbone(images))

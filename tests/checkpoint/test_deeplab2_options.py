@@ -86,11 +86,43 @@ def test_a_model_may_decay_twice_as_much():
     assert builder.values["SOLVER.WEIGHT_DECAY"] == 2e-4
 
 
-def test_of_a_model_that_does_not_exist_here_backbone_and_decoder_are_read():
-    model = {key: value for key, value in MODEL.items() if key != "panoptic_deeplab"}
-    imported = import_options({"model_options": {**model, "motion_deeplab": {}}})
-    assert imported.values["MODEL.DEEPLAB2.BACKBONE.NAME"] == "resnet50_beta"
-    assert "MODEL.META_ARCHITECTURE" not in imported.values
+VIDEO = {"output_channels": 2, "head_channels": 48}
+
+
+def test_motion_deeplab_has_a_head_more_and_seven_channels():
+    options = {**MODEL, "motion_deeplab": {**MODEL["panoptic_deeplab"], "motion_head": VIDEO}}
+    del options["panoptic_deeplab"]
+    losses = {"motion_loss": {"name": "l1", "weight": 0.02, "top_k_percent": 0.5}}
+    trainer = {"loss_options": losses, "solver_options": {"weight_decay": 1e-4}}
+    imported = import_options({"model_options": options, "trainer_options": trainer})
+    cfg = imported.to_config()
+    assert not imported.unsupported and cfg.MODEL.META_ARCHITECTURE == "DeepLab2MotionDeepLab"
+    assert cfg.MODEL.PIXEL_MEAN == [127.5] * 7 == cfg.MODEL.PIXEL_STD
+    assert cfg.MODEL.DEEPLAB2.MOTION_HEAD.CHANNELS == 48
+    assert cfg.MODEL.DEEPLAB2.LOSS.MOTION == [0.02, 0.5]
+    # DeepLab2 does not halve it for this model.
+    assert cfg.SOLVER.WEIGHT_DECAY == 2e-4
+
+
+def test_vip_deeplab_has_two_heads_more():
+    depth = {"output_channels": 1, "head_channels": 24, "max_value_after_activation": 40.0}
+    instance = {**MODEL["panoptic_deeplab"]["instance"], "next_regression_head": VIDEO}
+    heads = {**MODEL["panoptic_deeplab"], "instance": instance, "depth_head": depth}
+    options = {**MODEL, "vip_deeplab": heads}
+    del options["panoptic_deeplab"]
+    losses = {"depth_loss": {"name": "depth_loss", "weight": 0.2}}
+    imported = import_options(
+        {"model_options": options, "trainer_options": {"loss_options": losses}}
+    )
+    node = imported.to_config().MODEL.DEEPLAB2
+    assert not imported.unsupported
+    assert (node.NEXT_OFFSET_HEAD.CHANNELS, node.DEPTH_HEAD.CHANNELS) == (48, 24)
+    assert node.DEPTH_HEAD.RANGE == [0.0, 40.0] and node.LOSS.DEPTH_ERROR == 0.2
+    # A loss that is not set is not computed.
+    assert node.LOSS.NEXT_OFFSET[0] == 0.0
+    heads["depth_head"] = {**depth, "output_channels": 2}
+    with pytest.raises(ValueError, match="depth_head must be set, with output_channels 1"):
+        import_options({"model_options": options})
 
 
 def test_a_loss_that_is_not_set_is_not_computed():

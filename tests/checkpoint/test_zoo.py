@@ -190,9 +190,9 @@ def test_a_hostile_archive_is_refused_and_leaves_nothing(cache, tmp_path):
 
 
 def test_variables_without_a_place_are_refused(cache, tmp_path):
-    path = pack(tmp_path / "x", {**WEIGHTS, "depth_head_last_layer/bias": np.zeros(1, np.float32)})
+    path = pack(tmp_path / "x", {**WEIGHTS, "height_head_last_layer/bias": np.zeros(1, np.float32)})
     with serve(path.read_bytes()) as server:
-        with pytest.raises(ValueError, match="1 of the 9 variables .*depth_head_last_layer/bias"):
+        with pytest.raises(ValueError, match="1 of the 9 variables .*height_head_last_layer/bias"):
             fetch(NAME, f"{server.address}/a.tar.gz")
 
 

@@ -1,5 +1,6 @@
 import pytest
 from detectron2.config import get_cfg
+from shapes_video_dataset import video_dataset  # noqa: F401
 
 from deeplab2_d2.config import add_deeplab2_config
 from deeplab2_d2.data.shapes import ShapesOptions, prepare_shapes, shapes_metadata

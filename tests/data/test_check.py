@@ -171,6 +171,34 @@ def test_a_missing_and_a_broken_json_are_findings(dataset):
     assert dataset.kinds() == [("missing_annotation", "panoptic.json")]
 
 
+def test_faults_of_videos_and_depth_are_found(dataset):
+    (dataset.folder / "images" / "depth").mkdir()
+    for k, image in enumerate(dataset.content["images"]):
+        name = f"depth/{k}.png"
+        image.update(sequence="a" if k < 8 else "b", frame=k, depth_file_name=name)
+        Image.fromarray(np.full((8, 10), 256, np.uint16)).save(dataset.folder / "images" / name)
+        for segment in dataset.segments(k):
+            segment["track_id"] = int(segment["category_id"] != 5)
+    dataset.save()
+    assert dataset.kinds() == []
+    del dataset.segments(0)[1]["track_id"]
+    # The pear becomes the same apple a second time.
+    dataset.segments(1)[2]["category_id"] = 1
+    (dataset.folder / "images" / "depth" / "2.png").unlink()
+    Image.new("RGB", (10, 8)).save(dataset.folder / "images" / "depth" / "3.png")
+    Image.new("L", (5, 4)).save(dataset.folder / "images" / "depth" / "4.png")
+    dataset.content["images"][6]["frame"] = 5
+    dataset.save()
+    assert sorted(dataset.kinds()) == [
+        ("broken_depth", "2.png"),
+        ("broken_depth", "3.png"),
+        ("broken_depth", "4.png"),
+        ("broken_sequence", "panoptic.json"),
+        ("broken_track", "0.png"),
+        ("broken_track", "1.png"),
+    ]
+
+
 def test_a_part_of_the_images_can_be_inspected(dataset):
     report = inspect_dataset("test_broken", max_images=3)
     assert report.num_images == 3 and report.findings == []
@@ -186,7 +214,9 @@ def test_the_text_names_files_and_says_what_to_do(dataset):
     assert text.index("ERROR") < text.index("remark")
     assert text.endswith("test_broken: 14 images, 17 errors, 5 remarks")
     shown = {kind for kind in KINDS if KINDS[kind].title in text}
-    assert shown == set(KINDS) - {"small_instance", "absent_class", "missing_annotation"}
+    of_videos = {"broken_sequence", "broken_track", "broken_depth"}
+    absent = {"small_instance", "absent_class", "missing_annotation"}
+    assert shown == set(KINDS) - of_videos - absent
 
 
 def test_the_exit_status_tells_errors_from_remarks(dataset, capsys):

@@ -1,15 +1,16 @@
 import numpy as np
+import torch
 from PIL import Image
 
 from deeplab2_d2.data import build_train_loader
-from deeplab2_d2.data.show.__main__ import TITLES, main, sample_row
+from deeplab2_d2.data.show.__main__ import main, sample_pictures
 from deeplab2_d2.models.panoptic_deeplab.targets import build_mapper
 
 
-def test_a_row_shows_the_targets_of_its_sample(shapes_cfg):
+def test_pictures_show_the_targets_of_its_sample(shapes_cfg):
     first, _ = next(iter(build_train_loader(shapes_cfg, build_mapper(shapes_cfg, is_train=True))))
     colors = np.arange(21, dtype=np.uint8).reshape(7, 3) * 10
-    image, classes, weights, centers, offsets = sample_row(first, colors)
+    image, classes, weights, centers, offsets = sample_pictures(first, colors).values()
     assert {picture.shape for picture in (image, classes, weights, centers, offsets)} == {
         (65, 97, 3)
     }
@@ -24,7 +25,35 @@ def test_semantic_only_samples_have_three_pictures(shapes_cfg):
     shapes_cfg.MODEL.DEEPLAB2.INSTANCE_ENABLED = False
     mapper = build_mapper(shapes_cfg, is_train=True)
     sample, _ = next(iter(build_train_loader(shapes_cfg, mapper)))
-    assert len(sample_row(sample, np.zeros((7, 3)))) == 3
+    assert list(sample_pictures(sample, np.zeros((7, 3)))) == [
+        "image",
+        "classes",
+        "semantic weights",
+    ]
+
+
+def test_the_other_frame_and_depth_are_shown_where_a_sample_has_them():
+    maps = {
+        "image": torch.zeros(3, 4, 5),
+        "sem_seg": torch.zeros(4, 5, dtype=torch.int64),
+        "sem_seg_weights": torch.ones(4, 5),
+        "previous_image": torch.full((3, 4, 5), 255.0),
+        "previous_heatmap": torch.zeros(1, 4, 5),
+        "frame_offsets": torch.ones(2, 4, 5),
+        "frame_offset_weights": torch.eye(4, 5),
+        "depth": torch.rand(4, 5),
+    }
+    pictures = sample_pictures(maps, np.zeros((7, 3)))
+    assert list(pictures)[3:] == [
+        "previous image",
+        "previous centers",
+        "offsets to the previous frame",
+        "depth",
+    ]
+    assert {picture.shape for picture in pictures.values()} == {(4, 5, 3)}
+    assert np.all(pictures["previous image"] == 255)
+    offsets = pictures["offsets to the previous frame"]
+    assert np.array_equal(offsets.any(axis=-1), np.eye(4, 5, dtype=bool))
 
 
 def test_the_command_draws_the_same_sheet_for_the_same_seed(registered_shapes, tmp_path, capsys):
@@ -35,7 +64,7 @@ def test_the_command_draws_the_same_sheet_for_the_same_seed(registered_shapes, t
         return np.asarray(Image.open(output))
 
     first = draw("a.png", "1")
-    assert first.shape[0] > 2 * 65 and first.shape[1] > len(TITLES) * 97
+    assert first.shape[0] > 2 * 65 and first.shape[1] > 5 * 97
     assert np.array_equal(first, draw("b.png", "1"))
     assert not np.array_equal(first, draw("c.png", "2"))
     assert "train/00000" in capsys.readouterr().out

@@ -14,7 +14,12 @@ from PIL import Image
 from deeplab2_d2.data.builtin import register_all, register_step
 from deeplab2_d2.data.registration import load_panoptic_json, panoptic_metadata
 from deeplab2_d2.data.samplers import SequenceSampler
-from deeplab2_d2.data.step import SPLITS, STEP_RELEASES, prepare_step, step_categories
+from deeplab2_d2.data.step import (
+    SPLITS,
+    STEP_RELEASES,
+    prepare_step,
+    step_categories,
+)
 from deeplab2_d2.structures import read_panoptic_png
 
 _ROOT = pathlib.Path(__file__).parents[2]
@@ -101,6 +106,18 @@ def test_instances_are_apart_crowds_marked_and_stuff_is_one_segment(kitti):
     assert ids[1, 0] == ids[1, 1] == segments[12, 2, 0]["id"] and ids[1, 4] == 0
 
 
+def test_the_number_of_an_instance_is_its_track(kitti):
+    prepare_step(str(kitti), "kitti_step")
+    annotation = _read(kitti, "train")["annotations"][0]
+    tracks = {s["id"]: s["track_id"] for s in annotation["segments_info"]}
+    ids = read_panoptic_png(str(kitti / "panoptic" / annotation["file_name"]))
+    # Both channels of a number count; riders are stuff here.
+    assert [[tracks.get(i) for i in row] for row in ids.tolist()] == [
+        [0, 0, 1, 513, 0],
+        [0, 0, 1, 1, None],
+    ]
+
+
 def test_the_videos_decide_on_the_split_and_trainval_is_both(kitti):
     paths = prepare_step(str(kitti), "kitti_step")
     assert [pathlib.Path(p).name for p in paths] == [
@@ -134,7 +151,7 @@ def registered():
 
     def _forget():
         for release in STEP_RELEASES:
-            for split in SPLITS:
+            for split in (*SPLITS, "test"):
                 DatasetCatalog.remove(f"{release}_panoptic_{split}")
                 MetadataCatalog.remove(f"{release}_panoptic_{split}")
 
@@ -149,6 +166,11 @@ def test_the_registered_dicts_say_which_frame_of_which_video_they_are(kitti, reg
     dicts = DatasetCatalog.get("kitti_step_panoptic_train")
     frames = [(d["sequence"], d["frame"]) for d in dicts[:3]]
     assert frames == [("0000", 0), ("0000", 1), ("0001", 0)]
+    first, second, other = dicts[:3]
+    assert first["next_file_name"] == second["file_name"]
+    assert second["previous_segments_info"] == first["segments_info"]
+    assert second["previous_pan_seg_file_name"] == first["pan_seg_file_name"]
+    assert not [key for key in other if key.startswith(("previous", "next"))]
     assert {os.path.basename(os.path.dirname(d["file_name"])) == d["sequence"] for d in dicts} == {
         True
     }
@@ -161,8 +183,8 @@ def test_a_video_of_a_registered_release_is_not_cut_between_processes(
     registered(motchallenge.parent)
     dicts = DatasetCatalog.get("motchallenge_step_panoptic_trainval")
     assert [(d["sequence"], d["frame"]) for d in dicts] == [
-        *(("0009", 1), ("0009", 2)),
         *(("0002", 1), ("0002", 2)),
+        *(("0009", 1), ("0009", 2)),
     ]
     monkeypatch.setattr(comm, "get_world_size", lambda: 2)
     parts = []
@@ -170,6 +192,24 @@ def test_a_video_of_a_registered_release_is_not_cut_between_processes(
         monkeypatch.setattr(comm, "get_rank", lambda: rank)
         parts.append(list(SequenceSampler.for_dataset(dicts)))
     assert parts == [[0, 1], [2, 3]]
+
+
+@pytest.mark.parametrize("layout", ["images/test/{:04d}", "MOTS/test/MOTS20-{:02d}/img1"])
+def test_the_test_split_is_videos_without_labels(tmp_path, registered, layout):
+    root = tmp_path / "motchallenge_step"
+    for video in (1, 7):
+        for frame in ("000001.jpg", "000002.jpg"):
+            _write_frame(root, layout.format(video), "unused", frame)
+    registered(tmp_path)
+    dicts = DatasetCatalog.get("motchallenge_step_panoptic_test")
+    places = [(d["sequence"], d["frame"], d["image_id"]) for d in dicts]
+    assert places == [
+        *(("0001", 1, 1000001), ("0001", 2, 1000002)),
+        *(("0007", 1, 7000001), ("0007", 2, 7000002)),
+    ]
+    assert dicts[3]["previous_file_name"] == dicts[2]["file_name"]
+    assert "previous_file_name" not in dicts[2] and os.path.isfile(dicts[2]["file_name"])
+    assert MetadataCatalog.get("motchallenge_step_panoptic_test").has_ground_truth is False
 
 
 @pytest.mark.parametrize("release", STEP_RELEASES)

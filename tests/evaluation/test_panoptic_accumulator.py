@@ -56,17 +56,29 @@ def test_ignored_class_may_be_one_of_the_classes():
     assert metric.result()["PQ"] == 1.0
 
 
-def test_identity_that_changes_between_frames_costs_a_tube():
-    frame = np.array([[1001, 1001, 0]])
-    swapped = np.array([[1002, 1002, 0]])
-    steady, broken = _metric(), _metric()
-    steady.add_video([frame, frame], [swapped, swapped])
-    broken.add_video([frame, frame], [frame, swapped])
-    assert steady.result()["PQ"] == 1.0
-    # The two halves overlap the tube by exactly one half: a miss and two false alarms.
-    assert broken.num_true_positives.tolist() == [1, 0, 0]
-    assert broken.num_false_negatives[1] == 1
-    assert broken.num_false_positives[1] == 2
+def test_crowds_are_neither_missed_nor_false_alarms():
+    # Class 1: a crowd of 3 pixels and an object of 2. What covers 2 pixels of the crowd and one
+    # beside it is no false alarm; of another class, the same would be one.
+    truth = np.array([1000, 1000, 1000, 0, 1001, 1001])
+    for label, num_wrong in ((1005, 0), (2005, 1)):
+        metric = _metric(crowd_ids=[1, 2])
+        metric.add(truth, np.array([label, label, 0, label, 1001, 1001]))
+        assert metric.num_false_negatives.tolist() == [1, 0, 0]
+        assert metric.num_true_positives.tolist() == [0, 1, 0]
+        assert metric.num_false_positives.tolist()[1:] == [0, num_wrong]
+
+
+def test_two_accumulators_merge_into_one():
+    truth, prediction = np.array([1001, 1001, 0, 2001]), np.array([1001, 1001, 2001, -1])
+    one, other, both = _metric(), _metric(), _metric()
+    for part in (one, both):
+        part.add(truth, prediction)
+    for part in (other, both):
+        part.add(prediction, truth)
+    one.merge(other)
+    assert one.result() == both.result()
+    # Class 1 alone is right throughout.
+    assert one.result([1])["PQ"] == 1.0 and one.result()["PQ"] < 1.0
 
 
 def test_reset_forgets_and_nothing_at_all_is_nan():

@@ -10,7 +10,7 @@ from detectron2.layers import ShapeSpec
 from deeplab2_d2.config import add_deeplab2_config
 from deeplab2_d2.heads import DenseHeads
 from deeplab2_d2.layers import ASPPPool, Norm
-from deeplab2_d2.models.panoptic_deeplab import build_heads, describe_heads
+from deeplab2_d2.models.panoptic_deeplab import DeepLab2PanopticDeepLab, describe_heads
 
 _SHAPES = {
     "res2": ShapeSpec(channels=6, stride=4),
@@ -40,7 +40,7 @@ def _features(height: int, width: int) -> Dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("size", [(65, 97), (33, 33), (200, 41)])
 def test_any_size_is_predicted_at_stride_four(size: Any) -> None:
-    head = build_heads(_config(), _SHAPES).eval()
+    head = DeepLab2PanopticDeepLab.build_head(_config(), _SHAPES).eval()
     with torch.no_grad():
         prediction = head(_features(*size))
     height, width = ((n - 1) // 4 + 1 for n in size)
@@ -50,16 +50,16 @@ def test_any_size_is_predicted_at_stride_four(size: Any) -> None:
 
 
 def test_semantic_only_model_has_no_instance_parts() -> None:
-    head = build_heads(_config(INSTANCE_ENABLED=False), _SHAPES).eval()
+    head = DeepLab2PanopticDeepLab.build_head(_config(INSTANCE_ENABLED=False), _SHAPES).eval()
     parts = {name.split(".")[0] for name, _ in head.named_parameters()}
     assert parts == {"semantic_decoder", "semantic_head"}
     assert set(head(_features(33, 33))) == {"semantic_logits"} == set(head.kinds)
 
 
 def test_pooling_window_is_the_map_of_a_training_crop() -> None:
-    tiled = build_heads(_config(), _SHAPES).semantic_decoder
+    tiled = DeepLab2PanopticDeepLab.build_head(_config(), _SHAPES).semantic_decoder
     assert tiled.aspp.aspp_pool.pool_size == (5, 7)  # 64 / 16 + 1, 96 / 16 + 1
-    whole = build_heads(_config(SEMANTIC_DECODER__ASPP="global"), _SHAPES)
+    whole = DeepLab2PanopticDeepLab.build_head(_config(SEMANTIC_DECODER__ASPP="global"), _SHAPES)
     assert whole.semantic_decoder.aspp.aspp_pool.pool_size is None
 
 
@@ -88,14 +88,14 @@ def test_sliding_mean_is_that_of_its_window_and_fits_smaller_maps() -> None:
 )
 def test_options_that_make_no_decoder_are_named(changes: Dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        build_heads(_config(**changes), _SHAPES)
+        DeepLab2PanopticDeepLab.build_head(_config(**changes), _SHAPES)
 
 
 def test_relative_crop_cannot_size_the_window() -> None:
     cfg = _config()
     cfg.INPUT.CROP.SIZE = [0.9, 0.9]
     with pytest.raises(ValueError, match="INPUT.CROP.SIZE must be"):
-        build_heads(cfg, _SHAPES)
+        DeepLab2PanopticDeepLab.build_head(cfg, _SHAPES)
 
 
 def _rows(cfg: CfgNode) -> Any:

@@ -10,7 +10,7 @@ from detectron2.modeling import build_backbone, build_sem_seg_head
 from torch import Tensor, nn
 
 from deeplab2_d2.config import add_deeplab2_config
-from deeplab2_d2.models.panoptic_deeplab import build_heads
+from deeplab2_d2.models.panoptic_deeplab import DeepLab2PanopticDeepLab
 
 _HEIGHT, _WIDTH = 65, 97
 # Heads read features by name, stride and channels, and tests/backbones proves those of every row of
@@ -64,7 +64,7 @@ def test_panoptic_deeplab_predicts_at_stride_4(backbone_name: str, arrangement: 
     cfg = _config(backbone_name, output_stride, _ARRANGEMENTS[arrangement])
     with torch.device("meta"):
         backbone = build_backbone(cfg, ShapeSpec(channels=3)).eval()
-        head = build_heads(cfg, backbone.output_shape()).eval()
+        head = DeepLab2PanopticDeepLab.build_head(cfg, backbone.output_shape()).eval()
         prediction = head(backbone(torch.zeros(1, 3, _HEIGHT, _WIDTH)))
     assert _without_gradient(head, list(prediction.values())) == []
     assert next(backbone.parameters()).grad is not None

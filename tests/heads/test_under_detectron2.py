@@ -9,7 +9,7 @@ from detectron2.modeling import build_backbone, build_model
 from detectron2.structures import BitMasks, Boxes, Instances
 
 from deeplab2_d2.config import add_deeplab2_config
-from deeplab2_d2.models.panoptic_deeplab import build_heads
+from deeplab2_d2.models.panoptic_deeplab import DeepLab2PanopticDeepLab
 
 
 def _config(backbone: str, output_stride: int, **options: Any) -> CfgNode:
@@ -98,7 +98,7 @@ def test_our_heads_read_any_detectron2_backbone() -> None:
     cfg.MODEL.RESNETS.OUT_FEATURES = ["res2", "res3", "res5"]
     torch.manual_seed(0)
     backbone = build_backbone(cfg).eval()
-    head = build_heads(cfg, backbone.output_shape()).eval()
+    head = DeepLab2PanopticDeepLab.build_head(cfg, backbone.output_shape()).eval()
     with torch.no_grad():
         prediction = head(backbone(torch.randn(1, 3, 65, 97)))
     assert prediction["semantic_logits"].shape == (1, 5, 17, 25)

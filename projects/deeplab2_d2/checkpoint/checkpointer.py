@@ -14,6 +14,7 @@ from .load import LoadReport, compare_shapes
 from .run_folder import find_newest, read_tag
 from .saving import save_pth
 from .sorted_table import CheckpointFormatError
+from .surgery import inflatable_stem, inflate_stem
 from .weights_file import AUTHOR, load_pkl, load_pth, read_weights
 
 logger = logging.getLogger(__name__)
@@ -145,8 +146,14 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
         unknown = checkpoint.pop("unknown", [])
         if not checkpoint.get("matching_heuristics", False):
             report = self._compare(checkpoint["model"])
+            stem = inflatable_stem(report.mismatched)
+            if stem is not None:
+                logger.warning("weights: the new input channels of %s start at 0", stem)
+                channels = report.mismatched[stem][1][1]
+                checkpoint["model"] = inflate_stem(checkpoint["model"], channels)
+                report = self._compare(checkpoint["model"])
             report.unused[:0] = unknown
-            is_usable = report.is_complete or _is_backbone_only(report, self.model)
+            is_usable = report.is_complete or _is_start(report, self.model)
             if not (self._allow_partial or is_usable):
                 raise ValueError(
                     f"the weights do not fit the model ({report.summary()}); to load what fits, "
@@ -186,12 +193,18 @@ def _named_arrays(data: Dict[str, Any]) -> Dict[str, Any]:
     return {"model": weights, "__author__": "Caffe2", "matching_heuristics": True}
 
 
-def _is_backbone_only(report: LoadReport, model: nn.Module) -> bool:
-    """Whether these are ImageNet weights: all that is pretrained, and at most a classifier."""
+def _is_start(report: LoadReport, model: nn.Module) -> bool:
+    """
+    Whether weights are a start: all that an ImageNet network has, and at most a classifier, or all
+    that an image model has of a video model.
+    """
+    if report.mismatched or not report.used:
+        return False
+    missing = {*report.missing} - new_names(model)
+    if not (missing or report.unused):
+        return True
     return (
-        bool(report.used)
-        and not report.mismatched
-        and all(name.startswith("backbone.") for name in report.used)
-        and not any(name.startswith("backbone.") for name in {*report.missing} - new_names(model))
+        all(name.startswith("backbone.") for name in report.used)
+        and not any(name.startswith("backbone.") for name in missing)
         and not any(name.startswith(("head.", "sem_seg_head.")) for name in report.unused)
     )

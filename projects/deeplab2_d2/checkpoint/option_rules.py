@@ -83,8 +83,7 @@ def read_model(builder: ConfigBuilder, model: Options) -> OptionRules:
     Backbone and meta-architecture.
 
     Returns:
-        The rules of the model that the options hold. Of a model that does not exist here the
-        backbone alone is read.
+        The rules of the model that the options hold.
 
     Raises:
         ValueError: unless they hold exactly one model.
@@ -105,10 +104,6 @@ def read_model(builder: ConfigBuilder, model: Options) -> OptionRules:
         "restore_instance_last_layer_from_initial_checkpoint",
     ):
         builder.refuse(model, field, _PATHS + "; last layers are dropped on conversion")
-    if chosen[0] not in known:
-        for field in (chosen[0], "decoder"):
-            builder.refuse(model, field, "the model does not exist here")
-        return OptionRules(_no_model)
     meta_architecture, rules = known[chosen[0]]
     builder.set("MODEL.META_ARCHITECTURE", meta_architecture)
     rules.read_model(builder, model.message(chosen[0]), model)

@@ -94,6 +94,8 @@ DATASETS: Dict[str, Tuple[str, str]] = {
     "ade20k_panoptic": ("ade20k_panoptic_train", "ade20k_panoptic_val"),
     "kitti_step": ("kitti_step_panoptic_train", "kitti_step_panoptic_val"),
     "motchallenge_step": ("motchallenge_step_panoptic_train", "motchallenge_step_panoptic_val"),
+    "cityscapes_dvps": ("cityscapes_dvps_panoptic_train", "cityscapes_dvps_panoptic_val"),
+    "semkitti_dvps": ("semkitti_dvps_panoptic_train", "semkitti_dvps_panoptic_val"),
 }
 
 _POLICY = "simple_classification_policy"
@@ -113,9 +115,8 @@ def _read_dataset_name(builder: ConfigBuilder, dataset: Options, part: int, key:
     builder.refuse(dataset, "file_pattern", f"files are named by DATASETS.{key}")
     builder.refuse(dataset, "decode_groundtruth_label", "a registered dataset has its annotations")
     builder.refuse(dataset, "cameras_to_use", "no registered dataset has several cameras")
-    for field in ("use_two_frames", "use_next_frame"):
-        builder.refuse(dataset, field, "the video meta-architectures are not ported yet")
-    builder.refuse(dataset, "thing_id_mask_annotations", "the mapper follows META_ARCHITECTURE")
+    for field in ("thing_id_mask_annotations", "use_two_frames", "use_next_frame"):
+        builder.refuse(dataset, field, "the mapper follows META_ARCHITECTURE")
     builder.refuse(dataset, "resize_factor", "sizes are 1 + a multiple of the stride by padding")
 
 

@@ -1,6 +1,6 @@
 """Changes to converted weights that make them fit another task: all by name, all on copies."""
 
-from typing import Dict, List, Mapping, Sequence
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -56,6 +56,27 @@ def inflate_stem(weights: Mapping[str, Tensor], in_channels: int) -> Weights:
     new = old.new_zeros((old.shape[0], in_channels, *old.shape[2:]))
     new[:, : old.shape[1]] = old
     return {**weights, names[0]: new}
+
+
+def inflatable_stem(
+    mismatched: Mapping[str, Tuple[Tuple[int, ...], Tuple[int, ...]]],
+) -> Optional[str]:
+    """
+    The first convolution, if it differs in that the model's takes more channels.
+
+    Args:
+        mismatched: name to the shapes of the weights and of the model.
+    """
+    for name in _STEMS:
+        old, new = mismatched.get(name, ((), ()))
+        if (
+            len(old) == 4
+            and len(new) == 4
+            and old[1] < new[1]
+            and old == (new[0], old[1], *new[2:])
+        ):
+            return name
+    return None
 
 
 def remap_classes(weights: Mapping[str, Tensor], class_map: Sequence[int]) -> Weights:

@@ -184,5 +184,9 @@ def _add_test(cfg: CfgNode) -> None:
     # Evaluate with this output stride, denser than BACKBONE.OUTPUT_STRIDE: the last stages and the
     # ASPP become atrous at the same weights. 0 = as trained.
     node.OUTPUT_STRIDE = 0
+    # Track what a model of single images predicts of videos, to score it as a model of videos:
+    # "overlap" by the IoU of masks (the baseline of STEP), "flow" with their masks moved by
+    # OpenCV's optical flow first; "none".
+    node.TRACKER = "none"
     # With TEST.AUG.ENABLED: factors on the image's size, one view each; [] = by TEST.AUG.MIN_SIZES.
     node.SCALES = []

@@ -115,6 +115,8 @@ def _check_test(cfg: CfgNode) -> None:
         f"0, 8, 16 or 32 and at most MODEL.DEEPLAB2.BACKBONE.OUTPUT_STRIDE ({stride})",
         dense,
     )
+    trackers = ("none", "overlap", "flow")
+    _require_one_of("TEST.DEEPLAB2.TRACKER", cfg.TEST.DEEPLAB2.TRACKER, trackers)
     scales = list(cfg.TEST.DEEPLAB2.SCALES)
     _require(all(scale > 0 for scale in scales), "TEST.DEEPLAB2.SCALES", "positive", scales)
 

@@ -1,8 +1,15 @@
 """Datasets, augmentation, training targets, the dataset mapper and the loaders."""
 
-from .augmentation import ResizeToRange
+from .augmentation import ResizeToRange, build_train_augmentations
 from .builtin import register_all
-from .dataset_mapper import PanopticDatasetMapper, TargetGenerator, build_train_augmentations
+from .dataset_mapper import PanopticDatasetMapper, TargetGenerator
+from .frame_target_generators import (
+    NextFrameTargetGenerator,
+    NextFrameTargets,
+    PreviousFrameTargetGenerator,
+    PreviousFrameTargets,
+)
+from .frame_targets import CenterNoise
 from .layers import Layer
 from .loader import (
     GloballySeeded,

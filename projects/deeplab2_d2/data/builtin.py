@@ -4,22 +4,22 @@ The datasets that this package registers beside Detectron2's, each if absent.
 Only names and paths are registered; no file is opened but the small markers of one's own sets.
 """
 
+import functools
 import glob
 import json
 import os
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.file_io import PathManager
 
+from . import dvps, step
 from .ade20k import FOLDER as ADE20K_FOLDER
 from .ade20k import ade20k_categories
 from .mapillary_vistas import mapillary_vistas_categories
 from .registration import panoptic_metadata, register_own_datasets, register_panoptic_dataset
 from .shapes import register_shapes
-from .step import PANOPTIC_FOLDER as STEP_PANOPTIC_FOLDER
-from .step import SPLITS as STEP_SPLITS
-from .step import STEP_RELEASES, frame_of_image, panoptic_json, step_categories
+from .shapes_video import register_shapes_video
 
 _CLASS_KEYS = (
     "thing_classes",
@@ -44,9 +44,11 @@ def register_all(root: Optional[str] = None) -> None:
         root = os.environ.get("DETECTRON2_DATASETS", "datasets")
     root = os.path.expanduser(root)
     register_shapes(root)
+    register_shapes_video(root)
     register_ade20k(root)
     register_mapillary_vistas(root)
     register_step(root)
+    register_dvps(root)
     register_test_splits(root)
     register_own_datasets(root)
 
@@ -80,19 +82,50 @@ def register_mapillary_vistas(root: str) -> None:
 
 
 def register_step(root: str) -> None:
-    """Register ``{kitti_step,motchallenge_step}_panoptic_{train,val,trainval}``."""
-    for release in STEP_RELEASES:
-        metadata = panoptic_metadata(step_categories(release))
+    """Register ``{kitti_step,motchallenge_step}_panoptic_{train,val,trainval,test}``."""
+    for release in step.STEP_RELEASES:
+        metadata = panoptic_metadata(step.step_categories(release))
         folder = os.path.join(root, release)
-        for split in STEP_SPLITS:
+        for split in step.SPLITS:
             register_panoptic_dataset(
                 f"{release}_panoptic_{split}",
                 metadata,
                 image_root=folder,
-                panoptic_root=os.path.join(folder, STEP_PANOPTIC_FOLDER),
-                panoptic_json=panoptic_json(folder, release, split),
-                frame_of=frame_of_image,
+                panoptic_root=os.path.join(folder, step.PANOPTIC_FOLDER),
+                panoptic_json=step.panoptic_json(folder, release, split),
             )
+        _register_images(
+            f"{release}_panoptic_test",
+            f"{release}_panoptic_val",
+            folder,
+            functools.partial(step.load_step_images, folder, release),
+        )
+
+
+def register_dvps(root: str) -> None:
+    """Register ``{cityscapes_dvps,semkitti_dvps}_panoptic_{train,val,test}``."""
+    for name, release in dvps.DVPS_RELEASES.items():
+        metadata = panoptic_metadata(dvps.dvps_categories(name))
+        folder = os.path.join(root, name)
+        for split in dvps.LABELED_SPLITS:
+            register_panoptic_dataset(
+                f"{name}_panoptic_{split}",
+                metadata,
+                image_root=folder,
+                panoptic_root=os.path.join(folder, dvps.PANOPTIC_FOLDER),
+                panoptic_json=dvps.dvps_json(folder, name, split),
+                label_divisor=release.label_divisor,
+            )
+        images = os.path.join(folder, dvps.FRAMES_FOLDER, "test")
+        _register_images(
+            f"{name}_panoptic_test",
+            f"{name}_panoptic_val",
+            images,
+            functools.partial(dvps.load_dvps_images, images),
+        )
+        for split in (*dvps.LABELED_SPLITS, "test"):
+            dataset = MetadataCatalog.get(f"{name}_panoptic_{split}")
+            dataset.set(video_format=name, vpq_windows=release.vpq_windows)
 
 
 def register_test_splits(root: str) -> None:
@@ -127,16 +160,26 @@ def register_test_splits(root: str) -> None:
             lambda: load_images(os.path.join(vistas, "*.jpg")),
         ),
     ):
-        if name in DatasetCatalog.list():
-            continue
-        classes = MetadataCatalog.get(same_classes_as)
-        DatasetCatalog.register(name, load)
-        MetadataCatalog.get(name).set(
-            image_root=image_root,
-            evaluator_type=classes.evaluator_type,
-            has_ground_truth=False,
-            **{key: classes.get(key) for key in _CLASS_KEYS},
-        )
+        _register_images(name, same_classes_as, image_root, load)
+
+
+def _register_images(
+    name: str,
+    same_classes_as: str,
+    image_root: str,
+    load: Callable[[], List[Dict[str, Any]]],
+) -> None:
+    """Register images without annotations, if no dataset has that name yet."""
+    if name in DatasetCatalog.list():
+        return
+    classes = MetadataCatalog.get(same_classes_as)
+    DatasetCatalog.register(name, load)
+    MetadataCatalog.get(name).set(
+        image_root=image_root,
+        evaluator_type=classes.evaluator_type,
+        has_ground_truth=False,
+        **{key: classes.get(key) for key in _CLASS_KEYS},
+    )
 
 
 def load_images(pattern: str) -> List[Dict[str, Any]]:

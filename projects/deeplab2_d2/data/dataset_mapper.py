@@ -1,6 +1,6 @@
 """From a dataset dict of Detectron2 to what the model takes."""
 
-from typing import Any, Callable, Dict, List, Optional, Protocol, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Protocol, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -8,15 +8,9 @@ from detectron2.config import CfgNode, configurable
 from detectron2.data import transforms as T
 
 from ..structures import read_panoptic_png
-from .augmentation import (
-    PanopticAugInput,
-    RandomCropOrPad,
-    RandomHorizontalFlip,
-    RandomScale,
-    ResizeToRange,
-)
-from .autoaugment import AutoAugment
+from .augmentation import PanopticAugInput, ResizeToRange, build_train_augmentations
 from .copy_paste import PADDING, LabeledImage, PanopticCopyPaste
+from .frame_pairs import FrameTargetGenerator, has_other_frame, join_segments
 from .layers import Layer
 from .metadata import training_metadata
 from .reading import read_image
@@ -43,6 +37,9 @@ class TargetGenerator(Protocol):
     ) -> Targets: ...
 
 
+AnyTargetGenerator = Union[TargetGenerator, FrameTargetGenerator]
+
+
 class PanopticDatasetMapper:
     """
     Read an image and its panoptic annotation, augment both, and make the targets.
@@ -65,8 +62,8 @@ class PanopticDatasetMapper:
         is_train: training or test samples.
         augmentations: applied in this order; they may ask for ``image`` and ``rng``.
         image_format: one that ``detection_utils.read_image`` knows, such as "RGB".
-        target_generator: from segment map and table to targets, see :class:`TargetGenerator`; None
-            for test samples.
+        target_generator: from segment map and table to targets, see :class:`TargetGenerator`, or
+            from those of two frames, see :class:`FrameTargetGenerator`; None for test samples.
         num_classes, thing_ids, label_divisor: of the dataset; see :func:`build_segment_map`.
         copy_paste: pastes segments of a second image over each training sample; None for none.
         paste_augmentations: applied to that image instead of ``augmentations``.
@@ -80,7 +77,7 @@ class PanopticDatasetMapper:
         is_train: bool,
         augmentations: Sequence[T.Augmentation],
         image_format: str = "RGB",
-        target_generator: Optional[TargetGenerator] = None,
+        target_generator: Optional[AnyTargetGenerator] = None,
         num_classes: int = 0,
         thing_ids: Sequence[int] = (),
         label_divisor: int = 1000,
@@ -90,10 +87,12 @@ class PanopticDatasetMapper:
     ):
         if is_train and target_generator is None:
             raise ValueError("target_generator must be given where is_train is True, got None")
-        if layers and copy_paste is not None:
+        is_of_pairs = isinstance(target_generator, FrameTargetGenerator)
+        if copy_paste is not None and (layers or is_of_pairs):
             raise ValueError(
-                "copy_paste must be None (config key INPUT.DEEPLAB2.COPY_PASTE.SCALE 0) with "
-                f"layers {[layer.name for layer in layers]}, into which nothing is pasted"
+                "copy_paste must be None (config key INPUT.DEEPLAB2.COPY_PASTE.SCALE 0) with pairs "
+                f"of frames and with layers, into which nothing is pasted, got layers "
+                f"{[layer.name for layer in layers]}"
             )
         self.is_train = is_train
         self.layers = tuple(layers)
@@ -111,7 +110,7 @@ class PanopticDatasetMapper:
         cls,
         cfg: CfgNode,
         is_train: bool = True,
-        build_targets: Optional[Callable[[CfgNode, int], TargetGenerator]] = None,
+        build_targets: Optional[Callable[[CfgNode, int], AnyTargetGenerator]] = None,
         layers: Sequence[Layer] = (),
     ) -> Dict[str, Any]:
         """
@@ -156,7 +155,7 @@ class PanopticDatasetMapper:
         dataset_dict: Dict[str, Any],
         rng: Optional[np.random.Generator] = None,
         partner: Optional[Dict[str, Any]] = None,
-    ) -> Dict[str, Any]:
+    ) -> Optional[Dict[str, Any]]:
         """
         Args:
             dataset_dict: one image, in Detectron2's format; not changed.
@@ -165,18 +164,22 @@ class PanopticDatasetMapper:
             partner: the image to paste from, where the mapper needs one.
 
         Returns:
-            a sample; see the class.
+            a sample, see the class; None of a frame that training leaves out, see
+            :class:`FrameTargetGenerator`.
 
         Raises:
             FileNotFoundError: if image or panoptic PNG do not exist.
             ValueError: if one of them cannot be read, if their sizes differ, if the PNG does not
-                fit ``segments_info``, or if a partner is needed and missing.
+                fit ``segments_info``, if a partner is needed and missing, or if pairs of frames
+                are wanted and the image is no frame of a video or lacks its tracks.
         """
         if rng is None:
             rng = np.random.default_rng(np.random.randint(2**31, size=4))
         if not self.is_train:
             return self._test_sample(dataset_dict)
-        labeled, (height, width), transforms = self._augment(dataset_dict, self.augmentations, rng)
+        if self._is_left_out(dataset_dict):
+            return None
+        labeled, size, transforms = self._augment(dataset_dict, self.augmentations, rng)
         if self.copy_paste is not None:
             if partner is None:
                 raise ValueError(
@@ -184,16 +187,49 @@ class PanopticDatasetMapper:
                 )
             source, _, _ = self._augment(partner, self.paste_augmentations, rng)
             labeled = self.copy_paste(labeled, source, rng)
-        assert self.target_generator is not None
-        targets = self.target_generator(
-            labeled.segment_map, labeled.segments, source=dataset_dict["file_name"]
-        ).tensors()
-        sample: Dict[str, Any] = {"height": height, "width": width}
+        targets = self._make_targets(dataset_dict, labeled, size, transforms, rng)
+        sample: Dict[str, Any] = {"height": size[0], "width": size[1]}
         sample.update({k: dataset_dict[k] for k in _HANDED_THROUGH if k in dataset_dict})
         sample["image"] = _to_tensor(labeled.image)
-        sample.update(targets)
-        sample.update(self._read_layers(dataset_dict, transforms, (height, width)))
+        sample.update(targets.tensors())
+        sample.update(self._read_layers(dataset_dict, transforms, size))
         return sample
+
+    def _is_left_out(self, dataset_dict: Dict[str, Any]) -> bool:
+        generator = self.target_generator
+        return (
+            isinstance(generator, FrameTargetGenerator)
+            and not has_other_frame(dataset_dict, generator.other_frame)
+            and generator.is_other_needed
+        )
+
+    def _make_targets(
+        self,
+        dataset_dict: Dict[str, Any],
+        labeled: LabeledImage,
+        size: Size,
+        transforms: T.TransformList,
+        rng: np.random.Generator,
+    ) -> Targets:
+        generator, (_, segment_map, segments) = self.target_generator, labeled
+        assert generator is not None
+        source = dataset_dict["file_name"]
+        if not isinstance(generator, FrameTargetGenerator):
+            return generator(segment_map, segments, source=source)
+        other, other_map = generator.other_frame, segment_map
+        if has_other_frame(dataset_dict, other):
+            other_map, other_segments = self._read_segments(dataset_dict, size, f"{other}_")
+            other_map, segments = join_segments(
+                segments,
+                dataset_dict["segments_info"],
+                other_map,
+                other_segments,
+                dataset_dict[f"{other}_segments_info"],
+                source=dataset_dict["pan_seg_file_name"],
+                other_source=dataset_dict[f"{other}_pan_seg_file_name"],
+            )
+            other_map = transforms.apply_segmentation(other_map)
+        return generator(segment_map, segments, other_map, source=source, rng=rng)
 
     def _read_layers(
         self, dataset_dict: Dict[str, Any], transforms: T.TransformList, size: Size
@@ -219,69 +255,42 @@ class PanopticDatasetMapper:
     ) -> Tuple[LabeledImage, Size, T.TransformList]:
         """Read and augment an image with its segments; also its size on disk, and what was done."""
         image = read_image(dataset_dict["file_name"], self.image_format)
-        segment_map, segments = self._read_segments(dataset_dict, image)
+        segment_map, segments = self._read_segments(dataset_dict, image.shape[:2])
         aug_input = PanopticAugInput(image, segment_map, rng)
         transforms = augmentations(aug_input)
         labeled = LabeledImage(aug_input.image, aug_input.sem_seg, segments)
         return labeled, image.shape[:2], transforms
 
     def _read_segments(
-        self, dataset_dict: Dict[str, Any], image: np.ndarray
+        self, dataset_dict: Dict[str, Any], size: Size, of: str = ""
     ) -> Tuple[np.ndarray, SegmentTable]:
-        for key in ("pan_seg_file_name", "segments_info"):
+        """
+        Args:
+            dataset_dict: one image.
+            size: (height, width) that it has on disk.
+            of: what the keys of the frame begin with, "previous_" or "next_"; "" of the image's.
+        """
+        for key in (f"{of}pan_seg_file_name", f"{of}segments_info"):
             if key not in dataset_dict:
                 raise ValueError(
                     f"dataset dict of {dataset_dict['file_name']} must have {key!r}; is the "
                     f"dataset registered with panoptic annotations?"
                 )
-        png = dataset_dict["pan_seg_file_name"]
+        png = dataset_dict[f"{of}pan_seg_file_name"]
         ids = read_panoptic_png(png)
-        if ids.shape != image.shape[:2]:
+        if ids.shape != tuple(size):
             raise ValueError(
-                f"panoptic PNG {png} has size {ids.shape[0]} x {ids.shape[1]}, but its image "
-                f"{dataset_dict['file_name']} has {image.shape[0]} x {image.shape[1]}"
+                f"panoptic PNG {png} has size {ids.shape[0]} x {ids.shape[1]}, but the image "
+                f"{dataset_dict['file_name']} has {size[0]} x {size[1]}"
             )
         return build_segment_map(
             ids,
-            dataset_dict["segments_info"],
+            dataset_dict[f"{of}segments_info"],
             num_classes=self.num_classes,
             thing_ids=self.thing_ids,
             label_divisor=self.label_divisor,
             source=png,
         )
-
-
-def build_train_augmentations(
-    cfg: CfgNode, *, scale_factor: float = 1.0, segment_pad_value: int = 0
-) -> List[T.Augmentation]:
-    """
-    The augmentations of training, in DeepLab2's order.
-
-    Args:
-        cfg: INPUT.CROP.SIZE, INPUT.RANDOM_FLIP and INPUT.DEEPLAB2.*.
-        scale_factor: factor on both ends of the random scale.
-        segment_pad_value: label of padding in the segment map.
-
-    Raises:
-        ValueError: if a key has a value that it must not have.
-    """
-    node = cfg.INPUT.DEEPLAB2
-    augmentations: List[T.Augmentation] = []
-    if any(node.RESIZE_RANGE):
-        augmentations.append(ResizeToRange(*node.RESIZE_RANGE))
-    min_scale, max_scale, step = node.SCALES
-    augmentations.append(RandomScale(min_scale * scale_factor, max_scale * scale_factor, step))
-    if node.AUTOAUGMENT:
-        augmentations.append(AutoAugment(*node.AUTOAUGMENT))
-    crop_size = tuple(cfg.INPUT.CROP.SIZE)
-    augmentations.append(RandomCropOrPad(crop_size, segment_pad_value=segment_pad_value))
-    if cfg.INPUT.RANDOM_FLIP not in ("horizontal", "none"):
-        raise ValueError(
-            f"INPUT.RANDOM_FLIP must be 'horizontal' or 'none', got {cfg.INPUT.RANDOM_FLIP!r}"
-        )
-    if cfg.INPUT.RANDOM_FLIP == "horizontal":
-        augmentations.append(RandomHorizontalFlip())
-    return augmentations
 
 
 def _copy_paste_arguments(cfg: CfgNode) -> Dict[str, Any]:

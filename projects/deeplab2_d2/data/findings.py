@@ -62,6 +62,18 @@ KINDS = {
         "more instances of a class than the label divisor holds",
         "merge small ones into a crowd, or raise label_divisor",
     ),
+    "broken_sequence": Kind(
+        "frames of videos that cannot be put in order",
+        "give each image `sequence`, a string, and `frame`, an integer, none twice",
+    ),
+    "broken_track": Kind(
+        "instance of a video without a track, or with that of another",
+        "give it a track_id of 1 or more, the object's own in its class in all frames",
+    ),
+    "broken_depth": Kind(
+        "depth PNG missing, unreadable or not of the image's size",
+        "write a PNG of one channel, 16 bits, meters times 256, 0 where unknown",
+    ),
     "repeated_stuff": Kind(
         "stuff class in several segments of an image",
         "merge them: evaluation counts each as a segment",

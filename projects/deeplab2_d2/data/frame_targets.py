@@ -77,8 +77,7 @@ def previous_centers(
     drawn = centers[is_present]
     if noise is not None and rng is not None:
         last = np.array(previous_map.shape) - 1
-        extents = _extents(previous_map, np.flatnonzero(is_present))
-        exact = _exact_centers(previous_map, len(segments))[is_present]
+        exact, extents = (a[is_present] for a in _exact_places(previous_map, len(segments)))
         shifted = exact + rng.normal(size=exact.shape) * noise.offset * extents
         shifted = np.clip(np.rint(shifted), 0, last).astype(np.int64)
         wrong = shifted + rng.normal(size=exact.shape) * noise.false_positive_offset * extents
@@ -143,19 +142,23 @@ def depth_target(depth: np.ndarray, scale: float = 1.0) -> np.ndarray:
     return scaled.astype(np.float32) / np.float32(256)
 
 
-def _extents(segment_map: np.ndarray, indices: np.ndarray) -> np.ndarray:
-    """(K, 2) float64, last minus first row and column of each of the segments, which exist."""
-    extents = []
-    for index in indices:
-        mask = segment_map == index + 1
-        extents.append([np.ptp(np.flatnonzero(mask.any(axis=1 - axis))) for axis in (0, 1)])
-    return np.array(extents, np.float64).reshape(-1, 2)
+def _exact_places(segment_map: np.ndarray, num_segments: int) -> Tuple[np.ndarray, np.ndarray]:
+    """
+    Where the segments are.
 
-
-def _exact_centers(segment_map: np.ndarray, num_segments: int) -> np.ndarray:
-    """(S, 2) float64 centers of mass; 0 for a segment without pixels."""
-    flat = segment_map.ravel()
-    positions = np.unravel_index(np.arange(flat.size), segment_map.shape)
-    areas = np.bincount(flat, minlength=num_segments + 1)[1:]
-    sums = [np.bincount(flat, p, minlength=num_segments + 1)[1:] for p in positions]
-    return np.stack(sums, axis=1) / np.maximum(areas, 1)[:, None]
+    Returns:
+        centers: (S, 2) float64 ``(y, x)``, centers of mass, not rounded.
+        extents: (S, 2) float64, last minus first row and column.
+        Both without meaning for a segment without pixels.
+    """
+    centers, extents = np.zeros((2, num_segments, 2))
+    labels = segment_map.astype(np.int64)
+    for axis, length in enumerate(segment_map.shape):
+        places = np.expand_dims(np.arange(length, dtype=np.int64) * (num_segments + 1), 1 - axis)
+        # Pixels of each segment in each row (or column): all that is asked follows from it.
+        counts = np.bincount((labels + places).ravel(), minlength=length * (num_segments + 1))
+        counts = counts.reshape(length, num_segments + 1)[:, 1:]
+        is_there = counts > 0
+        centers[:, axis] = np.arange(length) @ counts / np.maximum(counts.sum(axis=0), 1)
+        extents[:, axis] = length - 1 - is_there[::-1].argmax(axis=0) - is_there.argmax(axis=0)
+    return centers, extents

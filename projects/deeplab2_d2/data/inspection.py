@@ -15,6 +15,7 @@ from detectron2.utils.file_io import PathManager
 
 from ..structures import DatasetClasses, open_image, read_panoptic_png
 from .findings import DatasetReport
+from .video_inspection import inspect_depth, inspect_sequences, inspect_tracks
 
 
 def inspect_dataset(
@@ -48,11 +49,15 @@ def inspect_dataset(
     report = DatasetReport(name, kinds)
     content = _read_annotation(metadata.panoptic_json, report)
     entries = list(_pair_entries(content, metadata.panoptic_json, report))
+    has_videos = inspect_sequences([image for image, _ in entries], metadata.panoptic_json, report)
     if max_images is not None and max_images < len(entries):
         places = np.linspace(0, len(entries) - 1, max_images).round().astype(int)
         entries = [entries[k] for k in places]
     for image, annotation in entries:
         _inspect_image(image, annotation, metadata, classes, output_stride, report)
+        if has_videos:
+            png = os.path.join(metadata.panoptic_root, annotation["file_name"])
+            inspect_tracks(annotation["segments_info"], classes, png, report)
     if max_images is None:
         for class_name in classes.names:
             if report.num_images and not report.segments[class_name]:
@@ -100,6 +105,7 @@ def _inspect_image(
     png = os.path.join(metadata.panoptic_root, annotation["file_name"])
     image_file = _find_image(metadata.image_root, image, annotation)
     size = _image_size(image_file, report)
+    inspect_depth(image, metadata.image_root, size, report)
     segments = annotation["segments_info"]
     _inspect_segments(segments, classes, png, report)
     try:

@@ -1,7 +1,7 @@
 """Writing annotations in COCO panoptic format from masks."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
@@ -18,11 +18,14 @@ class Segment:
         mask: (H, W) bool.
         category_id: id of the dataset's category.
         is_crowd: several things under one mask.
+        track_id: of a frame of a video, the number of the object in its class, the same in all
+            frames; 0 for stuff and crowds. None of single images.
     """
 
     mask: np.ndarray
     category_id: int
     is_crowd: bool = False
+    track_id: Optional[int] = None
 
 
 class PanopticWriter:
@@ -65,6 +68,7 @@ class PanopticWriter:
         size: Tuple[int, int],
         segments: Sequence[Segment],
         image_id: Union[int, str, None] = None,
+        entries: Optional[Mapping[str, Any]] = None,
     ) -> List[Segment]:
         """
         Add an image and write its PNG.
@@ -77,6 +81,7 @@ class PanopticWriter:
             size: (height, width) of the image.
             segments: from the lowest to the uppermost.
             image_id: default the number of the image, from 1.
+            entries: what else the JSON is to tell of the image; see :func:`load_panoptic_json`.
 
         Returns:
             the segments with their visible pixels, in the order of the JSON.
@@ -91,9 +96,8 @@ class PanopticWriter:
         write_panoptic_png(os.path.join(self.panoptic_root, png), ids, software=self._software)
 
         image_id = len(self._images) + 1 if image_id is None else image_id
-        self._images.append(
-            {"id": image_id, "file_name": file_name, "height": size[0], "width": size[1]}
-        )
+        image = {"id": image_id, "file_name": file_name, "height": size[0], "width": size[1]}
+        self._images.append({**image, **(entries or {})})
         self._annotations.append(
             {
                 "image_id": image_id,
@@ -139,10 +143,7 @@ class PanopticWriter:
         lookup = np.zeros(len(segments) + 1, np.int32)
         lookup[[k + 1 for k in visible]] = np.arange(1, len(visible) + 1)
         segment_map = lookup[owners]
-        kept = [
-            Segment(segment_map == i + 1, segments[k].category_id, segments[k].is_crowd)
-            for i, k in enumerate(visible)
-        ]
+        kept = [replace(segments[k], mask=segment_map == i + 1) for i, k in enumerate(visible)]
         return segment_map, kept
 
 
@@ -197,13 +198,16 @@ def bounding_box(mask: np.ndarray) -> List[int]:
 
 
 def _describe(k: int, segment: Segment) -> Dict[str, Any]:
-    return {
+    description = {
         "id": segment_id(k),
         "category_id": segment.category_id,
         "iscrowd": int(segment.is_crowd),
         "area": int(segment.mask.sum()),
         "bbox": bounding_box(segment.mask),
     }
+    if segment.track_id is not None:
+        description["track_id"] = segment.track_id
+    return description
 
 
 def instance_annotations(
@@ -240,3 +244,28 @@ def instance_annotations(
             }
         )
     return annotations
+
+
+def write_instances(
+    path: str,
+    images: Sequence[Mapping[str, Any]],
+    annotations: Sequence[Mapping[str, Any]],
+    categories: Sequence[Mapping[str, Any]],
+) -> None:
+    """
+    Write an annotation in COCO instance format.
+
+    Args:
+        path: of the JSON.
+        images: ``id``, ``file_name``, ``height`` and ``width`` of each.
+        annotations: of :func:`instance_annotations`.
+        categories: of COCO panoptic format; those of things are written.
+    """
+    content = {
+        "info": {},
+        "licenses": [],
+        "images": images,
+        "annotations": annotations,
+        "categories": [category for category in categories if category["isthing"]],
+    }
+    write_json(path, content)

@@ -3,17 +3,19 @@
 import glob
 import json
 import os
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.file_io import PathManager
 
 from ..structures import DatasetClasses
+from .sequences import join_frames
 
 # A file of this name in a folder below $DETECTRON2_DATASETS registers the datasets of the folder.
 MARKER = "panoptic_dataset.json"
-# From the id of an image to the name of its video and its number there.
-FrameOf = Callable[[Any], Tuple[str, int]]
+# What an image of the JSON may tell beside COCO's entries: its place in a video, the focal length
+# of its camera in pixels.
+_OF_IMAGES = ("sequence", "frame", "focal_length")
 
 
 def panoptic_metadata(categories: Sequence[Mapping[str, Any]]) -> Dict[str, Any]:
@@ -69,7 +71,7 @@ def register_panoptic_dataset(
     panoptic_root: str,
     panoptic_json: str,
     instances_json: Optional[str] = None,
-    frame_of: Optional[FrameOf] = None,
+    label_divisor: int = 1000,
 ) -> None:
     """
     Register a dataset of COCO panoptic format, if no dataset has that name yet.
@@ -83,15 +85,13 @@ def register_panoptic_dataset(
         image_root, panoptic_root: folders of the images and the panoptic PNGs.
         panoptic_json: the annotation.
         instances_json: annotation in COCO instance format for AP; None if there is none.
-        frame_of: of a dataset of videos; see :func:`load_panoptic_json`.
+        label_divisor: tracks of a class are numbered below it.
     """
     if name in DatasetCatalog.list():
         return
     DatasetCatalog.register(
         name,
-        lambda: load_panoptic_json(
-            panoptic_json, image_root, panoptic_root, metadata, frame_of=frame_of
-        ),
+        lambda: load_panoptic_json(panoptic_json, image_root, panoptic_root, metadata),
     )
     MetadataCatalog.get(name).set(
         panoptic_root=panoptic_root,
@@ -100,37 +100,35 @@ def register_panoptic_dataset(
         json_file=instances_json,
         evaluator_type="coco_panoptic_seg",
         ignore_label=255,
-        label_divisor=1000,
+        label_divisor=label_divisor,
         **metadata,
     )
 
 
 def load_panoptic_json(
-    panoptic_json: str,
-    image_root: str,
-    panoptic_root: str,
-    metadata: Mapping[str, Any],
-    *,
-    frame_of: Optional[FrameOf] = None,
+    panoptic_json: str, image_root: str, panoptic_root: str, metadata: Mapping[str, Any]
 ) -> List[Dict[str, Any]]:
     """
     Read the annotation of a dataset in COCO panoptic format.
 
+    The JSON may tell more than COCO's does. Of an image: ``sequence`` and ``frame``, which video
+    it is of and its number there; ``depth_file_name`` below ``image_root``, a 16-bit PNG of meters
+    times 256, 0 where unknown; ``focal_length`` in pixels. Of a segment: ``track_id``, the number
+    of the object in its class, the same in all frames of a sequence, 0 for stuff and crowds.
+
     Args:
         panoptic_json, image_root, panoptic_root: see :func:`register_panoptic_dataset`.
         metadata: maps from category to contiguous ids.
-        frame_of: which frame of which video an image is, by its ``image_id``: the video's name and
-            the frame's number. None for single images.
 
     Returns:
         dicts in Detectron2's format: ``file_name``, ``image_id``, ``height``, ``width``,
         ``pan_seg_file_name`` and ``segments_info`` (with contiguous ``category_id`` and
-        ``isthing``); of videos also ``sequence`` and ``frame``, which samplers and evaluators of
-        videos go by.
+        ``isthing``), and what else the JSON tells of them. Frames of videos are sorted and have
+        their neighbors; see :func:`join_frames`.
 
     Raises:
         ValueError: if an annotation has no image in the list, or a category that the metadata
-            lacks.
+            lacks, or if only some images have a place in a video.
     """
     with PathManager.open(panoptic_json) as f:
         content = json.load(f)
@@ -139,28 +137,35 @@ def load_panoptic_json(
     dicts: List[Dict[str, Any]] = []
     for annotation in content["annotations"]:
         image = images.get(annotation["image_id"])
+        source = f"{panoptic_json}: annotation {annotation['file_name']}"
         if image is None:
             raise ValueError(
-                f"{panoptic_json}: annotation {annotation['file_name']} has image_id "
-                f"{annotation['image_id']!r}, which is not among the images"
+                f"{source} has image_id {annotation['image_id']!r}, which is not among the images"
             )
-        source = f"{panoptic_json}: annotation {annotation['file_name']}"
+        segments = [_with_contiguous_id(s, classes, source) for s in annotation["segments_info"]]
         dicts.append(
             {
-                "file_name": os.path.join(image_root, image["file_name"]),
-                "image_id": annotation["image_id"],
-                "height": image["height"],
-                "width": image["width"],
+                **_of_image(image, image_root),
                 "pan_seg_file_name": os.path.join(panoptic_root, annotation["file_name"]),
-                "segments_info": [
-                    _with_contiguous_id(segment, classes, source)
-                    for segment in annotation["segments_info"]
-                ],
+                "segments_info": segments,
             }
         )
-        if frame_of is not None:
-            dicts[-1]["sequence"], dicts[-1]["frame"] = frame_of(annotation["image_id"])
-    return dicts
+    has_videos = any("sequence" in dataset_dict for dataset_dict in dicts)
+    return join_frames(dicts, panoptic_json) if has_videos else dicts
+
+
+def _of_image(image: Mapping[str, Any], image_root: str) -> Dict[str, Any]:
+    """What the JSON tells of an image itself."""
+    dataset_dict = {
+        "file_name": os.path.join(image_root, image["file_name"]),
+        "image_id": image["id"],
+        "height": image["height"],
+        "width": image["width"],
+        **{key: image[key] for key in _OF_IMAGES if key in image},
+    }
+    if "depth_file_name" in image:
+        dataset_dict["depth_file_name"] = os.path.join(image_root, image["depth_file_name"])
+    return dataset_dict
 
 
 def _with_contiguous_id(

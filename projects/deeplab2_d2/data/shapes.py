@@ -16,22 +16,17 @@ Folder tree under ``$DETECTRON2_DATASETS/shapes``::
         instances_{train,val}.json    COCO instance format (visible masks as RLE), for AP
 """
 
-import json
-import logging
 import os
-import shutil
 from dataclasses import asdict, dataclass
 from typing import Any, Dict, List
 
 import numpy as np
 from PIL import Image
 
-from ..structures import write_json
-from .panoptic_writer import PanopticWriter, Segment, instance_annotations
+from .generated import write_once
+from .panoptic_writer import PanopticWriter, Segment, instance_annotations, write_instances
 from .registration import panoptic_metadata, register_panoptic_dataset
 from .shapes_scene import STUFF_NAMES, THING_NAMES, Scene, SceneOptions, draw_scene
-
-logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "val")
 # A thing counts as partly hidden if others cover at least this part of its pixels in the image.
@@ -122,10 +117,7 @@ def register_shapes(root: str) -> None:
 
 def prepare_shapes(folder: str, options: ShapesOptions = ShapesOptions()) -> Dict[str, Any]:
     """
-    Write the dataset, or use the complete one that is there.
-
-    Everything is written under a temporary name beside ``folder`` and renamed at the end, so that
-    ``folder`` is either absent or complete, also after an interruption.
+    Write the dataset, or use the complete one that is there; see :func:`write_once`.
 
     Args:
         folder: where it goes, usually ``$DETECTRON2_DATASETS/shapes``.
@@ -139,47 +131,19 @@ def prepare_shapes(folder: str, options: ShapesOptions = ShapesOptions()) -> Dic
     Raises:
         ValueError: if ``folder`` exists and was made with other options, or holds anything else.
     """
-    folder = os.path.abspath(folder)
-    wanted = {"version": _VERSION, "options": json.loads(json.dumps(asdict(options)))}
-    if os.path.exists(folder):
-        return _read_complete(folder, wanted)
-
-    partial = f"{folder}.partial-{os.getpid()}"
-    shutil.rmtree(partial, ignore_errors=True)
-    os.makedirs(os.path.join(partial, "annotations"))
-    info: Dict[str, Any] = dict(wanted)
-    for split in SPLITS:
-        info[split] = _write_split(partial, split, options)
-    write_json(os.path.join(partial, "info.json"), info)
-    try:
-        os.rename(partial, folder)
-    except OSError:
-        # Another process was faster; its folder is complete, for it was renamed as well.
-        shutil.rmtree(partial)
-        return _read_complete(folder, wanted)
-    logger.info("Wrote %d + %d images to %s", options.num_train, options.num_val, folder)
-    return info
-
-
-def _read_complete(folder: str, wanted: Dict[str, Any]) -> Dict[str, Any]:
-    info_file = os.path.join(folder, "info.json")
-    if not os.path.isfile(info_file):
-        raise ValueError(f"folder {folder} exists and is no shapes dataset: it has no info.json")
-    with open(info_file) as f:
-        info = json.load(f)
-    for key, value in wanted.items():
-        if info.get(key) != value:
-            raise ValueError(
-                f"folder {folder} holds a shapes dataset with {key} {info.get(key)}, wanted "
-                f"{value}; remove it or write elsewhere"
-            )
-    return info
+    return write_once(
+        folder,
+        "shapes",
+        {"version": _VERSION, "options": asdict(options)},
+        lambda partial: {split: _write_split(partial, split, options) for split in SPLITS},
+    )
 
 
 def _write_split(folder: str, split: str, options: ShapesOptions) -> Dict[str, Any]:
     """Write images, panoptic PNGs and both JSON files of one split; return its statistics."""
     annotations = os.path.join(folder, "annotations")
     os.makedirs(os.path.join(folder, split))
+    os.makedirs(annotations, exist_ok=True)
     writer = PanopticWriter(
         panoptic_root=os.path.join(folder, f"panoptic_{split}"),
         panoptic_json=os.path.join(annotations, f"panoptic_{split}.json"),
@@ -208,15 +172,11 @@ def _write_split(folder: str, split: str, options: ShapesOptions) -> Dict[str, A
         for segment in scene.segments:
             per_class[segment.name] += 1
     writer.close()
-    write_json(
+    write_instances(
         os.path.join(annotations, f"instances_{split}.json"),
-        {
-            "info": {},
-            "licenses": [],
-            "images": images,
-            "annotations": instances,
-            "categories": [c for c in shapes_categories() if c["isthing"]],
-        },
+        images,
+        instances,
+        shapes_categories(),
     )
     num_things, num_hidden, num_small, num_crowds = counts.tolist()
     return {

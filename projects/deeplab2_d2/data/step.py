@@ -15,12 +15,12 @@ from detectron2.data.datasets.builtin_meta import CITYSCAPES_CATEGORIES
 
 from ..structures import open_image, read_panoptic_png, write_json
 from .panoptic_writer import PanopticWriter, Segment
+from .sequences import image_id_of_frame, join_frames
+from .track_segments import track_segments
 
 PANOPTIC_FOLDER = "panoptic"
 SPLITS = ("train", "val", "trainval")
 _VOID = 255
-# An image's id is this number times that of its video, and the frame's.
-_FRAMES_OF_SEQUENCE = 1000000
 _MAP_FOLDERS = ("panoptic_maps/train/{:04d}", "panoptic_maps/val/{:04d}")
 _IMAGE_FOLDERS = ("images/train/{:04d}", "images/val/{:04d}")
 _IMAGE_EXTENSIONS = (".png", ".jpg")
@@ -37,12 +37,15 @@ class StepRelease:
         sequences: numbers of the videos of "train" and "val".
         image_folders: where the images of a video may be, with a place for its number: in the
             layout of DeepLab2, or as the archive unpacks.
+        test_sequences, test_folders: likewise, of the videos without labels.
     """
 
     classes: Tuple[str, ...]
     things: Tuple[str, ...]
     sequences: Mapping[str, Tuple[int, ...]]
     image_folders: Tuple[str, ...]
+    test_sequences: Tuple[int, ...]
+    test_folders: Tuple[str, ...]
 
 
 # By the name of the folder, with which the registered names begin as well.
@@ -55,12 +58,16 @@ STEP_RELEASES = {
             "val": (2, 6, 7, 8, 10, 13, 14, 16, 18),
         },
         image_folders=(*_IMAGE_FOLDERS, "training/image_02/{:04d}"),
+        test_sequences=tuple(range(29)),
+        test_folders=("images/test/{:04d}", "testing/image_02/{:04d}"),
     ),
     "motchallenge_step": StepRelease(
         classes=("sidewalk", "building", "vegetation", "sky", "person", "rider", "bicycle"),
         things=("person",),
         sequences={"train": (9,), "val": (2,)},
         image_folders=(*_IMAGE_FOLDERS, "MOTS/train/MOTS20-{:02d}/img1"),
+        test_sequences=(1, 7),
+        test_folders=("images/test/{:04d}", "MOTS/test/MOTS20-{:02d}/img1"),
     ),
 }
 
@@ -80,19 +87,13 @@ def panoptic_json(root: str, name: str, split: str) -> str:
     return os.path.join(root, f"{name}_panoptic_{split}.json")
 
 
-def frame_of_image(image_id: int) -> Tuple[str, int]:
-    """The video, four digits, and the number of the frame in it, of an image's id."""
-    sequence, frame = divmod(image_id, _FRAMES_OF_SEQUENCE)
-    return f"{sequence:04d}", frame
-
-
 def prepare_step(root: str, name: str) -> List[str]:
     """
     Write ``panoptic/`` and ``<name>_panoptic_{train,val,trainval}.json``.
 
     The videos decide on the split, wherever they are. A thing without an instance's number is a
     crowd; instances of other classes become one segment. An image's id is
-    1000000 * video + frame.
+    1000000 * video + frame; the number of an instance is its ``track_id``.
 
     Args:
         root: folder of the release.
@@ -122,27 +123,60 @@ def prepare_step(root: str, name: str) -> List[str]:
     return [*written, trainval]
 
 
+def load_step_images(root: str, name: str) -> List[Dict[str, Any]]:
+    """
+    Dataset dicts of the videos without labels.
+
+    Args:
+        root: folder of the release.
+        name: key of ``STEP_RELEASES``.
+
+    Returns:
+        dicts with ``file_name``, ``image_id``, ``sequence``, ``frame`` and their neighbors.
+
+    Raises:
+        FileNotFoundError: if a video or its images are missing.
+    """
+    release = STEP_RELEASES[name]
+    frames: List[Dict[str, Any]] = []
+    for sequence in release.test_sequences:
+        folder = _find_folder(root, release.test_folders, sequence)
+        for frame in _list_images(os.path.join(root, folder)):
+            place, image_id = _place(sequence, frame)
+            file_name = os.path.join(root, folder, frame)
+            frames.append({"file_name": file_name, "image_id": image_id, **place})
+    return join_frames(frames, root)
+
+
 def _add_sequence(writer: PanopticWriter, root: str, release: StepRelease, sequence: int) -> None:
     images = _find_folder(root, release.image_folders, sequence)
     maps = _find_folder(root, _MAP_FOLDERS, sequence)
-    names = sorted(os.listdir(os.path.join(root, images)))
-    frames = [n for n in names if os.path.splitext(n)[1] in _IMAGE_EXTENSIONS]
-    if not frames:
-        raise FileNotFoundError(f"{os.path.join(root, images)} has no image")
-    for frame in frames:
-        stem = os.path.splitext(frame)[0]
-        map_file = os.path.join(root, maps, f"{stem}.png")
+    for frame in _list_images(os.path.join(root, images)):
+        map_file = os.path.join(root, maps, f"{os.path.splitext(frame)[0]}.png")
         with open_image(os.path.join(root, images, frame)) as image:
             size = image.height, image.width
         colors = read_panoptic_png(map_file)
         if colors.shape != size:
             raise ValueError(f"{map_file} has size {colors.shape}, but its image has {size}")
-        writer.add(
-            f"{images}/{frame}",
-            size,
-            _segments(colors, release, map_file),
-            image_id=_FRAMES_OF_SEQUENCE * sequence + int(stem),
-        )
+        segments = _segments(colors, release, map_file)
+        place, image_id = _place(sequence, frame)
+        writer.add(f"{images}/{frame}", size, segments, image_id=image_id, entries=place)
+
+
+def _place(sequence: int, frame: str) -> Tuple[Dict[str, Any], int]:
+    """Which frame of which video an image file is, and the id of the image."""
+    number = int(os.path.splitext(frame)[0])
+    place = {"sequence": f"{sequence:04d}", "frame": number}
+    return place, image_id_of_frame(sequence, number)
+
+
+def _list_images(folder: str) -> List[str]:
+    """The names of a video's images, sorted."""
+    names = sorted(os.listdir(folder))
+    frames = [n for n in names if os.path.splitext(n)[1] in _IMAGE_EXTENSIONS]
+    if not frames:
+        raise FileNotFoundError(f"{folder} has no image")
+    return frames
 
 
 def _find_folder(root: str, patterns: Sequence[str], sequence: int) -> str:
@@ -163,22 +197,14 @@ def _segments(colors: np.ndarray, release: StepRelease, map_file: str) -> List[S
         release: with the classes.
         map_file: named in errors.
     """
-    thing_ids = [release.classes.index(thing) for thing in release.things]
-    classes, numbers = colors & 255, (colors >> 8 & 255) * 256 + (colors >> 16)
-    labels = classes * 65536 + np.where(np.isin(classes, thing_ids), numbers, 0)
-    segments = []
-    for label in np.unique(labels):
-        class_id, number = divmod(int(label), 65536)
-        if class_id == _VOID:
-            continue
-        if class_id >= len(release.classes):
-            raise ValueError(
-                f"{map_file} must have classes below {len(release.classes)}, or {_VOID} for void, "
-                f"got {class_id}"
-            )
-        is_crowd = class_id in thing_ids and number == 0
-        segments.append(Segment(labels == label, class_id, is_crowd))
-    return segments
+    return track_segments(
+        colors & 255,
+        (colors >> 8 & 255) * 256 + (colors >> 16),
+        num_classes=len(release.classes),
+        thing_ids={release.classes.index(thing) for thing in release.things},
+        void=_VOID,
+        source=map_file,
+    )
 
 
 def _merge(parts: Sequence[str], target: str) -> None:

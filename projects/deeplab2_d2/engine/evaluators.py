@@ -6,6 +6,7 @@ from typing import List, Optional, Tuple
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
+from torch import nn
 
 from ..config import outputs_from_config
 from ..evaluation import (
@@ -18,8 +19,12 @@ from ..evaluation import (
     PanopticQualityEvaluator,
     PanopticSubmission,
     SemanticEvaluator,
+    build_video_evaluators,
 )
 from ..records import find_record
+from ..structures import DatasetClasses
+from ..video import TrackedSegmenter
+from .setup import ConfigError
 
 PANOPTIC_TYPES = ("coco_panoptic_seg", "cityscapes_panoptic_seg")
 SEMANTIC_TYPES = ("sem_seg", "cityscapes_sem_seg")
@@ -29,7 +34,8 @@ def build_evaluators(
     cfg: CfgNode, dataset_name: str, output_folder: Optional[str] = None
 ) -> DatasetEvaluators:
     """
-    Every evaluator that fits the dataset's ``evaluator_type`` and what the model returns.
+    Every evaluator that fits the dataset's ``evaluator_type`` and what the model returns; for
+    ``track`` and ``depth``, see :func:`build_video_evaluators`.
 
     For a dataset without ground truth (``has_ground_truth`` False in its metadata) the predictions
     are written in its server's formats instead.
@@ -49,6 +55,10 @@ def build_evaluators(
     others: List[DatasetEvaluator] = []
     if record is not None and record.build_evaluators is not None:
         others += record.build_evaluators(cfg, dataset_name, output_folder)
+    outputs = model_outputs(cfg)
+    tracked = ("track",) if cfg.TEST.DEEPLAB2.TRACKER != "none" else ()
+    video = build_video_evaluators(dataset_name, (*outputs, *tracked), output_folder)
+    others += video
     metadata = MetadataCatalog.get(dataset_name)
     kind = metadata.get("evaluator_type")
     if kind not in PANOPTIC_TYPES + SEMANTIC_TYPES:
@@ -58,7 +68,6 @@ def build_evaluators(
             f"dataset {dataset_name!r} must have an evaluator_type of "
             f"{', '.join(PANOPTIC_TYPES + SEMANTIC_TYPES)} in its metadata, got {kind!r}"
         )
-    outputs = model_outputs(cfg)
     is_panoptic = kind in PANOPTIC_TYPES
     returned = [
         "sem_seg" in outputs,
@@ -67,7 +76,10 @@ def build_evaluators(
     ]
     is_cityscapes = kind.startswith("cityscapes")
     if not metadata.get("has_ground_truth", True):
-        submissions = _build_submissions(dataset_name, output_folder, returned, is_cityscapes)
+        submissions: List[DatasetEvaluator] = []
+        # Servers of videos take no results of single frames.
+        if not video:
+            submissions += _build_submissions(dataset_name, output_folder, returned, is_cityscapes)
         return DatasetEvaluators(submissions + others)
     evaluators: List[DatasetEvaluator] = []
     if returned[0]:
@@ -82,6 +94,27 @@ def build_evaluators(
     elif returned[2]:
         evaluators.append(PanopticInstanceEvaluator(dataset_name, output_folder))
     return DatasetEvaluators(evaluators + others)
+
+
+def add_tracker(cfg: CfgNode, model: nn.Module) -> nn.Module:
+    """
+    A model with the tracker that TEST.DEEPLAB2.TRACKER asks for.
+
+    Raises:
+        ConfigError: if the model has tracks already, or no panoptic output to track.
+    """
+    tracker = cfg.TEST.DEEPLAB2.TRACKER
+    if tracker == "none":
+        return model
+    outputs = model_outputs(cfg)
+    if "track" in outputs or "panoptic_seg" not in outputs:
+        raise ConfigError(
+            "config key TEST.DEEPLAB2.TRACKER must be 'none' for a model that returns "
+            f"{', '.join(outputs)}, got {tracker!r}"
+        )
+    metadata = MetadataCatalog.get(cfg.DATASETS.TEST[0])
+    divisor = DatasetClasses.from_metadata(metadata).label_divisor
+    return TrackedSegmenter(model, label_divisor=divisor, use_flow=tracker == "flow")
 
 
 def model_outputs(cfg: CfgNode) -> Tuple[str, ...]:

@@ -26,7 +26,7 @@ from ..solver import build_lr_scheduler, build_optimizer, clip_gradient_norm
 from ..video import SequenceRunner
 from .checkpointing import build_checkpointer
 from .ema import WeightAverage, WeightAverageHook
-from .evaluators import build_evaluators
+from .evaluators import add_tracker, build_evaluators
 from .loaders import build_test_loader, build_train_loader
 from .pictures import PredictionPictures, PredictionSheets, has_panoptic_truth
 from .setup import ConfigError
@@ -172,8 +172,17 @@ class DeepLab2Trainer(DefaultTrainer):
 
     @classmethod
     def test(cls, cfg: CfgNode, model: nn.Module, evaluators: Any = None) -> Dict[str, Any]:
-        """Evaluate on DATASETS.TEST; of videos sequence by sequence, the state handed on."""
-        return super().test(cfg, SequenceRunner(model), evaluators)
+        """
+        Evaluate on DATASETS.TEST; of videos sequence by sequence, the state handed on.
+
+        Args:
+            cfg: TEST.DEEPLAB2.TRACKER tracks what a model of single images predicts.
+            model, evaluators: see ``DefaultTrainer.test``.
+
+        Raises:
+            ConfigError: if the model has tracks already, or no panoptic output to track.
+        """
+        return super().test(cfg, SequenceRunner(add_tracker(cfg, model)), evaluators)
 
     @classmethod
     def build_evaluator(

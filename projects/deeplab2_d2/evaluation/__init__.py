@@ -16,6 +16,12 @@ from .submission import (
     PanopticSubmission,
 )
 from .tracking import SegmentationTrackingQuality
+from .video import VideoEvaluator, build_video_evaluators
+from .video_formats import VIDEO_FORMATS, VideoFormat
+from .video_frames import FrameTruth, read_depth, read_truth
+from .video_panoptic import VideoPanopticQuality
+from .video_scores import VideoScores
+from .video_submission import VideoFilePredictor, VideoSubmission
 
 __all__ = [
     "CityscapesInstanceSubmission",
@@ -24,6 +30,7 @@ __all__ = [
     "CityscapesSemanticSubmission",
     "ConstantPredictor",
     "DepthMetrics",
+    "FrameTruth",
     "GroundTruthPredictor",
     "PanopticInstanceAP",
     "PanopticInstanceEvaluator",
@@ -36,6 +43,16 @@ __all__ = [
     "PanopticSubmission",
     "SegmentationTrackingQuality",
     "SemanticEvaluator",
+    "VIDEO_FORMATS",
+    "VideoEvaluator",
+    "VideoFilePredictor",
+    "VideoFormat",
+    "VideoPanopticQuality",
+    "VideoScores",
+    "VideoSubmission",
+    "build_video_evaluators",
     "compute_panoptic_quality",
+    "read_depth",
+    "read_truth",
     "summarize_confusion",
 ]

@@ -57,6 +57,10 @@ class DepthMetrics:
             ]
         )
 
+    def merge(self, other: "DepthMetrics") -> None:
+        """Add the images of another accumulator of the same options."""
+        self._values += other._values
+
     def result(self) -> Dict[str, float]:
         """
         Returns:

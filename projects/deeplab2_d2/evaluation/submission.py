@@ -5,7 +5,6 @@ import itertools
 import json
 import logging
 import os
-import shutil
 from typing import Any, Dict, List, Mapping, Sequence
 
 from detectron2.data import DatasetCatalog
@@ -14,37 +13,14 @@ from detectron2.utils import comm
 
 from ..structures import check_distinct_stems, claim_output, write_json
 from .panoptic import PanopticQualityEvaluator
+from .staging import Staging
 
 logger = logging.getLogger(__name__)
 
 
-class _Staging:
-    """
-    Files that this process writes beside their folder, until those of all processes are there.
-
-    So an interrupted run leaves the files of the run before as they are.
-    """
-
-    def __init__(self, folder: str):
-        self.folder = folder
-        self.path = f"{folder}.partial-{comm.get_rank()}"
-
-    def clear(self, dataset_name: str) -> None:
-        """
-        Raises:
-            ValueError: if two images of the dataset would have files of one name.
-        """
-        if dataset_name in DatasetCatalog.list():
-            check_distinct_stems(d["file_name"] for d in DatasetCatalog.get(dataset_name))
-        shutil.rmtree(self.path, ignore_errors=True)
-        os.makedirs(self.path)
-
-    def publish(self) -> None:
-        """Move the files into their folder."""
-        os.makedirs(self.folder, exist_ok=True)
-        for name in os.listdir(self.path):
-            os.replace(os.path.join(self.path, name), os.path.join(self.folder, name))
-        os.rmdir(self.path)
+def _check_stems(dataset_name: str) -> None:
+    if dataset_name in DatasetCatalog.list():
+        check_distinct_stems(d["file_name"] for d in DatasetCatalog.get(dataset_name))
 
 
 class PanopticSubmission(PanopticQualityEvaluator):
@@ -69,7 +45,7 @@ class PanopticSubmission(PanopticQualityEvaluator):
         """
         super().__init__(dataset_name)
         self._dataset_name = dataset_name
-        self._staging = _Staging(os.path.join(output_dir, name))
+        self._staging = Staging(os.path.join(output_dir, name))
 
     def reset(self) -> None:
         """
@@ -80,7 +56,8 @@ class PanopticSubmission(PanopticQualityEvaluator):
         super().reset()
         self._owners: Dict[str, str] = {}
         self._earlier = self._read_earlier()
-        self._staging.clear(self._dataset_name)
+        _check_stems(self._dataset_name)
+        self._staging.clear()
 
     def process(
         self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]
@@ -164,7 +141,7 @@ class _IntoFolder:
         """
         super().__init__(dataset_name)  # type: ignore[call-arg]
         self._dataset_name = dataset_name
-        self._staging = _Staging(output_dir)
+        self._staging = Staging(output_dir)
         self._temp_dir = self._staging.path
 
     def reset(self) -> None:
@@ -172,7 +149,8 @@ class _IntoFolder:
         Raises:
             ValueError: if two images of the dataset would have files of one name.
         """
-        self._staging.clear(self._dataset_name)
+        _check_stems(self._dataset_name)
+        self._staging.clear()
 
     def evaluate(self) -> Dict[str, Any]:
         """Put the files of all processes into the folder. There are no scores: {} is returned."""

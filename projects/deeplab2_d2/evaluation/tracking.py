@@ -1,9 +1,11 @@
 """Segmentation and tracking quality of videos, with or without depth."""
 
 from collections import Counter, OrderedDict
-from typing import Any, Dict, Hashable, List, Sequence
+from typing import Any, Dict, Hashable, Iterable, Sequence, Tuple
 
 import numpy as np
+
+from .label_pairs import LabelPairs, count_label_pairs
 
 
 class _Sequence:
@@ -64,6 +66,7 @@ class SegmentationTrackingQuality:
         is_inside = 0 <= ignore_label < num_classes
         self._void = ignore_label if is_inside else num_classes
         self._confusion_size = num_classes if is_inside else num_classes + 1
+        self._is_thing = np.isin(np.arange(self._confusion_size), self.thing_ids)
         self.reset()
 
     def reset(self) -> None:
@@ -82,29 +85,43 @@ class SegmentationTrackingQuality:
         Raises:
             ValueError: if the shapes differ.
         """
-        if truth.shape != prediction.shape:
-            raise ValueError(
-                f"prediction must be {truth.shape}, as the truth, got {prediction.shape}"
-            )
+        self.add_pairs(count_label_pairs(truth, prediction), sequence)
+
+    def add_pairs(self, pairs: LabelPairs, sequence: Hashable = 0) -> None:
+        """
+        Add a frame by what :func:`count_label_pairs` found in it.
+
+        Args:
+            pairs: labels as for :meth:`add`.
+            sequence: see :meth:`add`.
+        """
         state = self._state(sequence)
         state.num_frames += 1
-        truth, prediction = truth.ravel().astype(np.int64), prediction.ravel().astype(np.int64)
+        truth, prediction, pixels = pairs
         true_class = self._classes(truth)
         predicted_class = self._classes(prediction)
-        size = self._confusion_size
-        counts = np.bincount(size * true_class + predicted_class, minlength=size * size)
-        state.confusion += counts.reshape(size, size)
-        is_true_thing = np.isin(true_class, self.thing_ids)
+        np.add.at(state.confusion, (true_class, predicted_class), pixels)
+        is_true_thing = self._is_thing[true_class]
         is_crowd = is_true_thing & (truth % self.label_divisor == 0)
         is_tube = is_true_thing & ~is_crowd
-        is_predicted = np.isin(predicted_class, self.thing_ids) & ~is_crowd
-        _count(state.true_areas, truth[is_tube])
-        _count(state.predicted_areas, prediction[is_predicted])
+        is_predicted = self._is_thing[predicted_class] & ~is_crowd
+        _count(state.true_areas, truth[is_tube].tolist(), pixels[is_tube])
+        _count(state.predicted_areas, prediction[is_predicted].tolist(), pixels[is_predicted])
         both = is_tube & is_predicted
-        base = int(prediction.max(initial=0)) + 1
-        pairs, areas = np.unique(truth[both] * base + prediction[both], return_counts=True)
-        for pair, area in zip(pairs.tolist(), areas.tolist()):
-            state.overlaps[divmod(pair, base)] += area
+        labels = zip(truth[both].tolist(), prediction[both].tolist())
+        _count(state.overlaps, labels, pixels[both])
+
+    def merge(self, other: "SegmentationTrackingQuality") -> None:
+        """
+        Add the sequences of another accumulator of the same options.
+
+        Raises:
+            ValueError: if both have seen frames of one sequence.
+        """
+        common = [sequence for sequence in other._sequences if sequence in self._sequences]
+        if common:
+            raise ValueError(f"a sequence must be in one of the two, got {common[0]!r} in both")
+        self._sequences.update(other._sequences)
 
     def add_depth(self, truth: np.ndarray, prediction: np.ndarray, sequence: Hashable = 0) -> None:
         """
@@ -146,9 +163,7 @@ class SegmentationTrackingQuality:
         num_tubes = np.array([len(state.true_areas) for state in states])
         association = sums.sum() / max(num_tubes.sum(), 1)
         association_of = sums / np.maximum(num_tubes, 1)
-        size = self._confusion_size
-        total = sum((state.confusion for state in states), np.zeros((size, size), np.int64))
-        iou = self._mean_iou(total)
+        iou = self._mean_iou(self._total_confusion())
         iou_of = np.array([self._mean_iou(state.confusion) for state in states])
         return {
             "STQ": float(np.sqrt(association * iou)),
@@ -161,13 +176,29 @@ class SegmentationTrackingQuality:
             "Length_per_seq": [state.num_frames for state in states],
         }
 
-    def _mean_iou(self, confusion: np.ndarray) -> float:
-        """Over the classes that occur; rows are true classes."""
+    def class_iou(self) -> np.ndarray:
+        """(num_classes,) float: IoU of each class in [0, 1]; NaN where it does not occur."""
+        hits, unions = self._hits_and_unions(self._total_confusion())
+        iou = np.full(len(hits), np.nan)
+        np.divide(hits, unions, out=iou, where=unions > 0)
+        return iou[: self.num_classes]
+
+    def _total_confusion(self) -> np.ndarray:
+        size = self._confusion_size
+        confusions = (state.confusion for state in self._sequences.values())
+        return sum(confusions, np.zeros((size, size), np.int64))
+
+    def _hits_and_unions(self, confusion: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+        """Of each class, void the last or one of them; rows of ``confusion`` are true classes."""
         confusion = np.array(confusion, dtype=float)
         # What lies on void pixels is neither right nor wrong.
         confusion[self._void] = 0.0
         hits = confusion.diagonal()
-        unions = confusion.sum(0) + confusion.sum(1) - hits
+        return hits, confusion.sum(0) + confusion.sum(1) - hits
+
+    def _mean_iou(self, confusion: np.ndarray) -> float:
+        """Over the classes that occur."""
+        hits, unions = self._hits_and_unions(confusion)
         num_classes = np.count_nonzero(unions)
         return float((hits / np.maximum(unions, 1)).sum() / num_classes) if num_classes else 0.0
 
@@ -205,7 +236,6 @@ def _combine(tracking_quality: float, depth_quality: float) -> float:
     return float((tracking_quality**2 * depth_quality) ** (1 / 3))
 
 
-def _count(areas: Counter, labels: np.ndarray) -> None:
-    values: List[int]
-    values, counts = (array.tolist() for array in np.unique(labels, return_counts=True))
-    areas.update(dict(zip(values, counts)))
+def _count(areas: Counter, labels: Iterable[Hashable], pixels: np.ndarray) -> None:
+    for label, area in zip(labels, pixels.tolist()):
+        areas[label] += area

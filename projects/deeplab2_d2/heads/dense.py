@@ -1,12 +1,12 @@
 """Prediction heads as data: a list of specifications gives a dict of maps."""
 
 from dataclasses import dataclass
-from typing import Dict, Mapping, Sequence
+from typing import Dict, Mapping, Optional, Sequence, Tuple
 
 from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
-from ..layers import Norm
+from ..layers import Norm, resize_align_corners
 from ..structures import MapKind, Prediction
 from .decoder import Decoder, DecoderSpec
 from .prediction_head import PredictionHead
@@ -25,6 +25,8 @@ class HeadSpec:
         decoder: attribute that holds the decoder it reads.
         channels: of the convolution before the last.
         conv_type: of that convolution, see :func:`build_conv`.
+        upsampling: factor by which the decoder's features are enlarged first.
+        value_range: bounds onto which a sigmoid brings the map's values; None leaves them.
     """
 
     name: str
@@ -34,6 +36,22 @@ class HeadSpec:
     decoder: str
     channels: int
     conv_type: str = "depthwise_separable_conv"
+    upsampling: int = 1
+    value_range: Optional[Tuple[float, float]] = None
+
+    def enlarge(self, features: Tensor) -> Tensor:
+        """(N, C, h, w) to (N, C, (h - 1) * upsampling + 1, ...), corners on corners."""
+        if self.upsampling == 1:
+            return features
+        height, width = ((side - 1) * self.upsampling + 1 for side in features.shape[-2:])
+        return resize_align_corners(features, (height, width))
+
+    def activate(self, maps: Tensor) -> Tensor:
+        """Values within ``value_range``."""
+        if self.value_range is None:
+            return maps
+        lowest, highest = self.value_range
+        return lowest + maps.sigmoid() * (highest - lowest)
 
 
 class DenseHeads(nn.Module):
@@ -44,6 +62,7 @@ class DenseHeads(nn.Module):
 
     Attributes:
         kinds: name of each map to its kind, in the order of the heads.
+        new_parts: see below.
     """
 
     def __init__(
@@ -53,12 +72,14 @@ class DenseHeads(nn.Module):
         input_shape: Mapping[str, ShapeSpec],
         *,
         norm: Norm,
+        new_parts: Sequence[str] = (),
     ):
         """
         Args:
             decoders: attribute that holds each decoder, and what it is made of.
             heads: in this order.
             input_shape: of the backbone's features.
+            new_parts: modules without which weights are a start, see :func:`new_names`.
 
         Raises:
             ValueError: for a head without its decoder, a decoder that no head reads, a name given
@@ -71,6 +92,7 @@ class DenseHeads(nn.Module):
         if len({head.name for head in heads}) < len(heads):
             raise ValueError(f"names of heads must differ, got {[head.name for head in heads]}")
         self.heads = tuple(heads)
+        self.new_parts = tuple(new_parts)
         self.kinds: Dict[str, MapKind] = {head.name: head.kind for head in heads}
         for head in heads:
             if not hasattr(self, head.decoder):
@@ -85,19 +107,25 @@ class DenseHeads(nn.Module):
             )
             self.add_module(head.module, prediction_head)
 
-    def forward(self, features: Mapping[str, Tensor]) -> Prediction:
+    def forward(
+        self, features: Mapping[str, Tensor], names: Optional[Sequence[str]] = None
+    ) -> Prediction:
         """
         Args:
             features: name to (N, C, h, w), as in ``input_shape``.
+            names: of the heads that are wanted; None: all.
 
         Returns:
-            Name of each head to (N, out_channels, h, w), not activated, of the size of its
-            decoder's last low-level feature (stride 4).
+            Name of each head to (N, out_channels, h, w), of the size of its decoder's last
+            low-level feature (stride 4) times its upsampling.
         """
         decoded: Dict[str, Tensor] = {}
         prediction: Prediction = {}
         for head in self.heads:
+            if names is not None and head.name not in names:
+                continue
             if head.decoder not in decoded:
                 decoded[head.decoder] = getattr(self, head.decoder)(features)
-            prediction[head.name] = getattr(self, head.module)(decoded[head.decoder])
+            maps = getattr(self, head.module)(head.enlarge(decoded[head.decoder]))
+            prediction[head.name] = head.activate(maps)
         return prediction

@@ -5,7 +5,14 @@ Nothing outside a model's folder knows its name but the imports below and the fo
 it; the other rooms ask its record (:mod:`deeplab2_d2.records`).
 """
 
-from . import axial_deeplab, deeplab, max_deeplab, panoptic_deeplab
+from . import (
+    axial_deeplab,
+    deeplab,
+    max_deeplab,
+    motion_deeplab,
+    panoptic_deeplab,
+    vip_deeplab,
+)
 from .averaging import AveragedSegmenter, average_views
 from .class_map import class_map_from_config
 from .image_batch import ImageBatch
@@ -30,5 +37,7 @@ __all__ = [
     "deeplab",
     "max_deeplab",
     "metadata_from_config",
+    "motion_deeplab",
     "panoptic_deeplab",
+    "vip_deeplab",
 ]

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..postprocessing import Frames
+
 Size = Tuple[int, int]
 
 
@@ -31,6 +33,11 @@ class ImageBatch(NamedTuple):
         """(height, width) of an image's outputs: the sample's, or the image's own."""
         height, width = self.image_sizes[index]
         return int(sample.get("height", height)), int(sample.get("width", width))
+
+    def frames(self, sample: Mapping[str, Any], index: int) -> Frames:
+        """The frames of an image, from the network's input to its outputs."""
+        size = self.output_size(sample, index)
+        return Frames(self.input_size, self.image_sizes[index], size)
 
 
 def next_grid_size(size: Size, stride: int) -> Size:

@@ -2,17 +2,20 @@
 
 from .center_grouping import panoptic_from_centers, semantic_scores
 from .detectron2_outputs import to_instances, to_panoptic_outputs, to_panoptic_seg
+from .frame_pairs import FramePair, panoptic_from_frame_pair
 from .geometry import Frames
 from .maps import View, crop_to_image, flip_map, resize_map, restore_view, to_output
 from .mask_slots import SlotOptions, panoptic_from_mask_slots, slot_semantic_scores
 
 __all__ = [
+    "FramePair",
     "Frames",
     "SlotOptions",
     "View",
     "crop_to_image",
     "flip_map",
     "panoptic_from_centers",
+    "panoptic_from_frame_pair",
     "panoptic_from_mask_slots",
     "resize_map",
     "restore_view",

@@ -1,6 +1,6 @@
 """Semantic logits, a center heatmap and center offsets to panoptic labels of the original image."""
 
-from typing import Optional, Sequence
+from typing import Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -56,18 +56,17 @@ def panoptic_from_centers(
     if class_map is None:
         class_map = identity_class_map(semantic_logits.shape[1])
     geometry = frames.geometry(semantic_logits)
-    centers, center_scores, num_centers = ops.find_centers(
-        center_heatmap[:, 0],
-        frames.image_size,
-        geometry.image_to_map,
-        threshold=center_threshold,
+    centers, center_scores, num_centers = find_image_centers(
+        center_heatmap,
+        frames,
+        center_threshold=center_threshold,
         nms_kernel=nms_kernel,
-        top_k=top_k_centers,
+        top_k_centers=top_k_centers,
     )
     return ops.panoptic_from_logits(
         semantic_logits,
         center_offsets,
-        _scale_points(centers, geometry.image_to_output),
+        centers,
         center_scores,
         num_centers,
         channel_to_class=class_map.channel_to_class,
@@ -79,6 +78,35 @@ def panoptic_from_centers(
         stuff_area_limit=stuff_area_limit,
         with_probability=with_probability,
     )
+
+
+def find_image_centers(
+    center_heatmap: Tensor,
+    frames: Frames,
+    *,
+    center_threshold: float = 0.1,
+    nms_kernel: int = 13,
+    top_k_centers: int = 400,
+) -> Tuple[Tensor, Tensor, Tensor]:
+    """
+    The centers of images, detected on the network input's grid.
+
+    Args: as :func:`panoptic_from_centers`.
+
+    Returns:
+        Centers (N, K, 2) float32 ``(y, x)`` in pixels of the output, their scores (N, K) and how
+        many there are (N,), see :func:`deeplab2_d2.ops.find_centers`.
+    """
+    geometry = frames.geometry(center_heatmap)
+    centers, scores, counts = ops.find_centers(
+        center_heatmap[:, 0],
+        frames.image_size,
+        geometry.image_to_map,
+        threshold=center_threshold,
+        nms_kernel=nms_kernel,
+        top_k=top_k_centers,
+    )
+    return _scale_points(centers, geometry.image_to_output), scores, counts
 
 
 def semantic_scores(

@@ -16,7 +16,10 @@ Predictor = Callable[[Sequence[Sample]], List[Dict[str, Any]]]
 
 
 class DatasetMapper(Protocol):
-    """From a dataset dict to a sample; what is random is drawn from the generator alone."""
+    """
+    From a dataset dict to a sample, or None where training leaves the image out; what is random is
+    drawn from the generator alone.
+    """
 
     @property
     def needs_partner(self) -> bool:
@@ -28,7 +31,7 @@ class DatasetMapper(Protocol):
         dataset_dict: Dict[str, Any],
         rng: Optional[np.random.Generator] = None,
         partner: Optional[Dict[str, Any]] = None,
-    ) -> Dict[str, Any]: ...
+    ) -> Optional[Dict[str, Any]]: ...
 
 
 class Pictures(Protocol):

@@ -7,10 +7,10 @@ from torch import nn
 
 def new_names(model: nn.Module) -> Set[str]:
     """
-    Names of a model's parameters and buffers that are new to the dense task.
+    Names of a model's parameters and buffers that pretraining does not have.
 
-    A module says so of its own by ``new_parts``, words that are in their names; weights that were
-    trained on ImageNet have none of them.
+    A module says so of its own by ``new_parts``, words that are in their names: of a backbone those
+    that no ImageNet network has, of a video model's heads those that no image model has.
     """
     names: Set[str] = set()
     for prefix, module in model.named_modules():

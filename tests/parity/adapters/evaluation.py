@@ -9,6 +9,7 @@ from deeplab2_d2.evaluation import (
     PanopticInstanceAP,
     PanopticQuality,
     SegmentationTrackingQuality,
+    VideoPanopticQuality,
 )
 
 Arrays = Mapping[str, np.ndarray]
@@ -23,16 +24,29 @@ def port(case: Dict[str, Any], arrays: Arrays) -> Optional[Arrays]:
     return {name: np.asarray(score, float) for name, score in scores.items()}
 
 
-def _panoptic(params: Params, arrays: Arrays, num_frames: int = 1) -> Dict[str, Any]:
-    metric = PanopticQuality(
-        num_classes=params["num_classes"],
-        ignore_label=params["ignored_label"],
-        label_divisor=params["max_instances_per_category"],
-    )
-    truth, prediction = arrays["in/gt"], arrays["in/pred"]
-    for first in range(len(truth) - num_frames + 1):
-        frames = slice(first, first + num_frames)
-        metric.add_video(truth[frames], prediction[frames])
+def _panoptic(params: Params, arrays: Arrays) -> Dict[str, Any]:
+    metric = PanopticQuality(**_panoptic_options(params))
+    for truth, prediction in zip(arrays["in/gt"], arrays["in/pred"]):
+        metric.add(truth, prediction)
+    return _panoptic_scores(metric)
+
+
+def _video_panoptic(params: Params, arrays: Arrays) -> Dict[str, Any]:
+    metric = VideoPanopticQuality(**_panoptic_options(params), windows=[2])
+    for truth, prediction in zip(arrays["in/gt"], arrays["in/pred"]):
+        metric.add(truth, prediction)
+    return _panoptic_scores(metric.qualities[2])
+
+
+def _panoptic_options(params: Params) -> Dict[str, int]:
+    return {
+        "num_classes": params["num_classes"],
+        "ignore_label": params["ignored_label"],
+        "label_divisor": params["max_instances_per_category"],
+    }
+
+
+def _panoptic_scores(metric: PanopticQuality) -> Dict[str, Any]:
     result = metric.result()
     return {
         "result": [result[name] for name in ("PQ", "SQ", "RQ", "TP", "FN", "FP")],
@@ -41,10 +55,6 @@ def _panoptic(params: Params, arrays: Arrays, num_frames: int = 1) -> Dict[str, 
         "total_fn": metric.num_false_negatives,
         "total_fp": metric.num_false_positives,
     }
-
-
-def _video_panoptic(params: Params, arrays: Arrays) -> Dict[str, Any]:
-    return _panoptic(params, arrays, num_frames=2)
 
 
 def _tracking(params: Params, arrays: Arrays) -> Dict[str, Any]:

@@ -13,13 +13,19 @@ from torch import Tensor, nn
 from deeplab2_d2.backbones import StackedDecoderNetwork, backbone_names
 from deeplab2_d2.checkpoint import config_from_options, load_deeplab2_weights
 from deeplab2_d2.models import AveragedSegmenter, average_views
+from deeplab2_d2.models.vip_deeplab.network import join_frames
 from deeplab2_d2.postprocessing import resize_map
 from deeplab2_d2.structures import Encoded, Memory
 
 Arrays = Mapping[str, np.ndarray]
 
 # The reference's names of our maps, where they differ.
-_REFERENCE_NAMES = {"center_offsets": "offset_map"}
+_REFERENCE_NAMES = {
+    "center_offsets": "offset_map",
+    "frame_offsets": "frame_offset_map",
+    "next_center_offsets": "next_offset_map",
+    "depth": "depth_pred",
+}
 
 _MEMORY_NAMES = ("transformer_class_feature", "transformer_mask_feature")
 
@@ -44,16 +50,19 @@ def port(case: Dict[str, Any], arrays: Arrays) -> Optional[Dict[str, np.ndarray]
     model = build_model(cfg) if predict else _EncoderOnly(cfg, inputs[0].shape[1])
     model.eval()
     load_rule_weights(model, case, encoder_only=predict is None)
-    outputs = {}
+    outputs, pair = {}, {}
     with torch.inference_mode():
         for prefix, image in zip(frames, inputs):
             endpoints, memory = _encode(model.backbone, image)
+            pair[prefix] = endpoints
             for name, features in endpoints.items():
                 outputs[f"endpoint/{prefix}{name}"] = _channels_last(features)
             if memory is not None:
                 for name, features in zip(_MEMORY_NAMES, memory):
                     outputs[f"endpoint/{prefix}{name}"] = _channels_last(features)
                 endpoints = Encoded(endpoints, memory)
+        if len(pair) > 1:
+            endpoints = join_frames(pair[""], pair["next/"], model.encoder.pair_features)
         if predict is not None:
             outputs.update(predict(model, endpoints, image))
     return outputs
@@ -142,6 +151,8 @@ def _semantic_segmentor(
 
 _PREDICTIONS: Dict[str, Callable[..., Dict[str, np.ndarray]]] = {
     "panoptic_deeplab": _panoptic_deeplab,
+    "motion_deeplab": _panoptic_deeplab,
+    "vip_deeplab": _panoptic_deeplab,
     "max_deeplab": _max_deeplab,
     "deeplab_v3": _semantic_segmentor,
     "deeplab_v3_plus": _semantic_segmentor,

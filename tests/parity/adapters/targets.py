@@ -20,12 +20,11 @@ from deeplab2_d2.data.augmentation import (
 )
 from deeplab2_d2.data.autoaugment import apply_operation
 from deeplab2_d2.data.copy_paste import PADDING, LabeledImage, PanopticCopyPaste
-from deeplab2_d2.data.frame_targets import (
-    depth_target,
-    frame_offset_targets,
-    next_offset_targets,
-    previous_centers,
+from deeplab2_d2.data.frame_target_generators import (
+    NextFrameTargetGenerator,
+    PreviousFrameTargetGenerator,
 )
+from deeplab2_d2.data.frame_targets import depth_target
 from deeplab2_d2.data.mask_targets import thing_id_targets
 from deeplab2_d2.data.resizing import size_in_range
 from deeplab2_d2.data.segment_map import SegmentTable
@@ -217,27 +216,28 @@ def _previous_outputs(
     params: Dict[str, Any], labels: _Labels, frame: PanopticAugInput, previous: PanopticAugInput
 ) -> Arrays:
     # The set was made without noise on the previous centers.
-    centers = previous_centers(previous.sem_seg, labels.table, sigma=params.get("sigma", 8))
-    offsets, weights = frame_offset_targets(frame.sem_seg, centers)
+    generator = PreviousFrameTargetGenerator(_target_generator(params), noise=None)
+    targets = generator(frame.sem_seg, labels.table, previous.sem_seg)
     channels = [frame.image, previous.image]
     if params["is_training"]:
-        channels.append(centers.heatmap[..., None])
+        channels.append(targets.previous_heatmap[..., None])
     return {
         "out/image": np.concatenate(channels, axis=-1),
-        "out/frame_offset_gt": offsets.transpose(1, 2, 0),
-        "out/frame_regression_loss_weight": weights,
+        "out/frame_offset_gt": targets.frame_offsets.transpose(1, 2, 0),
+        "out/frame_regression_loss_weight": targets.frame_offset_weights,
     }
 
 
 def _next_outputs(
     params: Dict[str, Any], labels: _Labels, frame: PanopticAugInput, following: PanopticAugInput
 ) -> Arrays:
-    offsets, weights = next_offset_targets(frame.sem_seg, following.sem_seg, labels.table)
+    generator = NextFrameTargetGenerator(_target_generator(params))
+    targets = generator(frame.sem_seg, labels.table, following.sem_seg)
     return {
         "out/image": np.concatenate([frame.image, following.image], axis=-1),
         "out/next_image": following.image,
-        "out/next_instance_regression_gt": offsets.transpose(1, 2, 0),
-        "out/next_regression_loss_weight": weights,
+        "out/next_instance_regression_gt": targets.next_center_offsets.transpose(1, 2, 0),
+        "out/next_regression_loss_weight": targets.next_offset_weights,
     }
 
 

@@ -9,7 +9,7 @@ Without a config, the defaults of this package hold, and ``--crop``.
 import argparse
 import itertools
 import sys
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, Optional, Sequence
 
 import numpy as np
 from detectron2.config import CfgNode, get_cfg
@@ -19,36 +19,63 @@ from PIL import Image
 from ...config import add_deeplab2_config
 from ...records import DatasetMapper, find_record
 from ...structures import atomic_path
-from ...visualization import draw_heatmap, draw_image, draw_offsets, draw_semantic, overlay, sheet
+from ...visualization import (
+    draw_heatmap,
+    draw_image,
+    draw_map,
+    draw_offsets,
+    draw_semantic,
+    overlay,
+    sheet,
+)
 from ..dataset_mapper import PanopticDatasetMapper
 from ..loader import build_train_loader
 from ..targets import PanopticTargetGenerator
 
-TITLES = ("image", "classes", "semantic weights", "centers", "offsets")
+# Of pairs of frames: the offsets of a sample with where they count, and their titles.
+_FRAME_OFFSETS = (
+    ("frame_offsets", "frame_offset_weights", "offsets to the previous frame"),
+    ("next_center_offsets", "next_offset_weights", "offsets from the next frame"),
+)
 
 
-def sample_row(sample: Dict[str, Any], colors: np.ndarray) -> List[np.ndarray]:
+def sample_pictures(sample: Dict[str, Any], colors: np.ndarray) -> Dict[str, np.ndarray]:
     """
-    Pictures of one training sample, in the order of ``TITLES``.
+    Pictures of one training sample by their titles.
 
     Args:
         sample: of a training mapper, RGB.
         colors: (C, 3) RGB by contiguous class id.
 
     Returns:
-        (H, W, 3) uint8 pictures; without instance targets the first three.
+        (H, W, 3) uint8 pictures: the image and its classes and weights, centers and offsets with
+        instance targets, and whatever the sample has of another frame and of depth.
     """
     image = draw_image(sample["image"])
     weights = sample["sem_seg_weights"].numpy()
-    row = [
-        image,
-        overlay(image, draw_semantic(sample["sem_seg"], colors)),
-        draw_heatmap(weights, maximum=max(float(weights.max()), 1.0)),
-    ]
+    pictures = {
+        "image": image,
+        "classes": overlay(image, draw_semantic(sample["sem_seg"], colors)),
+        "semantic weights": draw_heatmap(weights, maximum=max(float(weights.max()), 1.0)),
+    }
     if "center_heatmap" in sample:
-        row.append(overlay(image, draw_heatmap(sample["center_heatmap"]), opacity=0.8))
-        row.append(draw_offsets(sample["center_offsets"], mask=sample["offset_weights"] > 0))
-    return row
+        centers = draw_heatmap(sample["center_heatmap"])
+        pictures["centers"] = overlay(image, centers, opacity=0.8)
+        is_used = sample["offset_weights"] > 0
+        pictures["offsets"] = draw_offsets(sample["center_offsets"], mask=is_used)
+    for name in ("previous", "next"):
+        if f"{name}_image" in sample:
+            pictures[f"{name} image"] = draw_image(sample[f"{name}_image"])
+    if "previous_heatmap" in sample:
+        centers = draw_heatmap(sample["previous_heatmap"])
+        previous = pictures.get("previous image", image)
+        pictures["previous centers"] = overlay(previous, centers, opacity=0.8)
+    for name, weights_name, title in _FRAME_OFFSETS:
+        if name in sample:
+            pictures[title] = draw_offsets(sample[name], mask=sample[weights_name] > 0)
+    if "depth" in sample:
+        pictures["depth"] = draw_map(sample["depth"][None], "depth")
+    return pictures
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
@@ -63,9 +90,10 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         print(f"show: {error.args[0] if error.args else error}", file=sys.stderr)
         return 1
     colors = np.array(MetadataCatalog.get(options.dataset).stuff_colors)
-    rows = [sample_row(sample, colors) for sample in samples]
+    pictures = [sample_pictures(sample, colors) for sample in samples]
+    rows = [list(row.values()) for row in pictures]
     cell_size = (options.cell, options.cell) if options.cell else None
-    picture = sheet(rows, titles=TITLES[: len(rows[0])], cell_size=cell_size)
+    picture = sheet(rows, titles=list(pictures[0]), cell_size=cell_size)
     with atomic_path(options.output) as temporary:
         Image.fromarray(picture).save(temporary)
     for sample in samples:

@@ -9,12 +9,12 @@ training show of it.
 
 from ...records import Averaging, ModelRecord, register
 from .config import add_config, check_config
-from .criterion import LossTerm, PanopticDeepLabCriterion
+from .criterion import LossTerm, OffsetCriterion, PanopticDeepLabCriterion
 from .inference import PanopticDeepLabInference
-from .network import DeepLab2PanopticDeepLab, build_heads, describe_heads
+from .network import DeepLab2PanopticDeepLab, HeadRows, describe_heads
 from .oracle import CenterStrideOracle
 from .pictures import CenterPictures
-from .targets import build_mapper, outputs
+from .targets import build_image_targets, build_mapper, outputs
 from .weights import CHECKPOINT_MODULES, LAST_LAYERS, OPTION_RULES
 
 RECORD = ModelRecord(
@@ -32,11 +32,14 @@ RECORD = ModelRecord(
 register(DeepLab2PanopticDeepLab, RECORD)
 
 __all__ = [
+    "CenterPictures",
     "DeepLab2PanopticDeepLab",
+    "HeadRows",
     "LossTerm",
+    "OffsetCriterion",
     "PanopticDeepLabCriterion",
     "PanopticDeepLabInference",
     "RECORD",
-    "build_heads",
+    "build_image_targets",
     "describe_heads",
 ]

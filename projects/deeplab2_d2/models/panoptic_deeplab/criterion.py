@@ -109,15 +109,11 @@ class PanopticDeepLabCriterion:
                     top_k_percent=self.center.top_k,
                 ).mean()
             )
-            offsets = prediction["center_offsets"].float()
-            losses["loss_offset"] = (
-                self.offset.weight
-                * topk_l1(
-                    resize_map(offsets, "offset", (height, width)),
-                    targets["center_offsets"],
-                    targets["offset_weights"],
-                    top_k_percent=self.offset.top_k,
-                ).mean()
+            losses["loss_offset"] = offset_loss(
+                prediction["center_offsets"],
+                targets["center_offsets"],
+                targets["offset_weights"],
+                self.offset,
             )
         return losses, {}
 
@@ -128,3 +124,64 @@ class PanopticDeepLabCriterion:
             logits, labels, targets["sem_seg_weights"], ignore_label=self.ignore_label
         )
         return average_top_k(losses, self.semantic.top_k)
+
+
+def offset_loss(offsets: Tensor, target: Tensor, weights: Tensor, term: LossTerm) -> Tensor:
+    """
+    The weighted absolute error of offsets, at the size of the targets.
+
+    Args:
+        offsets: (N, 2, h, w), in pixels of this map.
+        target: (N, 2, H, W), in pixels of the crop.
+        weights: (N, H, W).
+        term: weight and top-k part.
+
+    Returns:
+        a float32 scalar, computed in float32 under autocast too.
+    """
+    height, width = target.shape[-2:]
+    with torch.autocast(offsets.device.type, enabled=False):
+        resized = resize_map(offsets.float(), "offset", (height, width))
+        return term.weight * topk_l1(resized, target, weights, top_k_percent=term.top_k).mean()
+
+
+@dataclass(frozen=True)
+class OffsetCriterion:
+    """
+    The loss of further offsets beside those of :class:`PanopticDeepLabCriterion`.
+
+    Attributes:
+        name: of the map in the prediction, and of its target.
+        weights: name of the target's weights.
+        loss: name of the loss.
+        term: its weight and top-k part.
+    """
+
+    name: str
+    weights: str
+    loss: str
+    term: LossTerm
+
+    @property
+    def target_padding(self) -> Dict[str, Padding]:
+        """See :class:`PanopticDeepLabCriterion`."""
+        return {self.name: 0, self.weights: 0}
+
+    def __call__(
+        self,
+        predictions: Sequence[Prediction],
+        targets: Mapping[str, Tensor],
+        sources: Sequence[str] = (),
+    ) -> Tuple[Dict[str, Tensor], Dict[str, Tensor]]:
+        """
+        Args:
+            predictions: the one there is, with (N, 2, h, w) offsets in pixels of that map.
+            targets: (N, 2, H, W) offsets and (N, H, W) weights, in pixels of the crop.
+            sources: not used.
+
+        Returns:
+            the loss, a float32 scalar; no metrics.
+        """
+        (prediction,) = predictions
+        target, weights = targets[self.name], targets[self.weights]
+        return {self.loss: offset_loss(prediction[self.name], target, weights, self.term)}, {}

@@ -6,6 +6,7 @@ from typing import Any, Dict, List, Sequence, Tuple
 from detectron2.config import CfgNode
 
 from ...config import outputs_from_config
+from ...ops import PanopticSegmentation
 from ...postprocessing import (
     Frames,
     panoptic_from_centers,
@@ -67,7 +68,7 @@ class PanopticDeepLabInference:
     ) -> List[Dict[str, Any]]:
         """
         Args:
-            prediction: raw maps of the heads (see :func:`build_heads`) that cover ``images``.
+            prediction: raw maps of the heads (see :func:`describe_heads`) that cover ``images``.
             images: the network's input.
             samples: with the sizes of the outputs.
 
@@ -76,34 +77,43 @@ class PanopticDeepLabInference:
         """
         outputs = []
         for index, sample in enumerate(samples):
-            frames = Frames(
-                images.input_size,
-                images.image_sizes[index],
-                images.output_size(sample, index),
-            )
-            outputs.append(self._process_one(select_images(prediction, index), frames))
+            one, frames = select_images(prediction, index), images.frames(sample, index)
+            output = self.scores(one, frames)
+            if "center_heatmap" in one and not set(self.outputs) <= {"sem_seg"}:
+                output.update(self.describe(self.segment(one, frames)))
+            outputs.append(output)
         return outputs
 
-    def _process_one(self, prediction: Prediction, frames: Frames) -> Dict[str, Any]:
-        output: Dict[str, Any] = {}
-        if "sem_seg" in self.outputs:
-            output["sem_seg"] = semantic_scores(
-                prediction["semantic_logits"], frames, class_map=self.class_map
-            )[0]
-        if "center_heatmap" not in prediction or set(self.outputs) <= {"sem_seg"}:
-            return output
-        result = panoptic_from_centers(
+    def scores(self, prediction: Prediction, frames: Frames) -> Dict[str, Any]:
+        """``sem_seg`` of one image, if it is wanted."""
+        if "sem_seg" not in self.outputs:
+            return {}
+        logits = prediction["semantic_logits"]
+        return {"sem_seg": semantic_scores(logits, frames, class_map=self.class_map)[0]}
+
+    def segment(self, prediction: Prediction, frames: Frames) -> PanopticSegmentation:
+        """The labels of one image."""
+        return panoptic_from_centers(
             prediction["semantic_logits"],
             prediction["center_heatmap"],
             prediction["center_offsets"],
             frames,
-            thing_ids=self.thing_ids,
-            label_divisor=self.label_divisor,
-            stuff_area_limit=self.stuff_area_limit,
-            center_threshold=self.center_threshold,
-            nms_kernel=self.nms_kernel,
-            top_k_centers=self.top_k_centers,
-            class_map=self.class_map,
+            **self.options,
         )
-        divisor = self.label_divisor
-        return {**output, **to_panoptic_outputs(result, 0, self.outputs, label_divisor=divisor)}
+
+    @property
+    def options(self) -> Dict[str, Any]:
+        """The further arguments of :func:`panoptic_from_centers`."""
+        return {
+            "thing_ids": self.thing_ids,
+            "label_divisor": self.label_divisor,
+            "stuff_area_limit": self.stuff_area_limit,
+            "center_threshold": self.center_threshold,
+            "nms_kernel": self.nms_kernel,
+            "top_k_centers": self.top_k_centers,
+            "class_map": self.class_map,
+        }
+
+    def describe(self, result: PanopticSegmentation) -> Dict[str, Any]:
+        """Those of ``panoptic_seg`` and ``instances`` of one image that are wanted."""
+        return to_panoptic_outputs(result, 0, self.outputs, label_divisor=self.label_divisor)

@@ -1,6 +1,6 @@
 """Panoptic-DeepLab as a Detectron2 meta architecture."""
 
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, Dict, List, Mapping, Tuple, Type
 
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
@@ -24,20 +24,34 @@ class DeepLab2PanopticDeepLab(Segmenter):
     Reference: Panoptic-DeepLab (arXiv:1911.10194), Sec. 3; numbers as DeepLab2 computes them.
     Training takes the targets of :class:`PanopticTargetGenerator`. Semantic-only models return
     ``sem_seg`` alone.
+
+    Attributes:
+        head_class: of the head; a subclass may have one of its own.
+        new_parts: modules of the head that a subclass adds, so that weights without them are a
+            start.
     """
+
+    head_class: Type[DenseHeads] = DenseHeads
+    new_parts: Tuple[str, ...] = ()
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Dict[str, Any]:
         backbone = build_backbone(cfg)
-        shape = backbone.output_shape()
-        decoders, heads = cls.describe_heads(cfg, shape)
         return {
             **super().from_config(cfg),
             "backbone": backbone,
-            "head": DenseHeads(decoders, heads, shape, norm=Norm.from_config(cfg)),
+            "head": cls.build_head(cfg, backbone.output_shape()),
             "criterion": PanopticDeepLabCriterion.from_config(cfg),
             "inference": PanopticDeepLabInference.from_config(cfg),
         }
+
+    @classmethod
+    def build_head(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> DenseHeads:
+        """The heads on the features of a backbone."""
+        decoders, heads = cls.describe_heads(cfg, input_shape)
+        return cls.head_class(
+            decoders, heads, input_shape, norm=Norm.from_config(cfg), new_parts=cls.new_parts
+        )
 
     @classmethod
     def describe_heads(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> HeadRows:
@@ -45,9 +59,9 @@ class DeepLab2PanopticDeepLab(Segmenter):
         return describe_heads(cfg, input_shape)
 
 
-def build_heads(cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> DenseHeads:
+def describe_heads(cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> HeadRows:
     """
-    The heads of a config, on the features of a backbone.
+    The decoders of a config and the heads on them, as data.
 
     Their maps, at stride 4 of the network's input:
 
@@ -58,12 +72,6 @@ def build_heads(cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> DenseHead
 
     A semantic-only model (INSTANCE_ENABLED False) has the first alone.
     """
-    decoders, heads = describe_heads(cfg, input_shape)
-    return DenseHeads(decoders, heads, input_shape, norm=Norm.from_config(cfg))
-
-
-def describe_heads(cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> HeadRows:
-    """The decoders of a config and the heads on them, as data; see :func:`build_heads`."""
     node = cfg.MODEL.DEEPLAB2
     decoders = {
         "semantic_decoder": DecoderSpec.from_config(cfg, node.SEMANTIC_DECODER, input_shape)

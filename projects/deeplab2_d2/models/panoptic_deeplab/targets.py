@@ -16,11 +16,12 @@ def build_mapper(cfg: CfgNode, is_train: bool) -> PanopticDatasetMapper:
     :class:`PanopticTargets`.
     """
     return PanopticDatasetMapper(
-        cfg, is_train=is_train, build_targets=_build_generator if is_train else None
+        cfg, is_train=is_train, build_targets=build_image_targets if is_train else None
     )
 
 
-def _build_generator(cfg: CfgNode, ignore_label: int) -> PanopticTargetGenerator:
+def build_image_targets(cfg: CfgNode, ignore_label: int) -> PanopticTargetGenerator:
+    """The targets of one image, as a config wants them."""
     node = cfg.INPUT.DEEPLAB2
     return PanopticTargetGenerator(
         ignore_label=ignore_label,

@@ -30,7 +30,15 @@ LAST_LAYERS = {
 
 
 def read_model(builder: ConfigBuilder, model: Options, shared: Options) -> None:
-    """``PanopticDeeplabOptions``: heads and decoders."""
+    """``PanopticDeeplabOptions``: heads and decoders, of which a video model has more."""
+    read_heads(builder, model, shared)
+    reason = "Panoptic-DeepLab has no such head"
+    builder.refuse(model.message("instance"), "next_regression_head", reason)
+    builder.refuse(model, "depth_head", reason)
+
+
+def read_heads(builder: ConfigBuilder, model: Options, shared: Options) -> None:
+    """Decoders and heads for classes, centers and offsets to them."""
     decoder = shared.message("decoder")
     read_decoder(builder, decoder, "SEMANTIC_DECODER")
     read_low_level(builder, model.value("low_level"), "SEMANTIC_DECODER")
@@ -55,10 +63,6 @@ def read_model(builder: ConfigBuilder, model: Options, shared: Options) -> None:
             builder.refuse(instance, field, "instance.enable is false")
         for field in ("center_head", "regression_head"):
             builder.refuse(instance, field, "instance.enable is false")
-    builder.refuse(instance, "next_regression_head", "ViP-DeepLab's heads are not ported yet")
-    for field, variant in (("depth_head", "ViP-DeepLab"), ("motion_head", "Motion-DeepLab")):
-        if field in model.fields():
-            builder.refuse(model, field, f"{variant}'s heads are not ported yet")
 
 
 def read_train_dataset(builder: ConfigBuilder, dataset: Options) -> None:

@@ -97,10 +97,15 @@ using MergeResult =
 at::Tensor narrow_labels(const char* name, const at::Tensor& labels, int64_t lowest,
                          int64_t highest) {
   const auto check = [&](const auto* values) {
-    const auto [smallest, largest] = std::minmax_element(values, values + labels.numel());
-    TORCH_CHECK(*smallest >= lowest && *largest <= highest, "merge_panoptic: ", name,
+    // Not std::minmax_element, which compilers do not vectorize.
+    auto smallest = values[0], largest = values[0];
+    for (int64_t i = 1; i < labels.numel(); ++i) {
+      smallest = std::min(smallest, values[i]);
+      largest = std::max(largest, values[i]);
+    }
+    TORCH_CHECK(smallest >= lowest && largest <= highest, "merge_panoptic: ", name,
                 " must be in [", lowest, ", ", highest, "], got ",
-                *smallest < lowest ? *smallest : *largest);
+                smallest < lowest ? smallest : largest);
   };
   const bool is_wide = labels.element_size() > 2 && labels.scalar_type() != at::kInt;
   const at::Tensor values = labels.to(is_wide ? at::kLong : at::kInt).contiguous();

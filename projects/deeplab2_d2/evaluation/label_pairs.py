@@ -1,0 +1,48 @@
+"""Which labels of truth and prediction share pixels: all that most scores need of a frame."""
+
+from typing import NamedTuple, Sequence
+
+import numpy as np
+import torch
+
+from ..ops import label_overlap
+
+
+class LabelPairs(NamedTuple):
+    """
+    Pairs of a true and a predicted label, and the pixels that they share.
+
+    A pair may be listed several times: its pixels are then those of all its rows.
+
+    Attributes:
+        truth, prediction, pixels: (P,) int64.
+    """
+
+    truth: np.ndarray
+    prediction: np.ndarray
+    pixels: np.ndarray
+
+
+def count_label_pairs(truth: np.ndarray, prediction: np.ndarray) -> LabelPairs:
+    """
+    Args:
+        truth, prediction: integer labels of one shape.
+
+    Raises:
+        ValueError: if the shapes differ.
+    """
+    if truth.shape != prediction.shape:
+        raise ValueError(f"prediction must be {truth.shape}, as the truth, got {prediction.shape}")
+    pairs, pixels = label_overlap(_to_tensor(truth), _to_tensor(prediction))
+    return LabelPairs(pairs[:, 0].numpy(), pairs[:, 1].numpy(), pixels.numpy())
+
+
+def join_label_pairs(parts: Sequence[LabelPairs]) -> LabelPairs:
+    """The pairs of several frames."""
+    return LabelPairs(*(np.concatenate(column) for column in zip(*parts)))
+
+
+def _to_tensor(labels: np.ndarray) -> torch.Tensor:
+    if labels.dtype not in (np.int32, np.int64):
+        labels = labels.astype(np.int64)
+    return torch.from_numpy(np.ascontiguousarray(labels))
