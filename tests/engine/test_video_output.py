@@ -16,7 +16,7 @@ METADATA = {
     "stuff_classes": ["sky", "car"],
     "thing_dataset_id_to_contiguous_id": {26: 1},
     "stuff_dataset_id_to_contiguous_id": {23: 0},
-    "label_divisor": 100,
+    "label_divisor": 10,
 }
 
 
@@ -46,7 +46,7 @@ def test_a_video_without_frames_is_no_file(tmp_path):
 
 
 def test_tracks_are_listed_with_their_frames_boxes_and_areas(tmp_path):
-    log = TrackLog(str(tmp_path / "tracks.json"), METADATA)
+    log = TrackLog(str(tmp_path / "tracks.json"), METADATA, label_divisor=100)
     frames = torch.full((3, 4, 6), -1, dtype=torch.int32)
     frames[:, 3] = 0  # Stuff.
     frames[0, 0:2, 1:4] = 107
@@ -81,7 +81,7 @@ def test_tracks_are_listed_with_their_frames_boxes_and_areas(tmp_path):
 
 
 def test_a_video_without_tracks_is_an_empty_list(tmp_path):
-    log = TrackLog(str(tmp_path / "tracks.json"), METADATA)
+    log = TrackLog(str(tmp_path / "tracks.json"), METADATA, label_divisor=100)
     log.add(torch.full((4, 6), -1))
     log.close()
     assert json.loads((tmp_path / "tracks.json").read_text())["tracks"] == []
