@@ -97,7 +97,7 @@ def test_what_is_nearer_hides_what_is_behind_it_and_grows():
         picture = draw_view(
             points[order], colors[order], focal_length=10.0, view=View(0, 0), size=(21, 21)
         )
-        # A pixel was 10 / 10 meters wide, so 2 of the picture's; squares are at least twice as wide.
+        # A pixel was 10 / 10 meters wide, so 2 of the picture's; squares are twice as wide or more.
         assert (picture[8:13, 8:13] == [0, 0, 255]).all()
         assert (picture[10, [7, 13]] == 255).all()
 
