@@ -85,6 +85,15 @@ def test_an_image_of_the_frame_before_belongs_to_a_state():
         inference().state(sample)
 
 
+def test_a_frame_before_of_another_size_is_named():
+    sample = {"image": torch.zeros(3, 8, 9), "previous_image": torch.zeros(3, 8, 7)}
+    sample["state"] = start_tracks()
+    with pytest.raises(
+        ValueError, match=r"must have 'previous_image' .*\(3, 8, 9\), got \(3, 8, 7"
+    ):
+        inference().previous(sample)
+
+
 def test_the_network_sees_both_frames_and_the_centers_of_the_last_one():
     model = build_model(load_config(CONFIG, MOTION)).eval()
     stream = Stream(inference(), [WALK[0], {"a": WALK[1]["a"]}])
