@@ -148,5 +148,8 @@ def test_its_config_is_checked():
         load_config(CONFIG, MOTION[:2])
     with pytest.raises(ConfigError, match="KEEP_FRAMES must be at least 1, got 0"):
         load_config(CONFIG, [*MOTION, "MODEL.DEEPLAB2.TRACKING.KEEP_FRAMES", "0"])
+    for sigma in ("0.4", "4.5"):
+        with pytest.raises(ConfigError, match=f"SIGMA must be a whole number .*, got {sigma}"):
+            load_config(CONFIG, [*MOTION, "INPUT.DEEPLAB2.SIGMA", sigma])
     with pytest.raises(ConfigError, match="INSTANCE_ENABLED must be True for a model that tracks"):
         load_config(CONFIG, [*MOTION, "MODEL.DEEPLAB2.INSTANCE_ENABLED", "False"])
