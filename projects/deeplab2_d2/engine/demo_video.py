@@ -138,7 +138,7 @@ class _Pictures:
         track = next(iter(frame.tracks.values()))
         row = [image, draw_tracks_overlay(image, track, self._colors, label_divisor=self._divisor)]
         if "depth" in frame.output:
-            row.append(draw_depth(frame.output["depth"].numpy()))
+            row.append(draw_depth(frame.output["depth"]))
         return row
 
     def close(self) -> None:

@@ -61,14 +61,17 @@ class VideoFile:
     def _open(self, width: int, height: int) -> Any:
         import cv2
 
-        path = self._stack.enter_context(atomic_path(self.path))
-        codec = cv2.VideoWriter.fourcc(*"mp4v")
-        writer = cv2.VideoWriter(path, codec, self._frames_per_second, (width, height))
-        if not writer.isOpened():
-            raise ValueError(
-                f"OpenCV cannot write {self.path}, {width} x {height} pixels at "
-                f"{self._frames_per_second} frames per second"
-            )
+        with contextlib.ExitStack() as stack:
+            path = stack.enter_context(atomic_path(self.path))
+            codec = cv2.VideoWriter.fourcc(*"mp4v")
+            writer = cv2.VideoWriter(path, codec, self._frames_per_second, (width, height))
+            if not writer.isOpened():
+                raise ValueError(
+                    f"OpenCV cannot write {self.path}, {width} x {height} pixels at "
+                    f"{self._frames_per_second} frames per second"
+                )
+            # The file is finished by :meth:`close`.
+            self._stack = stack.pop_all()
         return writer
 
 
