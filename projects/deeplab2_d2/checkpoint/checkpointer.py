@@ -14,7 +14,7 @@ from .load import LoadReport, compare_shapes
 from .run_folder import find_newest, read_tag
 from .saving import save_pth
 from .sorted_table import CheckpointFormatError
-from .surgery import inflatable_stem, inflate_stem
+from .surgery import give_to_twins, inflatable_stem, inflate_stem
 from .weights_file import AUTHOR, load_pkl, load_pth, read_weights
 
 logger = logging.getLogger(__name__)
@@ -144,6 +144,9 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
 
     def _load_model(self, checkpoint: Dict[str, Any]) -> Any:
         unknown = checkpoint.pop("unknown", [])
+        twins = getattr(self.model, "twins", {})
+        if twins:
+            give_to_twins(checkpoint, self.model.state_dict(), twins)
         if not checkpoint.get("matching_heuristics", False):
             report = self._compare(checkpoint["model"])
             stem = inflatable_stem(report.mismatched)
@@ -154,6 +157,7 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
                 report = self._compare(checkpoint["model"])
             report.unused[:0] = unknown
             is_usable = report.is_complete or _is_start(report, self.model)
+            is_usable |= checkpoint.pop("is_start", False)
             if not (self._allow_partial or is_usable):
                 raise ValueError(
                     f"the weights do not fit the model ({report.summary()}); to load what fits, "

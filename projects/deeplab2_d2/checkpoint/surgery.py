@@ -1,8 +1,9 @@
 """Changes to converted weights that make them fit another task: all by name, all on copies."""
 
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
+from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
 from torch import Tensor
 
 from .names import last_layers, parameter_for_key
@@ -106,3 +107,35 @@ def remap_classes(weights: Mapping[str, Tensor], class_map: Sequence[int]) -> We
         rows = torch.cat([old, old.mean(dim=0, keepdim=True)])
         changed[name] = rows[torch.tensor(class_map, dtype=torch.int64)]
     return changed
+
+
+def give_to_twins(
+    checkpoint: Dict[str, Any], state: Mapping[str, Tensor], twins: Mapping[str, str]
+) -> None:
+    """
+    Start the twins of a model's parts with the weights of those parts, in place.
+
+    Names that Detectron2 has to guess (``matching_heuristics``) are resolved first: it refuses a
+    weight that fits two modules.
+
+    Args:
+        checkpoint: its ``model`` is changed, where it has nothing of its own for a twin.
+        state: of the model.
+        twins: from the first words of a twin's names to those of its original.
+    """
+    weights = dict(checkpoint["model"])
+    starts = tuple(twins)
+    if checkpoint.pop("matching_heuristics", False):
+        weights = {name: torch.as_tensor(value) for name, value in weights.items()}
+        originals = {name: value for name, value in state.items() if not name.startswith(starts)}
+        is_caffe2 = checkpoint.get("__author__") == "Caffe2"
+        weights = align_and_update_state_dicts(originals, weights, c2_conversion=is_caffe2)
+        # What fits nothing of the model, such as a classifier, was left out silently as well.
+        weights = {name: value for name, value in weights.items() if name in state}
+        checkpoint["is_start"] = True
+    for name in state:
+        for twin, original in twins.items():
+            source = original + name[len(twin) :]
+            if name.startswith(twin) and name not in weights and source in weights:
+                weights[name] = weights[source]
+    checkpoint["model"] = weights

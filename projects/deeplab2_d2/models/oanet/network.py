@@ -34,7 +34,14 @@ class DeepLab2OANet(PanopticFPN):
     In evaluation an image has ``panoptic_seg``, whose things have ``score`` and ``rank_score``,
     ``instances`` with contiguous classes, and ``sem_seg``, logits of all classes, if the stuff
     branch has them; as far as they are wanted.
+
+    Attributes:
+        new_parts: words in the names of what an ImageNet network, Mask R-CNN and Detectron2's
+            Panoptic FPN do not have.
+        twins: modules that start as another one; see :func:`give_to_twins`.
     """
+
+    new_parts = ("ranking_head.", "sem_seg_head.", "backbone.fpn_")
 
     @configurable
     def __init__(
@@ -69,6 +76,8 @@ class DeepLab2OANet(PanopticFPN):
         self.stuff_backbone = stuff_backbone
         self.ranking_head, self.ranking_criterion = ranking_head, ranking_criterion
         self.ranks_predicted, self.trains_ranking_alone = ranks_predicted, trains_ranking_alone
+        # Of a checkpoint that has one backbone, both get the weights.
+        self.twins = {} if stuff_backbone is None else {"stuff_backbone.": "backbone."}
         self.is_stuff_connected, self.outputs = is_stuff_connected, tuple(outputs)
         if trains_ranking_alone:
             for name, parameter in self.named_parameters():
