@@ -10,7 +10,6 @@ samples it would have had, whatever the number of workers. The loaders themselve
 import contextlib
 import itertools
 import os
-import random
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence
 
 import numpy as np
@@ -33,38 +32,6 @@ from .samplers import SampleKey, SequenceSampler, build_sample_keys
 # Images that a mapper may leave out in turn.
 _MOST_TRIES = 1000
 _PATHS = ("panoptic_json", "panoptic_root", "image_root")
-
-
-class GloballySeeded:
-    """
-    Any mapper of Detectron2's kind, which draws from global states, as a :class:`DatasetMapper`.
-
-    The states of ``random``, NumPy and PyTorch are seeded for each sample, and restored.
-    """
-
-    needs_partner = False
-
-    def __init__(self, mapper: Callable[[Dict[str, Any]], Any]):
-        self.mapper = mapper
-
-    def __call__(
-        self,
-        dataset_dict: Dict[str, Any],
-        rng: Optional[np.random.Generator] = None,
-        partner: Optional[Dict[str, Any]] = None,
-    ) -> Any:
-        assert rng is not None
-        seed = int(rng.integers(2**31))
-        states = random.getstate(), np.random.get_state()
-        try:
-            random.seed(seed)
-            np.random.seed(seed)
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                return self.mapper(dataset_dict)
-        finally:
-            random.setstate(states[0])
-            np.random.set_state(states[1])
 
 
 class SampleStream(IterableDataset):
