@@ -10,6 +10,7 @@ from .frame_target_generators import (
     PreviousFrameTargets,
 )
 from .frame_targets import CenterNoise
+from .instance_mapper import InstancePanopticMapper
 from .layers import Layer
 from .loader import build_test_loader, build_train_loader, check_dataset_paths
 from .mask_targets import MaskTargetGenerator, ThingMaskTargets

@@ -237,7 +237,7 @@ def check_dataset_paths(name: str) -> None:
     if name not in DatasetCatalog.list():
         raise KeyError(f"dataset {name} is not registered")
     metadata = MetadataCatalog.get(name)
-    for key in _PATHS:
+    for key in (*_PATHS, "json_file") if metadata.get("has_instances") else _PATHS:
         path = metadata.get(key)
         if path and "://" not in path and not os.path.exists(path):
             root = os.environ.get("DETECTRON2_DATASETS", "datasets (the default)")
