@@ -4,11 +4,13 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 from PIL import Image
 from pycocotools import mask as mask_util
 
+from deeplab2_d2.data import InstancePanopticMapper
 from deeplab2_d2.data.inspection import inspect_dataset
 from deeplab2_d2.data.loader import load_dataset_dicts
 from deeplab2_d2.data.panoptic_writer import PanopticWriter, Segment
@@ -106,6 +108,21 @@ def test_annotations_are_detectron2s_with_classes_counted_among_the_things(fruit
     expected = np.zeros((8, 10), np.uint8)
     expected[3:7, 3:8] = 1
     assert np.array_equal(mask_util.decode(pear["segmentation"]), expected)
+
+
+def test_masks_overlap_where_the_panoptic_map_has_one_class(fruit):
+    mapper = InstancePanopticMapper(
+        is_train=True, augmentations=[], image_format="RGB", num_classes=3, thing_ids=(1, 2)
+    )
+    sample = mapper(DatasetCatalog.get("test_fruit_instances")[0])
+    apple, pear = sample["instances"].gt_masks.tensor
+    assert sample["instances"].gt_classes.tolist() == [0, 1]
+    # Rows and columns 1 to 4, and rows 3 to 6 of columns 3 to 7: four pixels are of both.
+    assert apple.nonzero().tolist() == [[y, x] for y in range(1, 5) for x in range(1, 5)]
+    assert (apple & pear).nonzero().tolist() == [[3, 3], [3, 4], [4, 3], [4, 4]]
+    assert torch.all(sample["sem_seg"][pear] == 2)
+    assert torch.all(sample["sem_seg"][apple & ~pear] == 1)
+    assert torch.all(sample["sem_seg"][~apple & ~pear] == 0)
 
 
 def test_an_annotation_without_a_mask_is_left_out(fruit, caplog):
