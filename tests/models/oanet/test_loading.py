@@ -12,7 +12,7 @@ from deeplab2_d2.checkpoint import DeepLab2Checkpointer
 
 
 def zoo_config():
-    """Detectron2's Panoptic FPN (its Base-Panoptic-FPN.yaml) with few channels, in 3 + 1 classes."""
+    """Detectron2's Panoptic FPN (its Base-Panoptic-FPN.yaml) with few channels, 4 classes of stuff."""
     cfg = make_config()
     cfg.MODEL.BACKBONE.NAME = "build_resnet_fpn_backbone"
     cfg.MODEL.RESNETS.DEPTH, cfg.MODEL.RESNETS.RES2_OUT_CHANNELS = 18, 64
@@ -23,7 +23,7 @@ def zoo_config():
     return cfg
 
 
-# Names in model_final_dbfeb4.pkl, the zoo's panoptic_fpn_R_50_1x, as its model card's code has them.
+# Names of the zoo's panoptic_fpn_R_50_1x.
 ZOO_NAMES = (
     "backbone.bottom_up.stem.conv1.weight",
     "backbone.bottom_up.stem.conv1.norm.running_mean",

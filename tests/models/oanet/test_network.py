@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from detectron2.data import MetadataCatalog
 from detectron2.structures import BitMasks, Boxes, Instances
 from detectron2.utils.events import EventStorage
 from tiny_oanet import STUFF_IDS, THING_IDS, empty_instances, make_config, make_model, make_sample
@@ -93,6 +94,19 @@ def test_stuff_channels_follow_table_2():
         assert channels.stuff_channels == stuff
         assert channels.targets(truth).tolist() == targets
         assert channels.stuff_map(probability).tolist() == [[2]]
+
+
+def test_stuff_of_detectron2s_panoptic_fpn_is_in_the_order_of_cocos_classes():
+    # Its 54 channels are things, then stuff, numbered as Detectron2's "separated" set says.
+    cfg = make_config(semantic_classes="stuff_and_thing")
+    cfg.DATASETS.TRAIN = ("coco_2017_train_panoptic_instances",)
+    cfg.MODEL.ROI_HEADS.NUM_CLASSES, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 80, 54
+    channels = StuffChannels.from_config(cfg)
+    separated = MetadataCatalog.get("coco_2017_val_panoptic_separated")
+    to_channel = separated.stuff_dataset_id_to_contiguous_id
+    classes = torch.tensor([k for k in channels.classes.category_ids.values()])
+    expected = [to_channel.get(category, 0) for category in channels.classes.category_ids]
+    assert channels.targets(classes).tolist() == expected and max(expected) == 53
 
 
 def made_up_outputs(size):

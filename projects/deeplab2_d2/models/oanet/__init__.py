@@ -1,10 +1,10 @@
 """
 OANet (arXiv:1903.05027): Detectron2's Panoptic FPN with a module that ranks instances in space.
 
-In the order of the data: ``network.py`` (meta architecture on Detectron2's), ``stuff_head.py`` (the
-stuff branch), ``classes.py`` (its channels), ``ranking.py`` (the spatial ranking module, its loss,
-and the scores of instances), ``merging.py`` (instances and stuff to one map). ``config.py`` has its
-keys.
+In the order of the data: ``targets.py`` (the mapper), ``network.py`` (the meta architecture, on
+Detectron2's), ``stuff_head.py`` (the stuff branch), ``classes.py`` (its channels), ``ranking.py``
+(the spatial ranking module, its loss, and the scores of instances), ``merging.py`` (instances and
+stuff to one map). ``config.py`` has its keys.
 """
 
 from ...records import ModelRecord, register
@@ -22,10 +22,12 @@ from .ranking import (
     rank_instances,
 )
 from .stuff_head import DeepLab2OANetStuffHead
+from .targets import build_mapper
 
 RECORD = ModelRecord(
     add_config=add_config,
     check_config=check_config,
+    build_mapper=build_mapper,
     has_detectron2_input=True,
     outputs=outputs,
 )

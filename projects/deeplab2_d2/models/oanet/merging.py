@@ -182,7 +182,7 @@ def _used_range(used: Tensor) -> Tensor:
 def drop_small_areas(labels: Tensor, area_limit: int) -> Tensor:
     """
     Args:
-        labels: (H, W) int64; 0 is no area.
+        labels: (H, W) int64, below 65536; 0 is no area.
         area_limit: least number of pixels of an area, of one label and connected by 8 neighbours.
 
     Returns:
@@ -190,17 +190,20 @@ def drop_small_areas(labels: Tensor, area_limit: int) -> Tensor:
     """
     import cv2
 
-    array = labels.cpu().numpy()
-    kept = np.zeros_like(array)
-    for label in np.flatnonzero(np.bincount(array.ravel()) >= area_limit):
+    array = labels.cpu().numpy().astype(np.uint16)
+    for label in np.flatnonzero(np.bincount(array.ravel())):
         if label == 0:
             continue
-        is_label = (array == label).astype(np.uint8)
-        _, areas, statistics, _ = cv2.connectedComponentsWithStats(is_label, connectivity=8)
-        is_large = statistics[:, cv2.CC_STAT_AREA] >= area_limit
-        is_large[0] = False  # Area 0 is what has another label.
-        kept[is_large[areas]] = label
-    return torch.from_numpy(kept).to(labels.device)
+        is_label = (array == label).view(np.uint8)
+        left, top, width, height = cv2.boundingRect(is_label)
+        box = (slice(top, top + height), slice(left, left + width))
+        _, areas = cv2.connectedComponents(is_label[box], connectivity=8)
+        # Faster than OpenCV's statistics.
+        is_small = np.bincount(areas.ravel()) < area_limit
+        is_small[0] = False  # Area 0 is what has another label.
+        if is_small.any():
+            array[box][is_small[areas]] = 0
+    return torch.from_numpy(array.astype(np.int64)).to(labels.device)
 
 
 def _free_labels(semantic_map: Tensor, is_free: Tensor, stuff_ids: Sequence[int]) -> Tensor:
