@@ -10,8 +10,9 @@ from detectron2.data.datasets import register_coco_panoptic
 from detectron2.utils import comm
 
 from deeplab2_d2.data import build_test_loader, build_train_loader
-from deeplab2_d2.data.loader import GloballySeeded, SampleStream, load_dataset_dicts
+from deeplab2_d2.data.loader import SampleStream, load_dataset_dicts
 from deeplab2_d2.data.samplers import SequenceSampler, ShuffledKeys, build_sample_keys
+from deeplab2_d2.data.seeding import GloballySeeded
 from deeplab2_d2.data.shapes import shapes_metadata
 from deeplab2_d2.models.panoptic_deeplab.targets import build_mapper
 

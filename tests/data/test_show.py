@@ -1,5 +1,6 @@
 import numpy as np
 import torch
+from detectron2.structures import BitMasks, Instances
 from PIL import Image
 
 from deeplab2_d2.data import build_train_loader
@@ -30,6 +31,22 @@ def test_semantic_only_samples_have_three_pictures(shapes_cfg):
         "classes",
         "semantic weights",
     ]
+
+
+def test_instances_are_shown_by_how_many_lie_on_a_pixel():
+    instances = Instances((4, 5))
+    instances.gt_masks = BitMasks(torch.zeros(2, 4, 5, dtype=torch.bool))
+    instances.gt_masks.tensor[0, :3] = instances.gt_masks.tensor[1, 2:] = True
+    sample = {
+        "image": torch.full((3, 4, 5), 90, dtype=torch.uint8),
+        "sem_seg": torch.zeros(4, 5, dtype=torch.int64),
+        "instances": instances,
+    }
+    pictures = sample_pictures(sample, np.zeros((7, 3)))
+    assert list(pictures) == ["image", "classes", "masks on a pixel"]
+    rows = pictures["masks on a pixel"].astype(int).sum(axis=(1, 2))
+    # Row 2 has both, the others have one each.
+    assert rows[0] == rows[1] == rows[3] != rows[2]
 
 
 def test_the_other_frame_and_depth_are_shown_where_a_sample_has_them():

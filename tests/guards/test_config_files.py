@@ -8,6 +8,7 @@ import yaml
 from detectron2.config import get_cfg
 
 from deeplab2_d2.config import add_deeplab2_config, validate_config
+from deeplab2_d2.records import find_record
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 FILES = sorted(CONFIGS.rglob("*.yaml"))
@@ -77,11 +78,18 @@ def test_leaf_is_what_its_name_says(path):
     stride = re.search(r"_os(\d+)(_|$)", name)
     batch = re.search(r"_bs(\d+)(_|$)", name)
     crop = re.search(r"_crop_(\d+)_(\d+)(_|$)", name)
-    schedule = re.search(r"_(poly|cosine)(_(\d+)(k?))?(_|$)", name)
-    assert stride and batch and crop, "..._os<stride>_<schedule>_bs<N>_crop_<H>_<W>.yaml"
+    schedule = re.search(r"_(poly|cosine|step)(_(\d+)(k?))?(_|$)", name)
+    record = find_record(cfg)
+    if record is not None and record.has_detectron2_input:
+        crop = re.search(r"_short_(\d+)_long_(\d+)(_|$)", name)
+    ending = "crop_<H>_<W>.yaml, where Detectron2 resizes short_<MIN_SIZE>_long_<MAX_SIZE>.yaml"
+    assert stride and batch and crop, f"..._os<stride>_<schedule>_bs<N>_{ending}"
     assert cfg.MODEL.DEEPLAB2.BACKBONE.OUTPUT_STRIDE == int(stride.group(1))
     assert cfg.SOLVER.IMS_PER_BATCH == int(batch.group(1))
-    assert tuple(cfg.INPUT.CROP.SIZE) == (int(crop.group(1)), int(crop.group(2)))
+    sizes = tuple(cfg.INPUT.CROP.SIZE)
+    if record is not None and record.has_detectron2_input:
+        sizes = (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
+    assert sizes == (int(crop.group(1)), int(crop.group(2)))
     if schedule:
         assert cfg.SOLVER.DEEPLAB2.SCHEDULE == schedule.group(1)
     if schedule and schedule.group(3):

@@ -2,8 +2,11 @@ import math
 
 import pytest
 import torch
+from detectron2 import solver as detectron2_solver
+from detectron2.config import get_cfg
 
-from deeplab2_d2.solver import DeepLab2LRScheduler, compute_learning_rate
+from deeplab2_d2.config import add_deeplab2_config
+from deeplab2_d2.solver import DeepLab2LRScheduler, build_lr_scheduler, compute_learning_rate
 
 
 def _optimizer(*rates):
@@ -71,8 +74,33 @@ def test_detectron2_hook_saves_the_schedule():
 
 def test_wrong_schedule_and_length_are_refused():
     with pytest.raises(ValueError, match="schedule must be"):
-        DeepLab2LRScheduler(_optimizer(1.0), max_iter=10, schedule="step")
+        DeepLab2LRScheduler(_optimizer(1.0), max_iter=10, schedule="stairs")
     with pytest.raises(ValueError, match="schedule must be"):
-        compute_learning_rate(1, base_lr=1.0, max_iter=10, schedule="step")
+        compute_learning_rate(1, base_lr=1.0, max_iter=10, schedule="stairs")
     with pytest.raises(ValueError, match="max_iter"):
         DeepLab2LRScheduler(_optimizer(1.0), max_iter=0)
+
+
+def test_steps_are_those_of_detectron2():
+    # The warm-up of Detectron2's R-CNN schedules, then two falls, at every iteration.
+    cfg = get_cfg()
+    add_deeplab2_config(cfg)
+    solver = cfg.SOLVER
+    solver.DEEPLAB2.SCHEDULE, solver.LR_SCHEDULER_NAME = "step", "WarmupMultiStepLR"
+    solver.MAX_ITER, solver.STEPS, solver.GAMMA = 50, (30, 40), 0.1
+    solver.WARMUP_ITERS, solver.WARMUP_FACTOR = 10, 0.1
+    rates = []
+    for build in (detectron2_solver.build_lr_scheduler, build_deeplab2_scheduler):
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.02)
+        scheduler = build(cfg, optimizer)
+        rates.append([])
+        for _ in range(50):
+            rates[-1].append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            scheduler.step()
+    assert rates[1] == pytest.approx(rates[0], rel=1e-9)
+    assert rates[1][0] == pytest.approx(0.002) and rates[1][45] == pytest.approx(0.0002)
+
+
+def build_deeplab2_scheduler(cfg, optimizer):
+    return build_lr_scheduler(optimizer, cfg)

@@ -14,7 +14,7 @@ from .load import LoadReport, compare_shapes
 from .run_folder import find_newest, read_tag
 from .saving import save_pth
 from .sorted_table import CheckpointFormatError
-from .surgery import inflatable_stem, inflate_stem
+from .surgery import give_to_twins, inflatable_stem, inflate_stem
 from .weights_file import AUTHOR, load_pkl, load_pth, read_weights
 
 logger = logging.getLogger(__name__)
@@ -144,6 +144,15 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
 
     def _load_model(self, checkpoint: Dict[str, Any]) -> Any:
         unknown = checkpoint.pop("unknown", [])
+        twins = getattr(self.model, "twins", {})
+        if twins:
+            checkpoint["model"] = give_to_twins(
+                checkpoint["model"],
+                self.model.state_dict(),
+                twins,
+                has_guessed_names=checkpoint.pop("matching_heuristics", False),
+                is_caffe2=checkpoint.get("__author__") == "Caffe2",
+            )
         if not checkpoint.get("matching_heuristics", False):
             report = self._compare(checkpoint["model"])
             stem = inflatable_stem(report.mismatched)
@@ -203,8 +212,9 @@ def _is_start(report: LoadReport, model: nn.Module) -> bool:
     missing = {*report.missing} - new_names(model)
     if not (missing or report.unused):
         return True
+    bodies = ("backbone.", *getattr(model, "twins", {}))
     return (
-        all(name.startswith("backbone.") for name in report.used)
-        and not any(name.startswith("backbone.") for name in missing)
+        all(name.startswith(bodies) for name in report.used)
+        and not any(name.startswith(bodies) for name in missing)
         and not any(name.startswith(("head.", "sem_seg_head.")) for name in report.unused)
     )

@@ -1,8 +1,9 @@
 """Changes to converted weights that make them fit another task: all by name, all on copies."""
 
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
+from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
 from torch import Tensor
 
 from .names import last_layers, parameter_for_key
@@ -105,4 +106,39 @@ def remap_classes(weights: Mapping[str, Tensor], class_map: Sequence[int]) -> We
             )
         rows = torch.cat([old, old.mean(dim=0, keepdim=True)])
         changed[name] = rows[torch.tensor(class_map, dtype=torch.int64)]
+    return changed
+
+
+def give_to_twins(
+    weights: Mapping[str, Any],
+    state: Mapping[str, Tensor],
+    twins: Mapping[str, str],
+    *,
+    has_guessed_names: bool = False,
+    is_caffe2: bool = False,
+) -> Dict[str, Any]:
+    """
+    Start the twins of a model's parts with the weights of those parts.
+
+    Args:
+        weights: names to values. What they have of a twin itself, stays.
+        state: of the model.
+        twins: from the first words of a twin's names to those of its original.
+        has_guessed_names: Detectron2 has to guess whose the weights are (``matching_heuristics``).
+            It refuses one that fits two modules, so that is done here, for the originals; what fits
+            none, such as a classifier, is left out.
+        is_caffe2: see Detectron2's ``align_and_update_state_dicts``.
+    """
+    changed = dict(weights)
+    if has_guessed_names:
+        starts = tuple(twins)
+        originals = {name: value for name, value in state.items() if not name.startswith(starts)}
+        tensors = {name: torch.as_tensor(value) for name, value in weights.items()}
+        aligned = align_and_update_state_dicts(originals, tensors, c2_conversion=is_caffe2)
+        changed = {name: value for name, value in aligned.items() if name in state}
+    for name in state:
+        for twin, original in twins.items():
+            source = original + name[len(twin) :]
+            if name.startswith(twin) and name not in changed and source in changed:
+                changed[name] = changed[source]
     return changed

@@ -150,7 +150,8 @@ def _add_solver(cfg: CfgNode) -> None:
     # "adam", "adamw" (SOLVER.WEIGHT_DECAY is decoupled), "sgd" (momentum SOLVER.MOMENTUM), or
     # "radam_lookahead" (RAdam with Lookahead).
     node.OPTIMIZER = "adam"
-    # After a linear warm-up of SOLVER.WARMUP_ITERS: "poly" or "cosine", down to END_LR.
+    # After a linear warm-up of SOLVER.WARMUP_ITERS: "poly" or "cosine", down to END_LR; or "step",
+    # by SOLVER.GAMMA at each of SOLVER.STEPS, whose warm-up begins at SOLVER.WARMUP_FACTOR.
     node.SCHEDULE = "poly"
     node.POLY_POWER = 0.9
     node.END_LR = 0.0

@@ -32,7 +32,8 @@ def validate_config(cfg: CfgNode) -> None:
     _check_test(cfg)
     record = find_record(cfg)
     if record is not None and record.check_config is not None:
-        _check_input(cfg)
+        if not record.has_detectron2_input:
+            _check_input(cfg)
         record.check_config(cfg)
 
 
@@ -163,7 +164,7 @@ def _check_solver(node: CfgNode) -> None:
     _require_one_of(
         prefix + "OPTIMIZER", node.DEEPLAB2.OPTIMIZER, ("adam", "adamw", "sgd", "radam_lookahead")
     )
-    _require_one_of(prefix + "SCHEDULE", node.DEEPLAB2.SCHEDULE, ("poly", "cosine"))
+    _require_one_of(prefix + "SCHEDULE", node.DEEPLAB2.SCHEDULE, ("poly", "cosine", "step"))
     clip = node.CLIP_GRADIENTS
     if clip.ENABLED:
         _require(

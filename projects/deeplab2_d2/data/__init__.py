@@ -10,15 +10,12 @@ from .frame_target_generators import (
     PreviousFrameTargets,
 )
 from .frame_targets import CenterNoise
+from .instance_mapper import InstancePanopticMapper
 from .layers import Layer
-from .loader import (
-    GloballySeeded,
-    build_test_loader,
-    build_train_loader,
-    check_dataset_paths,
-)
+from .loader import build_test_loader, build_train_loader, check_dataset_paths
 from .mask_targets import MaskTargetGenerator, ThingMaskTargets
 from .registration import panoptic_metadata, register_panoptic_dataset
+from .seeding import GloballySeeded
 from .targets import PanopticTargetGenerator, PanopticTargets
 
 # As Detectron2 does for its built-in datasets: names and paths; see `builtin.py`.

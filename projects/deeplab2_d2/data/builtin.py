@@ -19,18 +19,18 @@ from .ade20k import ade20k_categories
 from .mapillary_vistas import mapillary_vistas_categories
 from .registration import panoptic_metadata, register_own_datasets, register_panoptic_dataset
 from .shapes import register_shapes
+from .shapes_layers import register_shapes_layers
 from .shapes_video import register_shapes_video
 
-_CLASS_KEYS = (
+_CATEGORY_KEYS = (
     "thing_classes",
     "stuff_classes",
     "thing_colors",
     "stuff_colors",
     "thing_dataset_id_to_contiguous_id",
     "stuff_dataset_id_to_contiguous_id",
-    "ignore_label",
-    "label_divisor",
 )
+_CLASS_KEYS = (*_CATEGORY_KEYS, "ignore_label", "label_divisor")
 
 
 def register_all(root: Optional[str] = None) -> None:
@@ -44,13 +44,34 @@ def register_all(root: Optional[str] = None) -> None:
         root = os.environ.get("DETECTRON2_DATASETS", "datasets")
     root = os.path.expanduser(root)
     register_shapes(root)
+    register_shapes_layers(root)
     register_shapes_video(root)
+    register_coco_with_instances(root)
     register_ade20k(root)
     register_mapillary_vistas(root)
     register_step(root)
     register_dvps(root)
     register_test_splits(root)
     register_own_datasets(root)
+
+
+def register_coco_with_instances(root: str) -> None:
+    """
+    Register ``coco_2017_{train,val}_panoptic_instances``: Detectron2's COCO panoptic sets with the
+    polygons of ``instances_*.json``.
+    """
+    for split in ("train", "val"):
+        classes = MetadataCatalog.get(f"coco_2017_{split}_panoptic")
+        annotations = os.path.join(root, "coco", "annotations")
+        register_panoptic_dataset(
+            f"coco_2017_{split}_panoptic_instances",
+            {key: classes.get(key) for key in _CATEGORY_KEYS},
+            image_root=os.path.join(root, "coco", f"{split}2017"),
+            panoptic_root=os.path.join(root, "coco", f"panoptic_{split}2017"),
+            panoptic_json=os.path.join(annotations, f"panoptic_{split}2017.json"),
+            instances_json=os.path.join(annotations, f"instances_{split}2017.json"),
+            has_instances=True,
+        )
 
 
 def register_ade20k(root: str) -> None:

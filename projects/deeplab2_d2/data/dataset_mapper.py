@@ -7,7 +7,6 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.data import transforms as T
 
-from ..structures import read_panoptic_png
 from .augmentation import PanopticAugInput, ResizeToRange, build_train_augmentations
 from .copy_paste import PADDING, LabeledImage, PanopticCopyPaste
 from .frame_pairs import FrameTargetGenerator, has_other_frame, join_segments
@@ -15,7 +14,7 @@ from .layers import Layer
 from .metadata import training_metadata
 from .reading import read_image
 from .resizing import Size
-from .segment_map import SegmentTable, build_segment_map
+from .segment_map import SegmentTable, read_segments
 
 # What says which image a training sample is of.
 _HANDED_THROUGH = ("file_name", "image_id", "sequence", "frame")
@@ -264,32 +263,13 @@ class PanopticDatasetMapper:
     def _read_segments(
         self, dataset_dict: Dict[str, Any], size: Size, of: str = ""
     ) -> Tuple[np.ndarray, SegmentTable]:
-        """
-        Args:
-            dataset_dict: one image.
-            size: (height, width) that it has on disk.
-            of: what the keys of the frame begin with, "previous_" or "next_"; "" of the image's.
-        """
-        for key in (f"{of}pan_seg_file_name", f"{of}segments_info"):
-            if key not in dataset_dict:
-                raise ValueError(
-                    f"dataset dict of {dataset_dict['file_name']} must have {key!r}; is the "
-                    f"dataset registered with panoptic annotations?"
-                )
-        png = dataset_dict[f"{of}pan_seg_file_name"]
-        ids = read_panoptic_png(png)
-        if ids.shape != tuple(size):
-            raise ValueError(
-                f"panoptic PNG {png} has size {ids.shape[0]} x {ids.shape[1]}, but the image "
-                f"{dataset_dict['file_name']} has {size[0]} x {size[1]}"
-            )
-        return build_segment_map(
-            ids,
-            dataset_dict[f"{of}segments_info"],
+        return read_segments(
+            dataset_dict,
+            size,
             num_classes=self.num_classes,
             thing_ids=self.thing_ids,
             label_divisor=self.label_divisor,
-            source=png,
+            of=of,
         )
 
 

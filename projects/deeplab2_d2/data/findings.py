@@ -74,6 +74,23 @@ KINDS = {
         "depth PNG missing, unreadable or not of the image's size",
         "write a PNG of one channel, 16 bits, meters times 256, 0 where unknown",
     ),
+    "other_things": Kind(
+        "instances JSON with other classes than the things of the dataset",
+        "give its categories the ids and names of the things, or register the things it has",
+    ),
+    "unpaired_image": Kind(
+        "image in only one of instances and panoptic JSON",
+        "list the same images in both, also those without an instance",
+    ),
+    "instance_size": Kind(
+        "instances of another size than their image",
+        "write sizes and masks of the image that the panoptic PNG was drawn on",
+    ),
+    "no_instance": Kind(
+        "class of the panoptic map without an instance in the image",
+        "annotate its instances: where it is, a detector learns that there is nothing",
+        False,
+    ),
     "repeated_stuff": Kind(
         "stuff class in several segments of an image",
         "merge them: evaluation counts each as a segment",

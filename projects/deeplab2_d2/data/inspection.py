@@ -15,6 +15,7 @@ from detectron2.utils.file_io import PathManager
 
 from ..structures import DatasetClasses, open_image, read_panoptic_png
 from .findings import DatasetReport
+from .instance_inspection import inspect_instances
 from .video_inspection import inspect_depth, inspect_sequences, inspect_tracks
 
 
@@ -50,6 +51,8 @@ def inspect_dataset(
     content = _read_annotation(metadata.panoptic_json, report)
     entries = list(_pair_entries(content, metadata.panoptic_json, report))
     has_videos = inspect_sequences([image for image, _ in entries], metadata.panoptic_json, report)
+    if metadata.get("has_instances"):
+        inspect_instances(metadata.json_file, entries, classes, metadata.panoptic_json, report)
     if max_images is not None and max_images < len(entries):
         places = np.linspace(0, len(entries) - 1, max_images).round().astype(int)
         entries = [entries[k] for k in places]

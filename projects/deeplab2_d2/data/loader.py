@@ -10,7 +10,6 @@ samples it would have had, whatever the number of workers. The loaders themselve
 import contextlib
 import itertools
 import os
-import random
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence
 
 import numpy as np
@@ -33,38 +32,6 @@ from .samplers import SampleKey, SequenceSampler, build_sample_keys
 # Images that a mapper may leave out in turn.
 _MOST_TRIES = 1000
 _PATHS = ("panoptic_json", "panoptic_root", "image_root")
-
-
-class GloballySeeded:
-    """
-    Any mapper of Detectron2's kind, which draws from global states, as a :class:`DatasetMapper`.
-
-    The states of ``random``, NumPy and PyTorch are seeded for each sample, and restored.
-    """
-
-    needs_partner = False
-
-    def __init__(self, mapper: Callable[[Dict[str, Any]], Any]):
-        self.mapper = mapper
-
-    def __call__(
-        self,
-        dataset_dict: Dict[str, Any],
-        rng: Optional[np.random.Generator] = None,
-        partner: Optional[Dict[str, Any]] = None,
-    ) -> Any:
-        assert rng is not None
-        seed = int(rng.integers(2**31))
-        states = random.getstate(), np.random.get_state()
-        try:
-            random.seed(seed)
-            np.random.seed(seed)
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                return self.mapper(dataset_dict)
-        finally:
-            random.setstate(states[0])
-            np.random.set_state(states[1])
 
 
 class SampleStream(IterableDataset):
@@ -270,7 +237,7 @@ def check_dataset_paths(name: str) -> None:
     if name not in DatasetCatalog.list():
         raise KeyError(f"dataset {name} is not registered")
     metadata = MetadataCatalog.get(name)
-    for key in _PATHS:
+    for key in (*_PATHS, "json_file") if metadata.get("has_instances") else _PATHS:
         path = metadata.get(key)
         if path and "://" not in path and not os.path.exists(path):
             root = os.environ.get("DETECTRON2_DATASETS", "datasets (the default)")

@@ -217,7 +217,7 @@ def instance_annotations(
     Annotations in COCO instance format, for evaluation of AP.
 
     Args:
-        segments: things and crowds of an image, visible pixels only.
+        segments: things and crowds of an image; their masks may overlap.
         image_id: of the image.
         first_id: id of the first annotation; the others count on.
 

@@ -9,6 +9,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.file_io import PathManager
 
 from ..structures import DatasetClasses
+from .instances import load_instances_json
 from .sequences import join_frames
 
 # A file of this name in a folder below $DETECTRON2_DATASETS registers the datasets of the folder.
@@ -72,6 +73,7 @@ def register_panoptic_dataset(
     panoptic_json: str,
     instances_json: Optional[str] = None,
     label_divisor: int = 1000,
+    has_instances: bool = False,
 ) -> None:
     """
     Register a dataset of COCO panoptic format, if no dataset has that name yet.
@@ -79,25 +81,52 @@ def register_panoptic_dataset(
     Unlike Detectron2's ``register_coco_panoptic``, images are found by the ``file_name`` of the
     JSON's ``images``, so they may have any format and lie in folders.
 
+    With ``instances_json``, ``<name>_instances`` is registered as well: the same images, their
+    dicts with ``annotations``; see :func:`load_instances_json`.
+
     Args:
         name: of the dataset.
         metadata: from :func:`panoptic_metadata`.
         image_root, panoptic_root: folders of the images and the panoptic PNGs.
         panoptic_json: the annotation.
-        instances_json: annotation in COCO instance format for AP; None if there is none.
+        instances_json: annotation in COCO instance format, for AP and for ``<name>_instances``;
+            None if there is none.
         label_divisor: tracks of a class are numbered below it.
+        has_instances: the dicts of ``name`` itself have ``annotations``, of ``instances_json``.
+
+    Raises:
+        ValueError: if ``has_instances`` is True without an ``instances_json``.
     """
+    if has_instances and instances_json is None:
+        raise ValueError(f"instances_json of {name} must be given where has_instances is True")
+    if instances_json is not None and not has_instances:
+        register_panoptic_dataset(
+            f"{name}_instances",
+            metadata,
+            image_root=image_root,
+            panoptic_root=panoptic_root,
+            panoptic_json=panoptic_json,
+            instances_json=instances_json,
+            label_divisor=label_divisor,
+            has_instances=True,
+        )
     if name in DatasetCatalog.list():
         return
-    DatasetCatalog.register(
-        name,
-        lambda: load_panoptic_json(panoptic_json, image_root, panoptic_root, metadata),
-    )
+
+    def load() -> List[Dict[str, Any]]:
+        dicts = load_panoptic_json(panoptic_json, image_root, panoptic_root, metadata)
+        if not has_instances:
+            return dicts
+        assert instances_json is not None
+        return load_instances_json(instances_json, dicts, metadata, panoptic_json=panoptic_json)
+
+    DatasetCatalog.register(name, load)
     MetadataCatalog.get(name).set(
         panoptic_root=panoptic_root,
         image_root=image_root,
         panoptic_json=panoptic_json,
         json_file=instances_json,
+        has_instances=has_instances,
         evaluator_type="coco_panoptic_seg",
         ignore_label=255,
         label_divisor=label_divisor,
@@ -192,7 +221,8 @@ def register_own_datasets(root: str) -> List[str]:
          "splits": {"train": {"images": "train", "panoptic": "panoptic_train",
                               "panoptic_json": "annotations/panoptic_train.json"}, ...}}
 
-    A split is registered as ``fruit_train``; it may also have ``instances_json``.
+    A split is registered as ``fruit_train``; it may also have ``instances_json``, and then there
+    is ``fruit_train_instances`` as well.
 
     Args:
         root: folder of all datasets.

@@ -10,6 +10,8 @@ from typing import AbstractSet, Any, Mapping, Sequence, Tuple
 
 import numpy as np
 
+from ..structures import read_panoptic_png
+
 
 @dataclass(frozen=True)
 class SegmentTable:
@@ -46,6 +48,55 @@ class SegmentTable:
             (S + 1,) of the same dtype.
         """
         return np.concatenate([np.array([void], dtype=values.dtype), values])
+
+
+def read_segments(
+    dataset_dict: Mapping[str, Any],
+    size: Tuple[int, int],
+    *,
+    num_classes: int,
+    thing_ids: AbstractSet[int],
+    label_divisor: int,
+    of: str = "",
+) -> Tuple[np.ndarray, SegmentTable]:
+    """
+    Read the panoptic annotation of an image.
+
+    Args:
+        dataset_dict: one image, in Detectron2's format.
+        size: (height, width) that it has on disk.
+        num_classes, thing_ids, label_divisor: see :func:`build_segment_map`.
+        of: what the keys of the frame begin with, "previous_" or "next_"; "" of the image's.
+
+    Returns:
+        its segment map, (H, W) int32, and the table of the segments.
+
+    Raises:
+        FileNotFoundError: if the panoptic PNG does not exist.
+        ValueError: if the dict has no panoptic annotation, if the PNG is not of ``size``, or see
+            :func:`build_segment_map`.
+    """
+    for key in (f"{of}pan_seg_file_name", f"{of}segments_info"):
+        if key not in dataset_dict:
+            raise ValueError(
+                f"dataset dict of {dataset_dict['file_name']} must have {key!r}; is the "
+                f"dataset registered with panoptic annotations?"
+            )
+    png = dataset_dict[f"{of}pan_seg_file_name"]
+    ids = read_panoptic_png(png)
+    if ids.shape != tuple(size):
+        raise ValueError(
+            f"panoptic PNG {png} has size {ids.shape[0]} x {ids.shape[1]}, but the image "
+            f"{dataset_dict['file_name']} has {size[0]} x {size[1]}"
+        )
+    return build_segment_map(
+        ids,
+        dataset_dict[f"{of}segments_info"],
+        num_classes=num_classes,
+        thing_ids=thing_ids,
+        label_divisor=label_divisor,
+        source=png,
+    )
 
 
 def build_segment_map(

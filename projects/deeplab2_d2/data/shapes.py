@@ -164,7 +164,7 @@ def _write_split(folder: str, split: str, options: ShapesOptions) -> Dict[str, A
         Image.fromarray(scene.image).save(
             os.path.join(folder, split, file_name), quality=95, subsampling=0
         )
-        segments = writer.add(file_name, (height, width), _segments(scene), image_id=k + 1)
+        segments = writer.add(file_name, (height, width), scene_segments(scene), image_id=k + 1)
         things = [s for s in segments if s.category_id <= len(THING_NAMES)]
         instances += instance_annotations(things, image_id=k + 1, first_id=len(instances) + 1)
         images.append({"id": k + 1, "file_name": file_name, "height": height, "width": width})
@@ -190,7 +190,8 @@ def _write_split(folder: str, split: str, options: ShapesOptions) -> Dict[str, A
     }
 
 
-def _segments(scene: Scene) -> List[Segment]:
+def scene_segments(scene: Scene) -> List[Segment]:
+    """What is seen of a scene's segments, for a :class:`PanopticWriter`."""
     category_ids = {c["name"]: c["id"] for c in shapes_categories()}
     return [
         Segment(scene.segment_map == k + 1, category_ids[segment.name], segment.is_crowd)

@@ -111,8 +111,8 @@ def draw_scene(options: SceneOptions, rng: np.random.Generator) -> Scene:
         the scene; every listed segment has at least one visible pixel.
     """
     grid = np.mgrid[0 : options.height, 0 : options.width].astype(np.float32)
-    canvas = _Canvas(options, grid)
-    _draw_background(canvas, rng)
+    canvas = Canvas(options, grid)
+    draw_background(canvas, rng)
     if rng.random() < options.crowd_probability:
         _draw_crowd(canvas, rng)
     if rng.random() < options.void_probability:
@@ -122,7 +122,7 @@ def draw_scene(options: SceneOptions, rng: np.random.Generator) -> Scene:
     return canvas.finish(rng)
 
 
-class _Canvas:
+class Canvas:
     """The scene while it is drawn: float image, segment map, and the things placed so far."""
 
     def __init__(self, options: SceneOptions, grid: np.ndarray):
@@ -192,7 +192,7 @@ def _blend(amount: np.ndarray, dark: Tuple[float, float], rng: np.random.Generat
     return (light + amount[..., None] * (darker - light)).astype(np.float32)
 
 
-def _rotated(grid: np.ndarray, center: Tuple[float, float], angle: float) -> np.ndarray:
+def rotated(grid: np.ndarray, center: Tuple[float, float], angle: float) -> np.ndarray:
     """Coordinates of ``grid`` around ``center`` (y, x), turned by ``angle`` radians."""
     ys, xs = grid[0] - center[0], grid[1] - center[1]
     cos, sin = np.cos(angle), np.sin(angle)
@@ -208,7 +208,7 @@ def _smooth_noise(shape: Tuple[int, int], cell: int, rng: np.random.Generator) -
 
 def _stuff_texture(name: str, grid: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """(H, W, 3) texture of a stuff class."""
-    ys, xs = _rotated(grid, (0.0, 0.0), rng.uniform(0, np.pi))
+    ys, xs = rotated(grid, (0.0, 0.0), rng.uniform(0, np.pi))
     if name == "stripes":
         amount = 0.5 + 0.5 * np.sin(2 * np.pi * ys / rng.uniform(13.0, 17.0))
     elif name == "checker":
@@ -223,23 +223,38 @@ def _thing_texture(
     name: str, points: np.ndarray, radius: float, rng: np.random.Generator
 ) -> np.ndarray:
     """(H, W, 3) texture of a thing class; ``points`` are relative to its center."""
+    return _blend(thing_pattern(name, points, radius, rng), _THING_DARK, rng)
+
+
+def thing_pattern(
+    name: str, points: np.ndarray, radius: float, rng: np.random.Generator
+) -> np.ndarray:
+    """
+    Where a thing has its darker color.
+
+    Args:
+        name: of ``THING_NAMES``.
+        points: (2, H, W) ``(y, x)`` relative to its center.
+        radius: to its farthest corner.
+
+    Returns:
+        (H, W), 0 to 1 or bool.
+    """
     ys, xs = points
     if name == "disc":
-        amount = 0.5 + 0.5 * np.sin(2 * np.pi * np.hypot(ys, xs) / 8.0)
-    elif name == "square":
+        return 0.5 + 0.5 * np.sin(2 * np.pi * np.hypot(ys, xs) / 8.0)
+    if name == "square":
         rim = max(1.5, 0.17 * radius)
-        amount = np.maximum(np.abs(ys), np.abs(xs)) > radius * np.sqrt(0.5) - rim
-    elif name == "triangle":
+        return np.maximum(np.abs(ys), np.abs(xs)) > radius * np.sqrt(0.5) - rim
+    if name == "triangle":
         # A triangle of the dark color in the middle, a light rim around it.
-        amount = _inside_polygon(points, np.full(3, 0.55 * radius))
-    else:
-        height, width = ys.shape
-        blocks = rng.random((height // 3 + 1, width // 3 + 1)) < 0.5
-        amount = blocks.repeat(3, axis=0).repeat(3, axis=1)[:height, :width]
-    return _blend(amount, _THING_DARK, rng)
+        return _inside_polygon(points, np.full(3, 0.55 * radius))
+    height, width = ys.shape
+    blocks = rng.random((height // 3 + 1, width // 3 + 1)) < 0.5
+    return blocks.repeat(3, axis=0).repeat(3, axis=1)[:height, :width]
 
 
-def _thing_mask(name: str, points: np.ndarray, radius: float) -> np.ndarray:
+def thing_mask(name: str, points: np.ndarray, radius: float) -> np.ndarray:
     """(H, W) bool outline of a thing; ``radius`` reaches to its farthest corner."""
     ys, xs = points
     if name == "disc":
@@ -273,7 +288,7 @@ def _inside_polygon(points: np.ndarray, radii: np.ndarray) -> np.ndarray:
     return inside
 
 
-def _draw_background(canvas: _Canvas, rng: np.random.Generator) -> None:
+def draw_background(canvas: Canvas, rng: np.random.Generator) -> None:
     """One to three stuff classes, the cells of a few random seeds with wavy borders."""
     options, grid = canvas.options, canvas.grid
     names = rng.permutation(STUFF_NAMES)[: int(rng.integers(1, len(STUFF_NAMES) + 1))]
@@ -289,7 +304,7 @@ def _draw_background(canvas: _Canvas, rng: np.random.Generator) -> None:
             canvas.add(mask, _stuff_texture(str(name), grid, rng), str(name))
 
 
-def _draw_crowd(canvas: _Canvas, rng: np.random.Generator) -> None:
+def _draw_crowd(canvas: Canvas, rng: np.random.Generator) -> None:
     """Nine to sixteen tiny shapes of one class close together, as one crowd segment."""
     options = canvas.options
     name = str(rng.choice(THING_NAMES))
@@ -300,14 +315,14 @@ def _draw_crowd(canvas: _Canvas, rng: np.random.Generator) -> None:
     for _ in range(int(rng.integers(9, 17))):
         center = tuple(origin + rng.uniform(-1, 1, 2) * spread)
         angle, radius = rng.uniform(0, 2 * np.pi), rng.uniform(4.0, 6.0)
-        points = _rotated(canvas.grid, center, angle)
-        one = _thing_mask(name, points, radius)
+        points = rotated(canvas.grid, center, angle)
+        one = thing_mask(name, points, radius)
         texture[one] = _thing_texture(name, points, radius, rng)[one]
         mask |= one
     canvas.add(mask, texture, name, is_crowd=True)
 
 
-def _draw_void(canvas: _Canvas, rng: np.random.Generator) -> None:
+def _draw_void(canvas: Canvas, rng: np.random.Generator) -> None:
     """A round spot that belongs to no class."""
     options = canvas.options
     center = rng.random(2) * [options.height, options.width]
@@ -316,7 +331,7 @@ def _draw_void(canvas: _Canvas, rng: np.random.Generator) -> None:
     canvas.segment_map[mask] = 0
 
 
-def _draw_thing(canvas: _Canvas, rng: np.random.Generator) -> None:
+def _draw_thing(canvas: Canvas, rng: np.random.Generator) -> None:
     """One thing, if a place is found in a few trials."""
     options = canvas.options
     name = str(rng.choice(THING_NAMES))
@@ -337,8 +352,8 @@ def _draw_thing(canvas: _Canvas, rng: np.random.Generator) -> None:
         inside = all(margin <= c <= n - margin for c, n in zip(center, shape))
         if not inside:
             continue
-        points = _rotated(canvas.grid, center, angle)
-        mask = _thing_mask(name, points, radius)
+        points = rotated(canvas.grid, center, angle)
+        mask = thing_mask(name, points, radius)
         if canvas.keeps_others_visible(mask):
             canvas.add(mask, _thing_texture(name, points, radius, rng), name)
             canvas.placed.append((*center, radius))

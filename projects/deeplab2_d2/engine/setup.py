@@ -20,6 +20,8 @@ IGNORED_SOLVER_KEYS = {
     "SOLVER.BIAS_LR_FACTOR": "nothing: biases learn as all weights do",
     "SOLVER.NESTEROV": "nothing: momentum is never Nesterov's",
 }
+# Those of them that the schedule "step" reads.
+STEP_KEYS = ("SOLVER.STEPS", "SOLVER.GAMMA")
 # Those that our backbones do not read.
 IGNORED_BACKBONE_KEYS = {
     "MODEL.BACKBONE.FREEZE_AT": "nothing: every layer learns, MODEL.DEEPLAB2.NORM.NAME may be "
@@ -109,8 +111,11 @@ def setup(args: argparse.Namespace) -> CfgNode:
 def warn_of_ignored_keys(cfg: CfgNode) -> None:
     """Name the keys without effect that are not at Detectron2's default."""
     defaults, ignored = get_cfg(), dict(IGNORED_SOLVER_KEYS)
+    if cfg.SOLVER.DEEPLAB2.SCHEDULE == "step":
+        ignored = {key: instead for key, instead in ignored.items() if key not in STEP_KEYS}
     record = find_record(cfg)
-    if record is not None and record.build_mapper is not None:
+    has_mapper = record is not None and record.build_mapper is not None
+    if record is not None and has_mapper and not record.has_detectron2_input:
         ignored.update(IGNORED_INPUT_KEYS)
     if cfg.MODEL.BACKBONE.NAME == "build_deeplab2_backbone":
         ignored.update(IGNORED_BACKBONE_KEYS)

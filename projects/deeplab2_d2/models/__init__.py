@@ -10,6 +10,7 @@ from . import (
     deeplab,
     max_deeplab,
     motion_deeplab,
+    oanet,
     panoptic_deeplab,
     vip_deeplab,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "max_deeplab",
     "metadata_from_config",
     "motion_deeplab",
+    "oanet",
     "panoptic_deeplab",
     "vip_deeplab",
 ]

@@ -87,6 +87,8 @@ class ModelRecord:
         add_config: adds the model's keys to a config that has the shared ones.
         check_config: refuses values that cannot work (ValueError naming key, rule and value).
         build_mapper: ``(cfg, is_train)`` to the dataset mapper; None: Detectron2's.
+        has_detectron2_input: the mapper reads Detectron2's INPUT (MIN_SIZE_TRAIN, CROP, ...), not
+            INPUT.DEEPLAB2 and a crop of INPUT.CROP.SIZE.
         outputs: which of ``sem_seg``, ``panoptic_seg``, ``instances`` (and further keys) a config's
             model returns; None: what MODEL.DEEPLAB2.POSTPROCESSING asks for.
         build_evaluators: ``(cfg, dataset name, folder)`` to evaluators of what its outputs have
@@ -108,6 +110,7 @@ class ModelRecord:
     add_config: Optional[Callable[[CfgNode], None]] = None
     check_config: Optional[Callable[[CfgNode], None]] = None
     build_mapper: Optional[Callable[[CfgNode, bool], DatasetMapper]] = None
+    has_detectron2_input: bool = False
     outputs: Optional[Callable[[CfgNode], Tuple[str, ...]]] = None
     build_evaluators: Optional[Callable[[CfgNode, str, str], Sequence[Any]]] = None
     averaging: Optional[Averaging] = None

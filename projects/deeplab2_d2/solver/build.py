@@ -75,4 +75,7 @@ def build_lr_scheduler(optimizer: torch.optim.Optimizer, cfg: CfgNode) -> DeepLa
         poly_power=node.POLY_POWER,
         end_lr=node.END_LR,
         warmup_iters=cfg.SOLVER.WARMUP_ITERS,
+        warmup_factor=cfg.SOLVER.WARMUP_FACTOR if node.SCHEDULE == "step" else 0.0,
+        steps=tuple(cfg.SOLVER.STEPS),
+        gamma=cfg.SOLVER.GAMMA,
     )

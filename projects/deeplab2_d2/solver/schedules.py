@@ -1,9 +1,11 @@
-"""Learning rates as DeepLab2 computes them: warm-up from zero, then a poly or a cosine fall."""
+"""Learning rates as DeepLab2 computes them, warm-up, then a poly or a cosine fall; and in steps."""
 
 import math
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Sequence
 
 import torch
+
+SCHEDULES = ("poly", "cosine", "step")
 
 
 def compute_learning_rate(
@@ -15,35 +17,45 @@ def compute_learning_rate(
     poly_power: float = 0.9,
     end_lr: float = 0.0,
     warmup_iters: int = 0,
+    warmup_factor: float = 0.0,
+    steps: Sequence[int] = (),
+    gamma: float = 0.1,
 ) -> float:
     """
     Learning rate of the update number ``iteration``, counted from 0.
 
-    During the warm-up it is ``base_lr * iteration / warmup_iters``, so 0 at the first update, as
-    in DeepLab2. Then it follows the schedule at ``iteration`` itself: the warm-up replaces the
-    beginning of the schedule and does not delay it, so the rate drops a little where it ends.
+    During the warm-up it rises linearly from ``warmup_factor * base_lr`` to ``base_lr``; in
+    DeepLab2 from 0, at the first update. Then it follows the schedule at ``iteration`` itself: the
+    warm-up replaces the beginning of the schedule and does not delay it, so the rate drops a little
+    where it ends.
 
     Args:
-        iteration: at least 0. From ``max_iter`` on, the rate is ``end_lr``.
+        iteration: at least 0. From ``max_iter`` on, the rate is ``end_lr``, but for "step".
         base_lr: rate at the start of the schedule.
         max_iter: iteration at which the schedule ends, at least 1.
-        schedule: "poly" or "cosine".
+        schedule: "poly", "cosine", or "step".
         poly_power: exponent of "poly".
         end_lr: rate at the end.
         warmup_iters: length of the warm-up; 0 = none.
+        warmup_factor: where it begins.
+        steps: of "step", the iterations from which the rate is multiplied by ``gamma`` once more.
+        gamma: of "step".
 
     Raises:
         ValueError: if ``schedule`` is unknown.
     """
     if iteration < warmup_iters:
-        return base_lr * iteration / warmup_iters
+        left = warmup_iters - iteration
+        return base_lr * (iteration + warmup_factor * left) / warmup_iters
+    if schedule == "step":
+        return float(base_lr * gamma ** sum(iteration >= step for step in steps))
     progress = min(iteration / max_iter, 1.0)
     if schedule == "poly":
         remaining = (1.0 - progress) ** poly_power
     elif schedule == "cosine":
         remaining = 0.5 * (1.0 + math.cos(math.pi * progress))
     else:
-        raise ValueError(f"schedule must be 'poly' or 'cosine', got {schedule!r}")
+        raise ValueError(f"schedule must be one of {SCHEDULES}, got {schedule!r}")
     return end_lr + (base_lr - end_lr) * remaining
 
 
@@ -66,6 +78,9 @@ class DeepLab2LRScheduler(torch.optim.lr_scheduler._LRScheduler):
         poly_power: float = 0.9,
         end_lr: float = 0.0,
         warmup_iters: int = 0,
+        warmup_factor: float = 0.0,
+        steps: Sequence[int] = (),
+        gamma: float = 0.1,
     ):
         """
         Args: as :func:`compute_learning_rate`.
@@ -75,14 +90,17 @@ class DeepLab2LRScheduler(torch.optim.lr_scheduler._LRScheduler):
         """
         if max_iter < 1:
             raise ValueError(f"max_iter must be at least 1, got {max_iter}")
-        if schedule not in ("poly", "cosine"):
-            raise ValueError(f"schedule must be 'poly' or 'cosine', got {schedule!r}")
+        if schedule not in SCHEDULES:
+            raise ValueError(f"schedule must be one of {SCHEDULES}, got {schedule!r}")
         self._options: Dict[str, Any] = {
             "max_iter": max_iter,
             "schedule": schedule,
             "poly_power": poly_power,
             "end_lr": end_lr,
             "warmup_iters": warmup_iters,
+            "warmup_factor": warmup_factor,
+            "steps": tuple(steps),
+            "gamma": gamma,
         }
         super().__init__(optimizer)
 

@@ -49,15 +49,21 @@ def sample_pictures(sample: Dict[str, Any], colors: np.ndarray) -> Dict[str, np.
 
     Returns:
         (H, W, 3) uint8 pictures: the image and its classes and weights, centers and offsets with
-        instance targets, and whatever the sample has of another frame and of depth.
+        instance targets, how many masks lie on a pixel with instances, and whatever the sample has
+        of another frame and of depth.
     """
     image = draw_image(sample["image"])
-    weights = sample["sem_seg_weights"].numpy()
     pictures = {
         "image": image,
         "classes": overlay(image, draw_semantic(sample["sem_seg"], colors)),
-        "semantic weights": draw_heatmap(weights, maximum=max(float(weights.max()), 1.0)),
     }
+    if "sem_seg_weights" in sample:
+        weights = sample["sem_seg_weights"].numpy()
+        pictures["semantic weights"] = draw_heatmap(weights, maximum=max(float(weights.max()), 1.0))
+    if "instances" in sample:
+        num_masks = sample["instances"].gt_masks.tensor.sum(dim=0).numpy()
+        heat = draw_heatmap(num_masks, maximum=max(float(num_masks.max()), 1.0))
+        pictures["masks on a pixel"] = overlay(image, heat, opacity=0.8)
     if "center_heatmap" in sample:
         centers = draw_heatmap(sample["center_heatmap"])
         pictures["centers"] = overlay(image, centers, opacity=0.8)
@@ -132,10 +138,10 @@ def _parse(arguments: Optional[Sequence[str]]) -> argparse.Namespace:
 def _config(options: argparse.Namespace) -> CfgNode:
     cfg = get_cfg()
     add_deeplab2_config(cfg)
-    cfg.INPUT.FORMAT = "RGB"
     cfg.INPUT.CROP.SIZE = [513, 513]
     if options.config_file:
         cfg.merge_from_file(options.config_file)
+    cfg.INPUT.FORMAT = "RGB"
     cfg.merge_from_list(options.opts)
     if options.crop:
         cfg.INPUT.CROP.SIZE = options.crop
