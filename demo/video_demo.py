@@ -8,7 +8,7 @@ Panoptic segmentation and tracking of a video, frame by frame.
 
 SOURCE is a video file, the number of a camera, a folder of images, or - for a stream of
 concatenated JPEGs or PNGs. Models of single images get a tracker by overlap. Writes video.mp4,
-tracks.json and, if asked for, panoptic/NNNNNN.png, whose colors hold class * divisor + number + 1.
+tracks.json and, if asked for, panoptic/NNNNNN.png, whose colors hold the tracks' ids of the JSON.
 Ctrl-C finishes the files of what has been seen; a second one ends at once.
 """
 
@@ -44,15 +44,16 @@ FRAMES_PER_SECOND = 10.0
 class FramePictures:
     """Draws frames: the image, its tracks, and its depth if there is one."""
 
-    def __init__(self, metadata: Any, layout: str):
+    def __init__(self, metadata: Any, label_divisor: int, layout: str):
         """
         Args:
             metadata: classes and colors of the dataset that the model was trained on.
+            label_divisor: of the tracks.
             layout: see ``--layout``.
         """
         names = metadata.stuff_classes
         self._colors = np.array(metadata.get("stuff_colors", make_class_colors(len(names))))
-        self._divisor = metadata.label_divisor
+        self._divisor = label_divisor
         self._layout = layout
         self._nearest: Optional[float] = None
 
@@ -103,10 +104,14 @@ class Interrupt:
 def write_video(args: argparse.Namespace, predictor: VideoPredictor, video: VideoInput) -> None:
     """Write the files of all frames, or of those before Ctrl-C or an unreadable frame."""
     rate = args.frames_per_second or video.frames_per_second or FRAMES_PER_SECOND
-    pictures = FramePictures(predictor.metadata, args.layout)
+    pictures = FramePictures(predictor.metadata, predictor.label_divisor, args.layout)
     file = VideoFile(os.path.join(args.output, "video.mp4"), rate)
     with contextlib.ExitStack() as stack:
-        log = TrackLog(os.path.join(args.output, "tracks.json"), predictor.metadata)
+        log = TrackLog(
+            os.path.join(args.output, "tracks.json"),
+            predictor.metadata,
+            label_divisor=predictor.label_divisor,
+        )
         stack.callback(print_result, file, log, time.perf_counter())
         # Whatever happens, what is done stays usable.
         stack.callback(log.close)

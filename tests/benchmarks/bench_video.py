@@ -8,6 +8,7 @@ from bench_targets import make_segments
 from measuring import measure
 
 from deeplab2_d2.video import (
+    continue_stitching,
     continue_tracks,
     start_iou_tracks,
     start_tracks,
@@ -27,6 +28,7 @@ def rows(args: Any) -> Iterator[Dict[str, Any]]:
     offsets = torch.zeros(2, height, width, device=args.device)
     _, tracks, _ = continue_tracks(first, offsets, start_tracks(), label_divisor=_DIVISOR)
     _, masks = track_by_overlap(first, start_iou_tracks(), label_divisor=_DIVISOR)
+    _, pair = continue_stitching(first, second, None, label_divisor=_DIVISOR)
     addition = measure(lambda: first + second, repeats=args.repeats, device=args.device)
     for name, call in (
         (
@@ -35,6 +37,10 @@ def rows(args: Any) -> Iterator[Dict[str, Any]]:
         ),
         ("track_by_overlap", lambda: track_by_overlap(second, masks, label_divisor=_DIVISOR)),
         ("stitch", lambda: stitch(first, second, label_divisor=_DIVISOR)),
+        (
+            "continue_stitching",
+            lambda: continue_stitching(second, second, pair, label_divisor=_DIVISOR),
+        ),
     ):
         yield {
             "name": f"{name} of {height}x{width}, {len(tracks.labels)} tracks",

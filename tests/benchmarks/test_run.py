@@ -32,7 +32,7 @@ def test_every_benchmark_that_needs_no_gpu_runs_on_small_inputs():
     words += ("post-processing of a pair of frames",)
     words += ("PQ statistics", "maskwise map", "targets of")
     words += ("STQ of a frame", "VPQ-1 to 4")
-    words += ("continue_tracks of", "track_by_overlap of", "stitch of")
+    words += ("continue_tracks of", "track_by_overlap of", "stitch of", "continue_stitching of")
     words += ("merge of 100 instances",)
     for word in words:
         assert any(cells[0].startswith(word) for cells in measured), word

@@ -116,6 +116,20 @@ def test_a_key_of_detectron2_that_is_not_read_is_named_once_with_what_decides(ca
     assert caplog.text == ""
 
 
+def test_keys_of_detectron2_that_a_models_mapper_and_the_schedule_of_steps_read_are_not_named(
+    caplog,
+):
+    # The leaf sets INPUT.MIN_SIZE_TRAIN and SOLVER.STEPS; its sizes are not checked as a crop.
+    leaf = str(COCO / "oanet_R_50_os32_step_100k_bs16_short_800_long_1333.yaml")
+    warn_of_ignored_keys(
+        load_config(leaf, ["SOLVER.GAMMA", "0.5", "INPUT.CROP.SIZE", "[0.5, 0.5]"])
+    )
+    assert caplog.text == ""
+    warn_of_ignored_keys(load_config(leaf, ["SOLVER.DEEPLAB2.SCHEDULE", "poly"]))
+    (record,) = caplog.records
+    assert "SOLVER.STEPS has no effect" in record.getMessage()
+
+
 @pytest.mark.parametrize(
     "key, value, instead",
     [

@@ -16,7 +16,7 @@ METADATA = {
     "stuff_classes": ["sky", "car"],
     "thing_dataset_id_to_contiguous_id": {26: 1},
     "stuff_dataset_id_to_contiguous_id": {23: 0},
-    "label_divisor": 100,
+    "label_divisor": 10,
 }
 
 
@@ -45,8 +45,18 @@ def test_a_video_without_frames_is_no_file(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_video_that_cannot_be_written_leaves_the_one_that_was_there(tmp_path):
+    path = tmp_path / "x.mp4"
+    path.write_bytes(b"of the run before")
+    file = VideoFile(str(path), 12.5)
+    with pytest.raises(ValueError, match=f"OpenCV cannot write {path}, 0 x 0 pixels at 12.5"):
+        file.add(np.zeros((1, 1, 3), np.uint8))
+    file.close()
+    assert path.read_bytes() == b"of the run before" and len(list(tmp_path.iterdir())) == 1
+
+
 def test_tracks_are_listed_with_their_frames_boxes_and_areas(tmp_path):
-    log = TrackLog(str(tmp_path / "tracks.json"), METADATA)
+    log = TrackLog(str(tmp_path / "tracks.json"), METADATA, label_divisor=100)
     frames = torch.full((3, 4, 6), -1, dtype=torch.int32)
     frames[:, 3] = 0  # Stuff.
     frames[0, 0:2, 1:4] = 107
@@ -81,7 +91,7 @@ def test_tracks_are_listed_with_their_frames_boxes_and_areas(tmp_path):
 
 
 def test_a_video_without_tracks_is_an_empty_list(tmp_path):
-    log = TrackLog(str(tmp_path / "tracks.json"), METADATA)
+    log = TrackLog(str(tmp_path / "tracks.json"), METADATA, label_divisor=100)
     log.add(torch.full((4, 6), -1))
     log.close()
     assert json.loads((tmp_path / "tracks.json").read_text())["tracks"] == []

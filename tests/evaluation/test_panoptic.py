@@ -1,6 +1,11 @@
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
+from detectron2.data import MetadataCatalog
 
 from deeplab2_d2.evaluation import GroundTruthPredictor, PanopticQualityEvaluator
 
@@ -81,3 +86,20 @@ def test_predictions_are_kept_where_asked(tiny_dataset, tiny_records, run, tmp_p
     evaluator = PanopticQualityEvaluator(tiny_dataset, str(tmp_path / "kept"))
     run(evaluator, tiny_records, _truth(tiny_records))
     assert (tmp_path / "kept" / "predictions.json").is_file()
+
+
+def test_of_a_part_without_classes_there_is_no_score(tiny_dataset, tiny_records, run, monkeypatch):
+    # panopticapi divides by the number of classes that occur. Here no stuff does: grass is a thing.
+    metadata = MetadataCatalog.get(tiny_dataset)
+    content = json.loads(Path(metadata.panoptic_json).read_text())
+    for category in content["categories"]:
+        category["isthing"] = 1
+    changed = Path(metadata.panoptic_json).with_name("things.json")
+    changed.write_text(json.dumps(content))
+    evaluator = PanopticQualityEvaluator(tiny_dataset, per_class=True)
+    names = {**metadata.as_dict(), "panoptic_json": str(changed)}
+    monkeypatch.setattr(evaluator, "_metadata", SimpleNamespace(**names))
+    scores = run(evaluator, tiny_records, _truth(tiny_records))["panoptic_seg"]
+    missing = {name for name, score in scores.items() if np.isnan(score)}
+    assert missing == {"PQ_st", "SQ_st", "RQ_st"}
+    assert {score for name, score in scores.items() if name not in missing} == {100.0}

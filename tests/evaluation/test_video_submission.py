@@ -163,6 +163,19 @@ def test_a_class_that_the_dataset_has_not_is_named_with_its_file(dataset, tmp_pa
         predict(records[:1])
 
 
+def test_a_number_that_the_dataset_cannot_hold_is_no_other_class(dataset, tmp_path):
+    records, _, _ = dataset
+    path = tmp_path / "long" / "long_000003.png"
+    path.parent.mkdir()
+    # Class 7 (the first) and 4 * 256 + 3 = 1027, of a divisor of 1000: not number 27 of the next.
+    Image.fromarray(np.full((18, 24, 3), (7, 4, 3), np.uint8)).save(path)
+    predict = VideoFilePredictor(NAME, str(tmp_path), "step", has_depth=False)
+    with pytest.raises(
+        ValueError, match=f"{path} must have numbers .* label_divisor, 1000, got 1027"
+    ):
+        predict(records[:1])
+
+
 def test_frames_of_one_file_and_unknown_formats_are_refused(dataset, tmp_path):
     records, _, metadata = dataset
     with pytest.raises(ValueError, match="one of step, .* got 'vps'"):

@@ -5,6 +5,7 @@ from typing import List
 import pytest
 import torch
 import torch.nn.functional as F
+from detectron2.layers import batch_norm
 from torch import nn
 
 from deeplab2_d2.backbones import build_backbone_by_name
@@ -37,6 +38,25 @@ def test_single_value_is_normalised_to_the_bias() -> None:
     assert features.grad.abs().sum() == 0 and layer.bias.grad.tolist() == [1.0, 1.0]
     assert layer.running_mean.tolist() == pytest.approx([0.5, 0.7])
     assert layer.running_var.tolist() == pytest.approx([0.9, 0.9])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_a_synchronised_norm_has_moments_of_full_precision(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Two processes that have the same images.
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(batch_norm.comm, "get_world_size", lambda: 2)
+    monkeypatch.setattr(batch_norm, "differentiable_all_reduce", lambda values: 2 * values)
+    norm = Norm().build(3)
+    # Means of maps, which differ little: of 8 bits the mean of squares is below the squared mean.
+    features = (1.3 + 0.01 * torch.randn(2, 3, 1, 1)).to(dtype)
+    found = norm(features)
+    exact = F.batch_norm(features.double(), None, None, training=True, eps=norm.eps)
+    assert found.dtype == dtype
+    assert torch.allclose(found.double(), exact, atol=4 * torch.finfo(dtype).eps + 1e-4)
+    assert norm.running_var.dtype == torch.float32
 
 
 def test_frozen_batch_norm_learns_nothing() -> None:

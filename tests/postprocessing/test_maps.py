@@ -169,6 +169,12 @@ def test_a_map_in_the_frame_of_the_output(kind):
     assert torch.equal(to_output(maps, kind, frames), (factor * expected).expand(1, 2, 3, 3))
 
 
+def test_offsets_of_half_precision_have_an_exact_factor():
+    # 1000 / 3 is 333.25 in float16, so that an offset of 3 map pixels would be 999.75.
+    found = to_output(torch.full((1, 2, 4, 4), 3.0).half(), "offset", Frames.unpadded((1001, 1001)))
+    assert found[0, :, 5, 5].tolist() == pytest.approx([1000.0, 1000.0], abs=1e-3)
+
+
 def test_maps_are_cut_to_the_image():
     # The image is 100 x 150 of an input of 113 x 161, of which a map at stride 4 has 29 x 41.
     frames = Frames((113, 161), (100, 150), (100, 150))

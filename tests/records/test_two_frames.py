@@ -243,6 +243,10 @@ def test_two_streams_of_one_model_do_not_mix(toy):
     assert all(torch.equal(scores, alone) for scores in both)
     with pytest.raises(ValueError, match="frames of sequence 'left' must come in their order"):
         streams[0]([samples[0]])
+    # It would go on without its state.
+    (other,) = [s for (s,) in build_test_loader(config(), NAME)][3:]
+    with torch.no_grad(), pytest.raises(ValueError, match="got one of 'left' after one of 'right'"):
+        streams[1]([other, samples[1]])
     # Another dataset may have a sequence of that name; an evaluation begins so.
     with torch.no_grad():
         (again,) = streams[0].eval()([samples[0]])

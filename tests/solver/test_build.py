@@ -120,7 +120,7 @@ def test_unknown_optimizer_and_schedule_are_named():
     with pytest.raises(ValueError, match="SOLVER.DEEPLAB2.OPTIMIZER must be one of.*'rmsprop'"):
         build_optimizer(nn.Linear(2, 1), _cfg(OPTIMIZER="rmsprop"))
     with pytest.raises(ValueError, match="schedule must be"):
-        build_lr_scheduler(build_optimizer(nn.Linear(2, 1), _cfg()), _cfg(SCHEDULE="step"))
+        build_lr_scheduler(build_optimizer(nn.Linear(2, 1), _cfg()), _cfg(SCHEDULE="stairs"))
 
 
 def test_schedule_follows_the_config():

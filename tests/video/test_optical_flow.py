@@ -64,6 +64,11 @@ def test_a_flow_grows_with_its_maps():
     assert flow.offsets[:, 2, 7].tolist() == [2.0, -8.0] and not flow.is_occluded.any()
 
 
+def test_a_flow_of_a_single_row_keeps_its_y():
+    flow = Flow(torch.full((2, 1, 3), 2.0), torch.zeros(1, 3, dtype=torch.bool)).resize((3, 5))
+    assert flow.offsets[0].unique().tolist() == [2.0] and flow.offsets[1].unique().tolist() == [4.0]
+
+
 def test_other_sizes_are_refused():
     with pytest.raises(ValueError, match=r"frames must be of one size, got \(4, 4\) and \(4, 5\)"):
         estimate_flow(np.zeros((4, 4), np.uint8), np.zeros((4, 5), np.uint8))

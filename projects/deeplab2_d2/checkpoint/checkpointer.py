@@ -146,7 +146,13 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
         unknown = checkpoint.pop("unknown", [])
         twins = getattr(self.model, "twins", {})
         if twins:
-            give_to_twins(checkpoint, self.model.state_dict(), twins)
+            checkpoint["model"] = give_to_twins(
+                checkpoint["model"],
+                self.model.state_dict(),
+                twins,
+                has_guessed_names=checkpoint.pop("matching_heuristics", False),
+                is_caffe2=checkpoint.get("__author__") == "Caffe2",
+            )
         if not checkpoint.get("matching_heuristics", False):
             report = self._compare(checkpoint["model"])
             stem = inflatable_stem(report.mismatched)
@@ -157,7 +163,6 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
                 report = self._compare(checkpoint["model"])
             report.unused[:0] = unknown
             is_usable = report.is_complete or _is_start(report, self.model)
-            is_usable |= checkpoint.pop("is_start", False)
             if not (self._allow_partial or is_usable):
                 raise ValueError(
                     f"the weights do not fit the model ({report.summary()}); to load what fits, "
@@ -207,8 +212,9 @@ def _is_start(report: LoadReport, model: nn.Module) -> bool:
     missing = {*report.missing} - new_names(model)
     if not (missing or report.unused):
         return True
+    bodies = ("backbone.", *getattr(model, "twins", {}))
     return (
-        all(name.startswith("backbone.") for name in report.used)
-        and not any(name.startswith("backbone.") for name in missing)
+        all(name.startswith(bodies) for name in report.used)
+        and not any(name.startswith(bodies) for name in missing)
         and not any(name.startswith(("head.", "sem_seg_head.")) for name in report.unused)
     )

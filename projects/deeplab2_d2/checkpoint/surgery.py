@@ -110,32 +110,35 @@ def remap_classes(weights: Mapping[str, Tensor], class_map: Sequence[int]) -> We
 
 
 def give_to_twins(
-    checkpoint: Dict[str, Any], state: Mapping[str, Tensor], twins: Mapping[str, str]
-) -> None:
+    weights: Mapping[str, Any],
+    state: Mapping[str, Tensor],
+    twins: Mapping[str, str],
+    *,
+    has_guessed_names: bool = False,
+    is_caffe2: bool = False,
+) -> Dict[str, Any]:
     """
-    Start the twins of a model's parts with the weights of those parts, in place.
-
-    Names that Detectron2 has to guess (``matching_heuristics``) are resolved first: it refuses a
-    weight that fits two modules.
+    Start the twins of a model's parts with the weights of those parts.
 
     Args:
-        checkpoint: its ``model`` is changed, where it has nothing of its own for a twin.
+        weights: names to values. What they have of a twin itself, stays.
         state: of the model.
         twins: from the first words of a twin's names to those of its original.
+        has_guessed_names: Detectron2 has to guess whose the weights are (``matching_heuristics``).
+            It refuses one that fits two modules, so that is done here, for the originals; what fits
+            none, such as a classifier, is left out.
+        is_caffe2: see Detectron2's ``align_and_update_state_dicts``.
     """
-    weights = dict(checkpoint["model"])
-    starts = tuple(twins)
-    if checkpoint.pop("matching_heuristics", False):
-        weights = {name: torch.as_tensor(value) for name, value in weights.items()}
+    changed = dict(weights)
+    if has_guessed_names:
+        starts = tuple(twins)
         originals = {name: value for name, value in state.items() if not name.startswith(starts)}
-        is_caffe2 = checkpoint.get("__author__") == "Caffe2"
-        weights = align_and_update_state_dicts(originals, weights, c2_conversion=is_caffe2)
-        # What fits nothing of the model, such as a classifier, was left out silently as well.
-        weights = {name: value for name, value in weights.items() if name in state}
-        checkpoint["is_start"] = True
+        tensors = {name: torch.as_tensor(value) for name, value in weights.items()}
+        aligned = align_and_update_state_dicts(originals, tensors, c2_conversion=is_caffe2)
+        changed = {name: value for name, value in aligned.items() if name in state}
     for name in state:
         for twin, original in twins.items():
             source = original + name[len(twin) :]
-            if name.startswith(twin) and name not in weights and source in weights:
-                weights[name] = weights[source]
-    checkpoint["model"] = weights
+            if name.startswith(twin) and name not in changed and source in changed:
+                changed[name] = changed[source]
+    return changed

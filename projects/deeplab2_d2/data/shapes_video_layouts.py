@@ -8,13 +8,12 @@ from PIL import Image
 
 from ..structures import write_panoptic_png
 from .panoptic_writer import PanopticWriter, Segment, instance_annotations, write_instances
+from .sequences import image_id_of_frame
 from .shapes_video_scene import FOCAL_LENGTH
 from .shapes_video_sequence import VideoFrame, pace_name
 from .track_segments import track_segments
 
 _UNITS_PER_METER = 256
-# An image's id is this number times that of its sequence, and the frame's.
-_FRAMES_OF_SEQUENCE = 1000000
 PANOPTIC_FOLDER = "panoptic"
 
 
@@ -46,10 +45,8 @@ class StepWriter:
 
     def add(self, number: int, frame: int, content: VideoFrame) -> None:
         """Write a frame of the sequence of this number."""
-        sequence, image_id = (
-            f"{pace_name(number)}{number:03d}",
-            _FRAMES_OF_SEQUENCE * number + frame,
-        )
+        sequence = f"{pace_name(number)}{number:03d}"
+        image_id = image_id_of_frame(number, frame)
         image_file, map_file, depth_file = (
             os.path.join(folder, self._split, sequence, f"{frame:06d}.png")
             for folder in ("images", "panoptic_maps", "depth")

@@ -21,6 +21,7 @@ from tabulate import tabulate
 
 from ..data.reading import read_image
 from ..data.shapes_video import FOLDERS, prepare_shapes_video
+from ..evaluation import DEPTH_ERRORS
 from ..structures import atomic_path
 from ..visualization import draw_depth, draw_tracks_overlay, sheet
 from .demo_arguments import parse_demo_arguments
@@ -37,7 +38,6 @@ _NAMES = {
     "raster": "raster order",
     "fresh": "new in each frame",
 }
-_LAMBDAS = (0.5, 0.25, 0.1)
 _FRAMES_PER_SECOND = 8.0
 # Rows of the sheet, and how far they are from each other.
 _SHEET_FRAMES, _SHEET_STEP = 4, 2
@@ -91,7 +91,7 @@ def group_of(sequence: str) -> str:
 def _track_table(scores: Dict[Tuple[str, str], Results]) -> str:
     groups = [group for name, group in scores if name == "fresh" and group]
     windows = [f"VPQ-{k}" for k in (1, 2, 3, 4)]
-    lambdas = [f"DVPQ@{limit}" for limit in _LAMBDAS]
+    lambdas = [f"DVPQ@{limit}" for limit in DEPTH_ERRORS]
     rows = []
     for name, title in _NAMES.items():
         if (name, "") not in scores:
@@ -139,7 +139,7 @@ class _Pictures:
         track = next(iter(frame.tracks.values()))
         row = [image, draw_tracks_overlay(image, track, self._colors, label_divisor=self._divisor)]
         if "depth" in frame.output:
-            row.append(draw_depth(frame.output["depth"].numpy()))
+            row.append(draw_depth(frame.output["depth"]))
         return row
 
     def close(self) -> None:
@@ -147,7 +147,7 @@ class _Pictures:
         self._file.close()
         sequences = list(self._rows.values())
         chosen = [rows[: _SHEET_FRAMES * _SHEET_STEP : _SHEET_STEP] for rows in sequences]
-        rows = [*chosen[0], *chosen[-1]]
+        rows = [row for rows in (chosen[:1] + chosen[1:][-1:]) for row in rows]
         titles = ("image", "tracks", "depth")[: len(rows[0])]
         with atomic_path(self.sheet) as temporary:
             picture = sheet(rows, titles=titles, cell_size=(192, 384))

@@ -111,11 +111,11 @@ def score_numberings(
             truth = read_truth(
                 frame.record, classes.label_divisor, has_tracks=True, has_depth=has_depth
             )
-            depth = frame.output["depth"].numpy() if has_depth else None
+            depth = frame.output["depth"].cpu().numpy() if has_depth else None
             for name, track in frame.tracks.items():
                 if name not in own:
                     own[name] = VideoScores(classes, windows=(1, 2, 3, 4), has_depth=has_depth)
-                own[name].add(record, truth, track.numpy(), depth)
+                own[name].add(record, truth, track.cpu().numpy(), depth)
         for name, part in own.items():
             for group in dict.fromkeys(("", group_of(record))):
                 empty = VideoScores(classes, windows=(1, 2, 3, 4), has_depth=part.depth is not None)

@@ -61,14 +61,17 @@ class VideoFile:
     def _open(self, width: int, height: int) -> Any:
         import cv2
 
-        path = self._stack.enter_context(atomic_path(self.path))
-        codec = cv2.VideoWriter.fourcc(*"mp4v")
-        writer = cv2.VideoWriter(path, codec, self._frames_per_second, (width, height))
-        if not writer.isOpened():
-            raise ValueError(
-                f"OpenCV cannot write {self.path}, {width} x {height} pixels at "
-                f"{self._frames_per_second} frames per second"
-            )
+        with contextlib.ExitStack() as stack:
+            path = stack.enter_context(atomic_path(self.path))
+            codec = cv2.VideoWriter.fourcc(*"mp4v")
+            writer = cv2.VideoWriter(path, codec, self._frames_per_second, (width, height))
+            if not writer.isOpened():
+                raise ValueError(
+                    f"OpenCV cannot write {self.path}, {width} x {height} pixels at "
+                    f"{self._frames_per_second} frames per second"
+                )
+            # The file is finished by :meth:`close`.
+            self._stack = stack.pop_all()
         return writer
 
 
@@ -82,14 +85,16 @@ class TrackLog:
     in pixels. Beside it stand ``num_frames`` and ``label_divisor``.
     """
 
-    def __init__(self, path: str, metadata: Any):
+    def __init__(self, path: str, metadata: Any, *, label_divisor: int):
         """
         Args:
             path: the JSON. Its folder is made.
             metadata: classes and ids of the dataset that the model was trained on.
+            label_divisor: of the labels that will be added.
         """
         self.path = path
-        self._classes = DatasetClasses.from_metadata(metadata)
+        self._categories = DatasetClasses.from_metadata(metadata).categories
+        self._label_divisor = label_divisor
         self._num_frames = 0
         folder = os.path.dirname(os.path.abspath(path))
         os.makedirs(folder, exist_ok=True)
@@ -101,7 +106,7 @@ class TrackLog:
             track: of the next frame, (H, W) integer: class * label_divisor + number.
         """
         segments = find_segments(find_runs(track.cpu()))
-        instances = find_instances(segments, self._classes.label_divisor)
+        instances = find_instances(segments, self._label_divisor)
         rows = np.empty(len(instances.labels), _ROW)
         rows["label"], rows["frame"] = instances.labels.numpy(), self._num_frames
         rows["box"], rows["area"] = instances.boxes.numpy(), instances.areas.numpy()
@@ -118,8 +123,8 @@ class TrackLog:
 
     def _texts(self) -> Iterator[str]:
         """The JSON, a line for a track."""
-        divisor = self._classes.label_divisor
-        yield f'{{"num_frames": {self._num_frames}, "label_divisor": {divisor}, "tracks": ['
+        head = {"num_frames": self._num_frames, "label_divisor": self._label_divisor}
+        yield json.dumps(head)[:-1] + ', "tracks": ['
         size = self._rows.seek(0, os.SEEK_END)
         rows = np.memmap(self._rows, _ROW, "r") if size else np.zeros(0, _ROW)
         # Stable, so that frames stay in their order.
@@ -135,8 +140,8 @@ class TrackLog:
         yield "\n]}\n"
 
     def _head(self, label: int) -> str:
-        category_id, number = divmod(label, self._classes.label_divisor)
-        category = self._classes.categories[category_id]
+        category_id, number = divmod(label, self._label_divisor)
+        category = self._categories[category_id]
         track = {
             "id": label + 1,
             "category_id": category["id"],

@@ -13,12 +13,19 @@ from .evaluators import model_outputs
 from .predictor import DeepLab2Predictor
 from .setup import ConfigError
 
+# Of the IoU tracker, as DeepLab2 runs it: a long video has more tracks than an image instances.
+_TRACK_DIVISOR = 10000
+
 
 class VideoPredictor:
     """
     A model over frames, one after the other; what it must know of those before it carries along.
 
     A model of single images gets an IoU tracker (:class:`TrackedSegmenter`).
+
+    Attributes:
+        metadata: of the dataset that the model was trained on.
+        label_divisor: of ``track`` in the outputs, class * label_divisor + number.
     """
 
     def __init__(self, cfg: CfgNode, *, use_flow: bool = False):
@@ -41,9 +48,12 @@ class VideoPredictor:
         self._resizing = predictor.aug
         self._is_rgb = predictor.input_format == "RGB"
         self._model = predictor.model
+        self.label_divisor = DatasetClasses.from_metadata(self.metadata).label_divisor
         if "track" not in outputs:
-            divisor = DatasetClasses.from_metadata(self.metadata).label_divisor
-            self._model = TrackedSegmenter(self._model, label_divisor=divisor, use_flow=use_flow)
+            self.label_divisor = max(self.label_divisor, _TRACK_DIVISOR)
+            self._model = TrackedSegmenter(
+                self._model, label_divisor=self.label_divisor, use_flow=use_flow
+            )
         elif use_flow:
             raise ConfigError("optical flow must be off for a model that tracks by itself")
 

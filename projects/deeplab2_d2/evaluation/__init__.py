@@ -20,10 +20,11 @@ from .video import VideoEvaluator, build_video_evaluators
 from .video_formats import VIDEO_FORMATS, VideoFormat
 from .video_frames import FrameTruth, read_depth, read_truth
 from .video_panoptic import VideoPanopticQuality
-from .video_scores import VideoScores
+from .video_scores import DEPTH_ERRORS, VideoScores
 from .video_submission import VideoFilePredictor, VideoSubmission
 
 __all__ = [
+    "DEPTH_ERRORS",
     "CityscapesInstanceSubmission",
     "CityscapesMaskEvaluator",
     "CityscapesSemanticEvaluator",

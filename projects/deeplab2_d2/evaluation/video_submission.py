@@ -160,7 +160,8 @@ class VideoFilePredictor:
 
         Raises:
             FileNotFoundError: if a file is not there.
-            ValueError: if it cannot be read, or has a class that the dataset has not.
+            ValueError: if it cannot be read, has a class that the dataset has not, or a number of a
+                track that is not below its label divisor.
         """
         return [self._predict(sample) for sample in inputs]
 
@@ -179,6 +180,12 @@ class VideoFilePredictor:
             raise ValueError(
                 f"prediction {path} must have classes of the dataset or {self._format.void_class}, "
                 f"got {semantic[classes == -2].flat[0]}"
+            )
+        largest = numbers.max(initial=0, where=classes >= 0)
+        if largest >= self._divisor:
+            raise ValueError(
+                f"prediction {path} must have numbers of tracks below the dataset's label_divisor, "
+                f"{self._divisor}, got {largest}"
             )
         track = np.where(classes < 0, -1, classes * self._divisor + numbers)
         output = {"track": torch.from_numpy(track.astype(np.int32))}

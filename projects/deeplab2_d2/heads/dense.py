@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Dict, Mapping, Optional, Sequence, Tuple
 
+import torch
 from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
@@ -47,10 +48,12 @@ class HeadSpec:
         return resize_align_corners(features, (height, width))
 
     def activate(self, maps: Tensor) -> Tensor:
-        """Values within ``value_range``."""
+        """Values within ``value_range``, then at least float32."""
         if self.value_range is None:
             return maps
         lowest, highest = self.value_range
+        # bfloat16 has steps of half a meter at 88 m; in float16 a small sigmoid is 0.
+        maps = maps.float() if maps.dtype in (torch.float16, torch.bfloat16) else maps
         return lowest + maps.sigmoid() * (highest - lowest)
 
 

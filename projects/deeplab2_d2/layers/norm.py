@@ -71,6 +71,20 @@ class TFBatchNorm2d(nn.BatchNorm2d):
         return ((features - features) * scale + shift).to(features.dtype)
 
 
+class SyncBatchNorm2d(NaiveSyncBatchNorm):
+    """
+    Detectron2's batch norm over all processes, with its moments in float32 for bfloat16, too.
+
+    That one does so for float16 alone. Its variance is a small difference of two means: of 8 bits
+    it may be negative, and all that is normalised by it NaN.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        if self.training and features.dtype == torch.bfloat16:
+            return super().forward(features.float()).to(features.dtype)
+        return super().forward(features)
+
+
 class ChannelLayerNorm(nn.LayerNorm):
     """Layer norm over the channels of each pixel of (N, C, H, W)."""
 
@@ -149,7 +163,7 @@ class Norm:
             return FrozenBatchNorm2d(num_channels, eps=self.epsilon)
         if self.name == "SyncBN" and _num_processes() > 1:
             # Detectron2's stores the biased variance; torch's does not, and needs a GPU.
-            norm: Any = NaiveSyncBatchNorm(num_channels, eps=self.epsilon, momentum=self.momentum)
+            norm: Any = SyncBatchNorm2d(num_channels, eps=self.epsilon, momentum=self.momentum)
         else:
             norm = TFBatchNorm2d(
                 num_channels,

@@ -40,6 +40,27 @@ class ImageBatch(NamedTuple):
         return Frames(self.input_size, self.image_sizes[index], size)
 
 
+def neighbor_image(sample: Mapping[str, Any], name: str) -> Tensor:
+    """
+    The image of the frame beside a sample's, which stands for it where it has none.
+
+    Args:
+        sample: with ``image``, (C, h, w).
+        name: of the entry of the other frame's image.
+
+    Raises:
+        ValueError: if the images differ in their size.
+    """
+    image: Tensor = sample["image"]
+    neighbor: Tensor = sample.get(name, image)
+    if neighbor.shape != image.shape:
+        raise ValueError(
+            f"sample of {sample.get('file_name', 'a frame')} must have {name!r} of the size of its "
+            f"'image', {tuple(image.shape)}, got {tuple(neighbor.shape)}"
+        )
+    return neighbor
+
+
 def next_grid_size(size: Size, stride: int) -> Size:
     """The smallest (height, width) that holds ``size`` and is 1 + a multiple of ``stride``."""
     height, width = (1 + -(-(side - 1) // stride) * stride for side in size)

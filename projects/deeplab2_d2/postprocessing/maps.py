@@ -99,7 +99,7 @@ def to_output(maps: Tensor, kind: MapKind, frames: Frames) -> Tensor:
     geometry = frames.geometry(maps)
     resized = resample_aligned(maps, frames.output_size, geometry.output_to_map)
     if kind == "offset":
-        factors = torch.tensor(geometry.map_to_output, dtype=maps.dtype, device=maps.device)
+        factors = resized.new_tensor(geometry.map_to_output)
         return resized * factors[:, None, None]
     return resized / geometry.image_to_output[0] if kind == "depth" else resized
 

@@ -4,8 +4,9 @@ from typing import NamedTuple, Tuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from ..postprocessing.maps import resize_map
 
 # Of the forward-backward check: share of the squared lengths, and square pixels.
 _RELATIVE, _ABSOLUTE = 0.01, 0.5
@@ -25,13 +26,10 @@ class Flow(NamedTuple):
 
     def resize(self, size: Tuple[int, int]) -> "Flow":
         """The flow in maps of (height, width), corners aligned; offsets change as the map does."""
-        height, width = self.is_occluded.shape
-        if (height, width) == tuple(size):
+        if self.is_occluded.shape == tuple(size):
             return self
-        scale = [(new - 1) / max(old - 1, 1) for new, old in zip(size, (height, width))]
-        maps = torch.cat([self.offsets, self.is_occluded[None].float()])
-        maps = F.interpolate(maps[None], tuple(size), mode="bilinear", align_corners=True)[0]
-        return Flow(maps[:2] * maps.new_tensor(scale)[:, None, None], maps[2] >= 0.5)
+        occluded = resize_map(self.is_occluded[None, None].float(), "probability", size)
+        return Flow(resize_map(self.offsets[None], "offset", size)[0], occluded[0, 0] >= 0.5)
 
 
 def estimate_flow(first: np.ndarray, second: np.ndarray) -> Flow:

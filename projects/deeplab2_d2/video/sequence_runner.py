@@ -1,6 +1,6 @@
 """A model run over sequences, frame by frame: whoever calls it keeps its state."""
 
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Set
 
 from torch import nn
 
@@ -21,6 +21,7 @@ class SequenceRunner(nn.Module):
         """
         super().__init__()
         self.model = model
+        self._begun: Set[Any] = set()
         self._sequence: Optional[Any] = None
         self._frame: Optional[Any] = None
         self._state: Optional[Any] = None
@@ -35,7 +36,8 @@ class SequenceRunner(nn.Module):
             The model's outputs without their ``state``.
 
         Raises:
-            ValueError: if a frame comes after a later one of its sequence.
+            ValueError: if a frame comes after a later one of its sequence, or after one of another
+                sequence that began later.
         """
         outputs: List[Dict[str, Any]] = []
         for sample in batched_inputs:
@@ -53,11 +55,18 @@ class SequenceRunner(nn.Module):
     def train(self, mode: bool = True) -> "SequenceRunner":
         """As of any module. It forgets its stream, because a dataset begins with such a call."""
         self._sequence = self._frame = self._state = None
+        self._begun.clear()
         return super().train(mode)
 
     def _begin(self, sample: Dict[str, Any]) -> None:
         sequence, frame = sample["sequence"], sample.get("frame")
         if sequence != self._sequence:
+            if sequence in self._begun:
+                raise ValueError(
+                    f"frames of a sequence must follow each other, got one of {sequence!r} after "
+                    f"one of {self._sequence!r}; a runner has one stream"
+                )
+            self._begun.add(sequence)
             self._state = None
         elif frame is not None and self._frame is not None and frame <= self._frame:
             raise ValueError(

@@ -85,6 +85,15 @@ def test_an_image_of_the_frame_before_belongs_to_a_state():
         inference().state(sample)
 
 
+def test_a_frame_before_of_another_size_is_named():
+    sample = {"image": torch.zeros(3, 8, 9), "previous_image": torch.zeros(3, 8, 7)}
+    sample["state"] = start_tracks()
+    with pytest.raises(
+        ValueError, match=r"must have 'previous_image' .*\(3, 8, 9\), got \(3, 8, 7"
+    ):
+        inference().previous(sample)
+
+
 def test_the_network_sees_both_frames_and_the_centers_of_the_last_one():
     model = build_model(load_config(CONFIG, MOTION)).eval()
     stream = Stream(inference(), [WALK[0], {"a": WALK[1]["a"]}])
@@ -139,5 +148,8 @@ def test_its_config_is_checked():
         load_config(CONFIG, MOTION[:2])
     with pytest.raises(ConfigError, match="KEEP_FRAMES must be at least 1, got 0"):
         load_config(CONFIG, [*MOTION, "MODEL.DEEPLAB2.TRACKING.KEEP_FRAMES", "0"])
+    for sigma in ("0.4", "4.5"):
+        with pytest.raises(ConfigError, match=f"SIGMA must be a whole number .*, got {sigma}"):
+            load_config(CONFIG, [*MOTION, "INPUT.DEEPLAB2.SIGMA", sigma])
     with pytest.raises(ConfigError, match="INSTANCE_ENABLED must be True for a model that tracks"):
         load_config(CONFIG, [*MOTION, "MODEL.DEEPLAB2.INSTANCE_ENABLED", "False"])

@@ -12,7 +12,7 @@ from deeplab2_d2.checkpoint import DeepLab2Checkpointer
 
 
 def zoo_config():
-    """Detectron2's Panoptic FPN (its Base-Panoptic-FPN.yaml) with few channels, 4 classes of stuff."""
+    """Detectron2's Panoptic FPN with few channels, for things and three classes of stuff."""
     cfg = make_config()
     cfg.MODEL.BACKBONE.NAME = "build_resnet_fpn_backbone"
     cfg.MODEL.RESNETS.DEPTH, cfg.MODEL.RESNETS.RES2_OUT_CHANNELS = 18, 64

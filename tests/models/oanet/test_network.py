@@ -9,6 +9,7 @@ from tiny_oanet import STUFF_IDS, THING_IDS, empty_instances, make_config, make_
 
 from deeplab2_d2.config import validate_config
 from deeplab2_d2.models.oanet import StuffChannels, rank_instances
+from deeplab2_d2.models.oanet.sharing import build_stuff_backbone
 
 DETECTOR_LOSSES = {"loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg", "loss_mask"}
 
@@ -245,6 +246,13 @@ def test_wrong_values_are_refused_by_name(key, value, message):
     cfg = make_config(ranking_module="", ranking_alone=True)
     with pytest.raises(ValueError, match="ALONE must be False where there is no ranking module"):
         validate_config(cfg)
+
+
+def test_a_backbone_without_a_pyramid_cannot_be_shared_without_its_pyramid():
+    cfg = make_config(sharing="backbone")
+    cfg.MODEL.BACKBONE.NAME = "build_deeplab2_backbone"
+    with pytest.raises(ValueError, match="SHARING must be 'pyramid' or 'none' .* got 'backbone'"):
+        build_stuff_backbone(cfg)
 
 
 def test_the_stuff_heads_finest_level_must_have_its_stride():

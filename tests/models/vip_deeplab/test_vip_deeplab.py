@@ -148,6 +148,41 @@ def test_depth_has_the_range_of_the_config_and_the_loss_of_two_errors():
     assert losses["loss_depth"].item() == pytest.approx(0.5, abs=1e-6)
 
 
+def test_videos_without_depth_need_none():
+    cfg = load_config(CONFIG, [*VIP, "MODEL.DEEPLAB2.LOSS.DEPTH_ERROR", "0.0"])
+    model = build_model(cfg)
+    assert "depth" not in model.criterion.target_padding and "depth" in model.head.kinds
+    assert "depth" not in model.inference.outputs and "track" in model.inference.outputs
+    # Else several processes would wait for gradients that never come.
+    maps = model.predict(torch.randn(2, 6, 65, 65))
+    sum(values.sum() for name, values in maps.items() if name != "depth").backward()
+    parameters = dict(model.named_parameters())
+    assert [n for n, p in parameters.items() if p.requires_grad and p.grad is None] == []
+    frozen = [name for name, p in parameters.items() if not p.requires_grad]
+    assert frozen and all(name.startswith("head.depth_head.") for name in frozen)
+
+
+def test_a_next_frame_of_another_size_is_named():
+    model = build_model(load_config(CONFIG, VIP)).eval()
+    sample = {"image": torch.zeros(3, 8, 9), "next_image": torch.zeros(3, 8, 7), "file_name": "7"}
+    with pytest.raises(
+        ValueError, match=r"of 7 must have 'next_image' .*\(3, 8, 9\), got \(3, 8, 7"
+    ):
+        model([sample])
+
+
+def test_depth_is_as_fine_under_autocast():
+    # 88 * sigmoid(3) = 83.8265; the steps of bfloat16 there are half a meter.
+    model = build_model(load_config(CONFIG, VIP)).eval()
+    last = model.head.depth_head.final_conv
+    last.weight.data.zero_()
+    last.bias.data.fill_(3.0)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        depth = model.predict(torch.randn(1, 6, 33, 33))["depth"]
+    assert depth.dtype == torch.float32
+    assert torch.allclose(depth, torch.tensor(83.8265), atol=1e-3)
+
+
 def test_its_config_is_checked():
     for bounds in ("[3.0, 2.0]", "[-1.0, 2.0]", "[5.0]"):
         with pytest.raises(ConfigError, match="RANGE must be two depths of at least 0"):

@@ -41,6 +41,9 @@ def check_config(cfg: CfgNode) -> None:
         "True for a model that tracks",
         node.INSTANCE_ENABLED,
     )
+    sigma = cfg.INPUT.DEEPLAB2.SIGMA
+    rule = "a whole number of at least 1 for a model that draws centers of the frame before"
+    require(sigma >= 1 and sigma == round(sigma), "INPUT.DEEPLAB2.SIGMA", rule, sigma)
     for key in ("PIXEL_MEAN", "PIXEL_STD"):
         values = cfg.MODEL[key]
         rule = "7 numbers: of a frame, the frame before, and the heatmap of its centers"

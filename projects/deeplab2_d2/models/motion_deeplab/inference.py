@@ -11,7 +11,7 @@ from torch import Tensor
 from ...postprocessing.maps import to_output
 from ...structures import ClassMap, Prediction, select_images
 from ...video import TrackState, continue_tracks, draw_centers, start_tracks
-from ..image_batch import ImageBatch
+from ..image_batch import ImageBatch, neighbor_image
 from ..panoptic_deeplab import PanopticDeepLabInference
 from ..segmenter import Sample
 
@@ -63,9 +63,11 @@ class MotionDeepLabInference:
             Its image (3, h, w), and the heatmap (1, h, w) of the centers found in it.
 
         Raises:
-            ValueError: if there is a state, but no image of the frame that it is of.
+            ValueError: if there is a state, but no image of the frame that it is of, or if that
+                image has another size.
         """
         image, state = sample["image"], self.state(sample)
+        previous = neighbor_image(sample, "previous_image")
         height, width = image.shape[-2:]
         heatmap = torch.zeros(height, width, device=image.device)
         if len(state.labels):
@@ -76,7 +78,7 @@ class MotionDeepLabInference:
             centers = np.rint(state.centers[state.ages == 1] * ratios).astype(np.int64)
             drawn = torch.from_numpy(centers).to(image.device)
             heatmap = draw_centers(drawn, (height, width), sigma=self.sigma)
-        return sample.get("previous_image", image), heatmap[None]
+        return previous, heatmap[None]
 
     def state(self, sample: Sample) -> TrackState:
         """

@@ -2,18 +2,18 @@
 OANet (arXiv:1903.05027): Detectron2's Panoptic FPN with a module that ranks instances in space.
 
 In the order of the data: ``targets.py`` (the mapper), ``network.py`` (the meta architecture, on
-Detectron2's), ``stuff_head.py`` (the stuff branch), ``classes.py`` (its channels), ``ranking.py``
-(the spatial ranking module, its loss, and the scores of instances), ``merging.py`` (instances and
-stuff to one map), ``inspection.py`` (what ranking does to an image's detections). ``config.py`` has
-its keys.
+Detectron2's), ``sharing.py`` (what its two branches share), ``stuff_head.py`` (the stuff branch),
+``classes.py`` (its channels), ``ranking.py`` (the spatial ranking module, its loss, and the scores
+of instances), ``merging.py`` (instances and stuff to one map), ``inspection.py`` (what ranking
+does to the detections of an image). ``config.py`` has its keys.
 """
 
 from ...records import ModelRecord, register
 from .classes import StuffChannels
 from .config import add_config, check_config
 from .inspection import rank_image
-from .merging import mask_bounds, merge_instances_and_stuff, paint_order
-from .network import DeepLab2OANet, outputs
+from .merging import mask_bounds, merge_instances_and_stuff
+from .network import DeepLab2OANet
 from .ranking import (
     DEEPLAB2_RANKING_HEADS_REGISTRY,
     DeepLab2SpatialRankingHead,
@@ -24,7 +24,7 @@ from .ranking import (
     rank_instances,
 )
 from .stuff_head import DeepLab2OANetStuffHead
-from .targets import build_mapper
+from .targets import build_mapper, outputs
 
 RECORD = ModelRecord(
     add_config=add_config,
@@ -49,7 +49,6 @@ __all__ = [
     "find_conflicts",
     "mask_bounds",
     "merge_instances_and_stuff",
-    "paint_order",
     "rank_image",
     "rank_instances",
 ]

@@ -4,19 +4,19 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
+from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.modeling.meta_arch.panoptic_fpn import PanopticFPN
 from detectron2.modeling.postprocessing import detector_postprocess, sem_seg_postprocess
 from detectron2.structures import ImageList, Instances
 from torch import Tensor, nn
 
-from ...config import outputs_from_config
 from .classes import StuffChannels
 from .merging import merge_instances_and_stuff
 from .ranking import RankingCriterion, RankingHead, build_ranking_head, rank_instances
+from .sharing import Features, build_stuff_backbone, compute_features
+from .targets import outputs
 
 Sample = Mapping[str, Any]
-Features = Dict[str, Tensor]
 
 
 @META_ARCH_REGISTRY.register()
@@ -60,9 +60,7 @@ class DeepLab2OANet(PanopticFPN):
         """
         Args:
             stuff_channels: classes of the stuff branch.
-            stuff_backbone: features of the stuff branch, from images, or, if its ``bottom_up`` is
-                an Identity, from the features of the shared one. None: it has those of the
-                instance branch.
+            stuff_backbone: the stuff branch's own; see :func:`build_stuff_backbone`.
             ranking_head: spatial ranking module; None: detection scores decide.
             ranking_criterion: its loss; needed with it.
             ranks_predicted: it is trained on predicted instances, not on those of the truth.
@@ -127,7 +125,9 @@ class DeepLab2OANet(PanopticFPN):
         images = self.preprocess_image(batched_inputs)
         if self.trains_ranking_alone:
             return self._ranking_losses(batched_inputs, images)
-        features, stuff_features = self._features(images)
+        features, stuff_features = compute_features(
+            self.backbone, self.stuff_backbone, images.tensor
+        )
         maps = [
             self.stuff_channels.targets(sample["sem_seg"].to(self.device))
             for sample in batched_inputs
@@ -145,7 +145,9 @@ class DeepLab2OANet(PanopticFPN):
     def inference(self, batched_inputs: List[Sample], do_postprocess: bool = True) -> Any:
         """As :meth:`PanopticFPN.inference`, with the outputs that the class describes."""
         images = self.preprocess_image(batched_inputs)
-        features, stuff_features = self._features(images)
+        features, stuff_features = compute_features(
+            self.backbone, self.stuff_backbone, images.tensor
+        )
         semantic, _ = self.sem_seg_head(stuff_features, None)
         detections = self._detect(images, features)
         if not do_postprocess:
@@ -222,24 +224,6 @@ class DeepLab2OANet(PanopticFPN):
                 segment["instance_id"] = index[segment["instance_id"]]
         return panoptic_map, segments
 
-    def _features(self, images: ImageList) -> Tuple[Features, Features]:
-        """Features of the instance branch, and of the stuff branch."""
-        if self.stuff_backbone is None:
-            features = self.backbone(images.tensor)
-            return features, features
-        if not isinstance(getattr(self.stuff_backbone, "bottom_up", None), nn.Identity):
-            return self.backbone(images.tensor), self.stuff_backbone(images.tensor)
-        shared: Features = {}
-        # The pyramid does not hand its input out.
-        hook = self.backbone.bottom_up.register_forward_hook(
-            lambda module, inputs, output: shared.update(output)
-        )
-        try:
-            features = self.backbone(images.tensor)
-        finally:
-            hook.remove()
-        return features, self.stuff_backbone(shared)
-
     def _detect(self, images: ImageList, features: Features) -> List[Instances]:
         proposals, _ = self.proposal_generator(images, features, None)
         return self.roi_heads(images, features, proposals, None)[0]
@@ -280,38 +264,6 @@ class DeepLab2OANet(PanopticFPN):
             sure = detector_postprocess(detected[is_sure], height, width)
             predicted.append((sure.pred_masks, sure.pred_classes))
         return predicted
-
-
-def build_stuff_backbone(cfg: CfgNode) -> Optional[nn.Module]:
-    """
-    The stuff branch's own features.
-
-    Returns:
-        None if it shares all of them; a pyramid without a body if it shares the backbone's.
-
-    Raises:
-        ValueError: if the backbone is to be shared without the pyramid, and has none.
-    """
-    sharing = cfg.MODEL.DEEPLAB2.OANET.SHARING
-    if sharing == "pyramid":
-        return None
-    backbone = build_backbone(cfg)
-    if sharing == "backbone":
-        if not hasattr(backbone, "bottom_up"):
-            raise ValueError(
-                "config key MODEL.DEEPLAB2.OANET.SHARING must be 'pyramid' or 'none' for a "
-                f"backbone without a pyramid, got {sharing!r} for {cfg.MODEL.BACKBONE.NAME}"
-            )
-        backbone.bottom_up = nn.Identity()
-    return backbone
-
-
-def outputs(cfg: CfgNode) -> Tuple[str, ...]:
-    """What a config's model returns; logits only if the stuff branch has all classes."""
-    wanted = outputs_from_config(cfg)
-    if cfg.MODEL.DEEPLAB2.OANET.SEMANTIC_CLASSES == "all":
-        return wanted
-    return tuple(name for name in wanted if name != "sem_seg")
 
 
 def _check_sample(sample: Sample) -> None:

@@ -18,7 +18,8 @@ def add_config(cfg: CfgNode) -> None:
     # Factor on the absolute error of the next frame's offsets, in pixels of the input, and the part
     # of an image's pixels it keeps.
     node.LOSS.NEXT_OFFSET = [0.01, 1.0]
-    # Factor on the depth loss (scale-invariant and relative error).
+    # Factor on the depth loss (scale-invariant and relative error). 0 = videos without depth: none
+    # is read, learnt or returned.
     node.LOSS.DEPTH_ERROR = 0.1
 
 
@@ -52,3 +53,8 @@ def check_config(cfg: CfgNode) -> None:
         "True for a model of pairs of frames",
         node.INSTANCE_ENABLED,
     )
+
+
+def has_depth(cfg: CfgNode) -> bool:
+    """Whether a config's model learns and returns depth."""
+    return cfg.MODEL.DEEPLAB2.LOSS.DEPTH_ERROR > 0

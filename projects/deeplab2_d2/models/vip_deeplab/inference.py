@@ -12,6 +12,7 @@ from ...video import continue_stitching
 from ..image_batch import ImageBatch
 from ..panoptic_deeplab import PanopticDeepLabInference
 from ..segmenter import Sample
+from .config import has_depth
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class ViPDeepLabInference:
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "ViPDeepLabInference":
         panoptic = PanopticDeepLabInference.from_config(cfg)
-        return cls(panoptic, (*panoptic.outputs, "track", "depth"))
+        depth = ("depth",) if has_depth(cfg) else ()
+        return cls(panoptic, (*panoptic.outputs, "track", *depth))
 
     @property
     def class_map(self) -> ClassMap:

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from ...heads import Decoder, DenseHeads, HeadSpec
 from ...structures import Prediction
+from ..image_batch import neighbor_image
 from ..joint import JointCriterion
 from ..panoptic_deeplab import DeepLab2PanopticDeepLab, HeadRows, LossTerm, OffsetCriterion
 from ..segmenter import Sample
+from .config import has_depth
 from .criterion import DepthCriterion
 from .inference import ViPDeepLabInference
 
@@ -121,10 +123,13 @@ class DeepLab2ViPDeepLab(DeepLab2PanopticDeepLab):
             loss="loss_next_offset",
             term=LossTerm(*loss.NEXT_OFFSET),
         )
-        criteria = (parts["criterion"], offsets, DepthCriterion(loss.DEPTH_ERROR))
+        depth = (DepthCriterion(loss.DEPTH_ERROR),) if has_depth(cfg) else ()
+        if not depth:
+            # Several processes wait for the gradient of every parameter that asks for one.
+            parts["head"].depth_head.requires_grad_(False)
         return {
             **parts,
-            "criterion": JointCriterion(criteria),
+            "criterion": JointCriterion((parts["criterion"], offsets, *depth)),
             "inference": ViPDeepLabInference.from_config(cfg),
             # Of both frames.
             "pixel_mean": [*parts["pixel_mean"]] * 2,
@@ -182,8 +187,7 @@ class DeepLab2ViPDeepLab(DeepLab2PanopticDeepLab):
 
     def network_input(self, sample: Sample) -> Tensor:
         """(6, h, w): the frame, then the next one."""
-        image = sample["image"]
-        return torch.cat([image, sample.get("next_image", image)])
+        return torch.cat([sample["image"], neighbor_image(sample, "next_image")])
 
     def predict(self, images: Tensor) -> Prediction:
         """

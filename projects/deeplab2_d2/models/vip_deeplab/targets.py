@@ -7,25 +7,24 @@ from detectron2.config import CfgNode
 from ...data import Layer, NextFrameTargetGenerator, PanopticDatasetMapper
 from ..panoptic_deeplab import RECORD as PANOPTIC_RECORD
 from ..panoptic_deeplab import build_image_targets
+from .config import has_depth
 
-_LAYERS = (
-    Layer("next_image", ("next_file_name", "file_name"), "image"),
-    Layer("depth", ("depth_file_name",), "depth"),
-)
+_NEXT_IMAGE = Layer("next_image", ("next_file_name", "file_name"), "image")
+_DEPTH = Layer("depth", ("depth_file_name",), "depth")
 
 
 def build_mapper(cfg: CfgNode, is_train: bool) -> PanopticDatasetMapper:
     """
     The mapper of a config.
 
-    Samples have ``next_image``, of the frame itself where none follows; those of training ``depth``
-    and the targets of :class:`NextFrameTargetGenerator`.
+    Samples have ``next_image``, of the frame itself where none follows; those of training also the
+    targets of :class:`NextFrameTargetGenerator` and, unless its loss has no weight, ``depth``.
     """
     return PanopticDatasetMapper(
         cfg,
         is_train=is_train,
         build_targets=_build_generator if is_train else None,
-        layers=_LAYERS,
+        layers=(_NEXT_IMAGE, _DEPTH) if has_depth(cfg) else (_NEXT_IMAGE,),
     )
 
 
@@ -36,4 +35,5 @@ def _build_generator(cfg: CfgNode, ignore_label: int) -> NextFrameTargetGenerato
 def outputs(cfg: CfgNode) -> Tuple[str, ...]:
     """What a config's model returns of a frame."""
     assert PANOPTIC_RECORD.outputs is not None
-    return (*PANOPTIC_RECORD.outputs(cfg), "track", "depth")
+    depth = ("depth",) if has_depth(cfg) else ()
+    return (*PANOPTIC_RECORD.outputs(cfg), "track", *depth)

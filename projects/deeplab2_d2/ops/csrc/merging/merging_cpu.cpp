@@ -103,9 +103,8 @@ at::Tensor narrow_labels(const char* name, const at::Tensor& labels, int64_t low
       smallest = std::min(smallest, values[i]);
       largest = std::max(largest, values[i]);
     }
-    TORCH_CHECK(smallest >= lowest && largest <= highest, "merge_panoptic: ", name,
-                " must be in [", lowest, ", ", highest, "], got ",
-                smallest < lowest ? smallest : largest);
+    TORCH_CHECK(smallest >= lowest && largest <= highest, "merge_panoptic: ", name, " must be in [",
+                lowest, ", ", highest, "], got ", smallest < lowest ? smallest : largest);
   };
   const bool is_wide = labels.element_size() > 2 && labels.scalar_type() != at::kInt;
   const at::Tensor values = labels.to(is_wide ? at::kLong : at::kInt).contiguous();

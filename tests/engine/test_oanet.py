@@ -1,0 +1,86 @@
+"""OANet goes the way of every model: data, training, checkpoint, evaluation."""
+
+import math
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from tiny_oanet import make_config
+
+from deeplab2_d2.config import validate_config
+from deeplab2_d2.data.builtin import register_all
+from deeplab2_d2.data.shapes_layers import (
+    ShapesLayersOptions,
+    prepare_shapes_layers,
+    register_shapes_layers,
+)
+from deeplab2_d2.engine.trainer import DeepLab2Trainer
+
+NAMES = ("shapes_layers_train", "shapes_layers_val")
+
+
+@pytest.fixture(scope="module")
+def layers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    folder = str(tmp_path_factory.mktemp("datasets"))
+    prepare_shapes_layers(f"{folder}/shapes_layers", ShapesLayersOptions(num_train=12, num_val=2))
+    for name in NAMES:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+    register_shapes_layers(folder)
+    yield
+    for name in NAMES:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+    register_all()
+
+
+def config(folder: Path) -> CfgNode:
+    cfg = make_config()
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = NAMES[:1], NAMES[1:]
+    cfg.MODEL.ROI_HEADS.NUM_CLASSES, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 4, 7
+    cfg.MODEL.PANOPTIC_FPN.COMBINE.INSTANCES_CONFIDENCE_THRESH = 0.0
+    cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TEST = (64,), 64
+    cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_WORKERS = 4, 0
+    cfg.SOLVER.DEEPLAB2.OPTIMIZER, cfg.SOLVER.DEEPLAB2.SCHEDULE = "sgd", "step"
+    cfg.SOLVER.BASE_LR, cfg.SOLVER.WARMUP_ITERS, cfg.SEED = 0.02, 0, 1
+    cfg.OUTPUT_DIR = str(folder)
+    return cfg
+
+
+def test_it_trains_on_overlapping_instances_and_is_scored_on_each_output(
+    layers: None, tmp_path: Path
+) -> None:
+    cfg = config(tmp_path)
+    cfg.SOLVER.MAX_ITER = 2
+    validate_config(cfg)
+    trainer = DeepLab2Trainer(cfg)
+    trainer.resume_or_load(resume=False)
+    trainer.train()
+    results = trainer._last_eval_results
+    assert set(results) == {"sem_seg", "panoptic_seg", "segm"}
+    assert 0 <= results["panoptic_seg"]["PQ"] <= 100
+    assert (tmp_path / "model_final.pth").exists()
+
+
+def test_the_ranking_module_alone_learns_from_overlapping_instances(
+    layers: None, tmp_path: Path
+) -> None:
+    cfg = config(tmp_path)
+    cfg.MODEL.DEEPLAB2.OANET.RANKING.ALONE = True
+    torch.manual_seed(0)
+    model = DeepLab2Trainer.build_model(cfg).train()
+    batches = iter(DeepLab2Trainer.build_train_loader(cfg))
+    optimizer = DeepLab2Trainer.build_optimizer(cfg, model)
+    losses = []
+    for _ in range(80):
+        loss = model(next(batches))["loss_ranking"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    # A pixel of a conflict has mostly two classes: log 2 without knowledge of which is on top.
+    assert sum(losses[:10]) / 10 > 1.2
+    assert sum(losses[-30:]) / 30 < math.log(2.0) - 0.05
