@@ -7,6 +7,8 @@ from detectron2.structures import Instances
 from PIL import Image
 from pycocotools import mask as mask_util
 
+from deeplab2_d2.engine import ConfigError, load_config
+from deeplab2_d2.engine.demo_ranking import format_scores
 from deeplab2_d2.engine.order_scores import (
     Pair,
     find_pairs,
@@ -16,6 +18,7 @@ from deeplab2_d2.engine.order_scores import (
     true_ranks,
 )
 from deeplab2_d2.engine.rank_maps import describe_pair, explain_pair
+from deeplab2_d2.engine.ranked_images import check_ranks
 from deeplab2_d2.models.oanet import merge_instances_and_stuff
 from deeplab2_d2.records import RankedImage
 from deeplab2_d2.structures import DatasetClasses
@@ -125,6 +128,11 @@ def test_three_orders_of_a_star_on_a_disc_by_hand(tmp_path):
         # No image has a pair of one class.
         assert found.quality["two classes"] == found.quality["all"]
         assert np.isnan(found.part_right(True))
+    # 100 - 100 * (1 + 4/7 + 0) / 3 in PQ, 100 - 100 * (4/7 + 0) / 2 in that of things.
+    text = format_scores(scores)
+    assert "all images, PQ: the module recovers 100 % of the distance of 47.6 " in text
+    assert "all images, PQ_th: the module recovers 100 % of the distance of 71.4 " in text
+    assert "1 of two classes, 0 of one class" in text
 
 
 def test_images_with_a_conflict_in_a_class_are_left_out_of_the_third_score(tmp_path):
@@ -159,3 +167,8 @@ def test_why_a_star_lies_on_a_disc():
     )
     with pytest.raises(ValueError, match=r"two different instances of 0..1, got 1 and 2"):
         explain_pair(image, 1, 2)
+
+
+def test_a_model_that_orders_nothing_is_refused():
+    with pytest.raises(ConfigError, match="META_ARCHITECTURE must be a model that orders .*'Gen"):
+        check_ranks(load_config())
