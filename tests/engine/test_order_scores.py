@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from detectron2.data import DatasetCatalog
 from detectron2.structures import Instances
 from PIL import Image
 from pycocotools import mask as mask_util
 
 from deeplab2_d2.engine import ConfigError, load_config
-from deeplab2_d2.engine.demo_ranking import format_scores
+from deeplab2_d2.engine.demo_ranking import check_has_order, format_scores
 from deeplab2_d2.engine.order_scores import (
     Pair,
     find_pairs,
@@ -172,3 +173,13 @@ def test_why_a_star_lies_on_a_disc():
 def test_a_model_that_orders_nothing_is_refused():
     with pytest.raises(ConfigError, match="META_ARCHITECTURE must be a model that orders .*'Gen"):
         check_ranks(load_config())
+
+
+@pytest.mark.parametrize("annotations", ({}, {"annotations": [{"id": 3}]}))
+def test_the_demo_refuses_a_dataset_without_an_order_before_it_trains(annotations):
+    DatasetCatalog.register("order_test", lambda: [{"file_name": "a.jpg", **annotations}])
+    try:
+        with pytest.raises(ConfigError, match="paint_order, got 'order_test' without, at a.jpg"):
+            check_has_order("order_test")
+    finally:
+        DatasetCatalog.remove("order_test")

@@ -14,7 +14,7 @@ import sys
 import time
 from typing import Any, Dict
 
-from detectron2.data import MetadataCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 from tabulate import tabulate
 
@@ -48,11 +48,12 @@ def main(args: argparse.Namespace) -> Dict[str, OrderScores]:
     if any(name.startswith("shapes_layers_") for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)):
         root = os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets"))
         prepare_shapes_layers(os.path.join(root, "shapes_layers"))
+    dataset_name = cfg.DATASETS.TEST[0]
+    check_has_order(dataset_name)
     trainer = DeepLab2Trainer(cfg)
     trainer.resume_or_load(resume=args.resume)
     trainer.train()
     model = trainer.checkpointer.model.eval()
-    dataset_name = cfg.DATASETS.TEST[0]
     metadata = MetadataCatalog.get(dataset_name)
     classes = DatasetClasses.from_metadata(metadata)
     scores = score_orders(rank_dataset(cfg, model, dataset_name), classes)
@@ -69,6 +70,19 @@ def main(args: argparse.Namespace) -> Dict[str, OrderScores]:
     print(format_scores(scores))
     print(f"Pictures: {picture}   Log: {cfg.OUTPUT_DIR}/log.txt   Time: {minutes:.1f} minutes")
     return scores
+
+
+def check_has_order(dataset_name: str) -> None:
+    """
+    Raises:
+        ConfigError: if a dataset does not say what its things lie on.
+    """
+    for record in DatasetCatalog.get(dataset_name):
+        if any("paint_order" not in each for each in record.get("annotations", [{}])):
+            raise ConfigError(
+                "config key DATASETS.TEST must begin with a dataset whose annotations have "
+                f"paint_order, got {dataset_name!r} without, at {record['file_name']}"
+            )
 
 
 def format_scores(scores: Dict[str, OrderScores]) -> str:
