@@ -11,7 +11,7 @@ import argparse
 import os
 import sys
 import time
-from typing import Any, Dict, Mapping
+from typing import Dict, Mapping
 
 from PIL import Image
 from tabulate import tabulate
@@ -19,9 +19,10 @@ from tabulate import tabulate
 from ..data.shapes import prepare_shapes
 from ..structures import atomic_path
 from .baselines import score_baselines
+from .demo_arguments import parse_demo_arguments
 from .evaluators import model_outputs
 from .pictures import PredictionSheets
-from .setup import ConfigError, argument_parser, setup
+from .setup import ConfigError, setup
 from .trainer import DeepLab2Trainer
 
 CONFIG = "configs/Shapes-PanopticSegmentation/panoptic_deeplab_tiny_os16_poly_bs8_crop_129_161.yaml"
@@ -73,21 +74,8 @@ def _summary(results: Mapping[str, Mapping[str, float]]) -> str:
     return ", ".join(f"{name} {found[name]:.1f}" for name in ("mIoU", "IoU", "AP") if name in found)
 
 
-def parse_arguments(arguments: "list[str] | None" = None) -> argparse.Namespace:
-    """Detectron2's arguments; a default config, and a folder in ``output`` named after it."""
-    parser = argument_parser()
-    parser.description = __doc__
-    parser.set_defaults(config_file=CONFIG)
-    args: Any = parser.parse_args(arguments)
-    if "OUTPUT_DIR" not in args.opts:
-        stem = os.path.splitext(os.path.basename(args.config_file))[0]
-        name = "demo" if args.config_file == CONFIG else stem
-        args.opts += ["OUTPUT_DIR", os.path.join("output", name)]
-    return args
-
-
 if __name__ == "__main__":
     try:
-        main(parse_arguments())
+        main(parse_demo_arguments(__doc__, CONFIG, "demo", None))
     except ConfigError as error:
         sys.exit(f"demo: {error}")

@@ -24,8 +24,9 @@ from ..data.shapes_video import FOLDERS, prepare_shapes_video
 from ..evaluation import DEPTH_ERRORS
 from ..structures import atomic_path
 from ..visualization import draw_depth, draw_tracks_overlay, sheet
+from .demo_arguments import parse_demo_arguments
 from .evaluators import model_outputs
-from .setup import ConfigError, argument_parser, setup
+from .setup import ConfigError, setup
 from .track_baselines import Frame, Results, predict_frames, score_mean_depth, score_numberings
 from .trainer import DeepLab2Trainer
 from .video_output import VideoFile
@@ -153,21 +154,8 @@ class _Pictures:
             Image.fromarray(picture).save(temporary, format="PNG")
 
 
-def parse_arguments(arguments: "list[str] | None" = None) -> argparse.Namespace:
-    """Detectron2's arguments; a default config, and a folder in ``output`` named after it."""
-    parser = argument_parser()
-    parser.description = __doc__
-    parser.set_defaults(config_file=CONFIG)
-    args: Any = parser.parse_args(arguments)
-    if "OUTPUT_DIR" not in args.opts:
-        stem = os.path.splitext(os.path.basename(args.config_file))[0]
-        name = "demo-video" if args.config_file == CONFIG else stem
-        args.opts += ["OUTPUT_DIR", os.path.join("output", name)]
-    return args
-
-
 if __name__ == "__main__":
     try:
-        main(parse_arguments())
+        main(parse_demo_arguments(__doc__, CONFIG, "demo-video", None))
     except ConfigError as error:
         sys.exit(f"demo_video: {error}")

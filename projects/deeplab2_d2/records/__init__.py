@@ -3,6 +3,7 @@
 from .config_parts import ConfigPart, config_parts, register_config_part
 from .lookup import all_records, find_record, register
 from .model_record import Averaging, DatasetMapper, ModelRecord, Pictures, Predictor
+from .ranked_image import RankedImage
 
 __all__ = [
     "Averaging",
@@ -11,6 +12,7 @@ __all__ = [
     "ModelRecord",
     "Pictures",
     "Predictor",
+    "RankedImage",
     "all_records",
     "config_parts",
     "find_record",

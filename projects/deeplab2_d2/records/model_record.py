@@ -8,6 +8,7 @@ from detectron2.config import CfgNode
 from torch import nn
 
 from ..structures import Prediction
+from .ranked_image import RankedImage
 
 # Detectron2's dict of one image.
 Sample = Mapping[str, Any]
@@ -99,6 +100,8 @@ class ModelRecord:
         slot_channels: of a model with mask slots, config to the channels of its pixel features; its
             predictions have ``mask_logits``, ``class_logits`` and ``pixel_features``, its inference
             is a :class:`deeplab2_d2.models.SlotInference`. None: it has no slots.
+        rank_image: of a model that orders instances, ``(model, sample)`` to what it makes of the
+            detections of an image; None: it orders none.
         checkpoint_modules: first words of DeepLab2's checkpoint keys, and the modules they name.
         last_layers: group ("semantic", "instance") to first words of the keys that depend on the
             number of classes or on the task.
@@ -117,6 +120,7 @@ class ModelRecord:
     build_oracle: Optional[Callable[[CfgNode, str], Predictor]] = None
     build_pictures: Optional[Callable[[CfgNode], Pictures]] = None
     slot_channels: Optional[Callable[[CfgNode], int]] = None
+    rank_image: Optional[Callable[[Any, Sample], RankedImage]] = None
     checkpoint_modules: Tuple[Tuple[str, str], ...] = ()
     last_layers: Mapping[str, Tuple[str, ...]] = field(default_factory=dict)
     option_rules: Mapping[str, object] = field(default_factory=dict)

@@ -14,6 +14,7 @@ from .pictures import (
     draw_semantic,
     overlay,
 )
+from .ranking import draw_pair, draw_ranking_map
 from .sheets import draw_text, sheet
 from .tracks import draw_tracks, draw_tracks_overlay, track_colors
 
@@ -24,9 +25,11 @@ __all__ = [
     "draw_image",
     "draw_map",
     "draw_offsets",
+    "draw_pair",
     "draw_panoptic",
     "draw_panoptic_overlay",
     "draw_points",
+    "draw_ranking_map",
     "draw_semantic",
     "draw_text",
     "draw_tracks",

@@ -4,12 +4,14 @@ OANet (arXiv:1903.05027): Detectron2's Panoptic FPN with a module that ranks ins
 In the order of the data: ``targets.py`` (the mapper), ``network.py`` (the meta architecture, on
 Detectron2's), ``sharing.py`` (what its two branches share), ``stuff_head.py`` (the stuff branch),
 ``classes.py`` (its channels), ``ranking.py`` (the spatial ranking module, its loss, and the scores
-of instances), ``merging.py`` (instances and stuff to one map). ``config.py`` has its keys.
+of instances), ``merging.py`` (instances and stuff to one map), ``inspection.py`` (what ranking
+does to the detections of an image). ``config.py`` has its keys.
 """
 
 from ...records import ModelRecord, register
 from .classes import StuffChannels
 from .config import add_config, check_config
+from .inspection import rank_image
 from .merging import mask_bounds, merge_instances_and_stuff
 from .network import DeepLab2OANet
 from .ranking import (
@@ -30,6 +32,7 @@ RECORD = ModelRecord(
     build_mapper=build_mapper,
     has_detectron2_input=True,
     outputs=outputs,
+    rank_image=rank_image,
 )
 register(DeepLab2OANet, RECORD)
 
@@ -46,5 +49,6 @@ __all__ = [
     "find_conflicts",
     "mask_bounds",
     "merge_instances_and_stuff",
+    "rank_image",
     "rank_instances",
 ]
