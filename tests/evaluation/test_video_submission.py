@@ -174,6 +174,9 @@ def test_a_number_that_the_dataset_cannot_hold_is_no_other_class(dataset, tmp_pa
         ValueError, match=f"{path} must have numbers .* label_divisor, 1000, got 1027"
     ):
         predict(records[:1])
+    Image.fromarray(np.zeros((4, 6), np.uint8)).save(path)
+    with pytest.raises(ValueError, match=f"{path} must have the channels of a color, got"):
+        predict(records[:1])
 
 
 def test_frames_of_one_file_and_unknown_formats_are_refused(dataset, tmp_path):

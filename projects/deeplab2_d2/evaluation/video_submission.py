@@ -160,8 +160,8 @@ class VideoFilePredictor:
 
         Raises:
             FileNotFoundError: if a file is not there.
-            ValueError: if it cannot be read, has a class that the dataset has not, or a number of a
-                track that is not below its label divisor.
+            ValueError: if it cannot be read, has other channels, a class that the dataset has not,
+                or a number of a track that is not below its label divisor.
         """
         return [self._predict(sample) for sample in inputs]
 
@@ -171,6 +171,11 @@ class VideoFilePredictor:
             path = os.path.join(self._folder, _fill(path, sample))
             with open_image(path, "prediction") as image:
                 images.append(np.asarray(image))
+            # One map a file, or both in the colors of one.
+            is_colored = len(self._format.panoptic_files) == 1
+            if images[-1].ndim != 2 + is_colored:
+                channels = "the channels of a color" if is_colored else "one channel"
+                raise ValueError(f"{path} must have {channels}, got {images[-1].shape}")
         semantic, numbers = self._format.decode(images)
         table = np.full(max(256, int(semantic.max(initial=0)) + 1), -2)
         for category, k in self._classes.items():
