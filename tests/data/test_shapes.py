@@ -158,7 +158,7 @@ def test_an_interrupted_run_leaves_no_folder_of_the_final_name(tmp_path, monkeyp
     def stop(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("deeplab2_d2.data.shapes.write_instances", stop)
+    monkeypatch.setattr("deeplab2_d2.data.generated.write_instances", stop)
     with pytest.raises(KeyboardInterrupt):
         prepare_shapes(str(tmp_path / "shapes"), ShapesOptions(num_train=1, num_val=1))
     assert not (tmp_path / "shapes").exists()

@@ -18,13 +18,13 @@ from PIL import Image
 from scipy.ndimage import binary_dilation
 
 from deeplab2_d2.data.dvps import DVPS_RELEASES, prepare_dvps
-from deeplab2_d2.data.reading import read_depth_png, read_panoptic_png
 from deeplab2_d2.data.registration import load_panoptic_json, panoptic_metadata
 from deeplab2_d2.data.shapes_video import (
     ShapesVideoOptions,
     prepare_shapes_video,
     shapes_video_categories,
 )
+from deeplab2_d2.structures import read_depth_png, read_panoptic_png
 
 _BOX, _BALL, _CONE, _GROUND, _WALL, _SKY = range(6)
 # The part of its bounding box that a thing fills; of a cone with a top a quarter as wide as its

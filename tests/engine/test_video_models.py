@@ -7,10 +7,9 @@ import pytest
 import torch
 
 from deeplab2_d2.engine import ConfigError, DeepLab2Trainer, load_config
-from deeplab2_d2.engine.loaders import build_train_loader
 from deeplab2_d2.engine.testing import load_test_model
 from deeplab2_d2.engine.track_baselines import predict_frames, score_mean_depth, score_numberings
-from deeplab2_d2.evaluation import VideoEvaluator, read_depth
+from deeplab2_d2.structures import read_depth
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "ShapesVideo-PanopticSegmentation"
 MODELS = ("motion", "vip")
@@ -85,20 +84,6 @@ def test_an_evaluation_scores_frames_and_videos_and_depth(model, video_dataset, 
     }
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_a_sample_has_both_frames_and_what_they_teach(model, video_dataset, tmp_path):
-    cfg = config(model, tmp_path, "SEED", 5)
-    (first, second), *_ = [next(iter(build_train_loader(cfg)))]
-    other = {"motion": "previous_image", "vip": "next_image"}[model]
-    for sample in (first, second):
-        assert sample[other].shape == sample["image"].shape == (3, 65, 129)
-        if model == "motion":
-            assert sample["previous_heatmap"].shape == (1, 65, 129)
-            assert 0 < sample["previous_heatmap"].max() <= 1
-        else:
-            assert sample["depth"].shape == (65, 129)
-
-
 def test_a_mean_depth_is_that_of_the_frames_it_was_taken_from(video_dataset):
     from detectron2.data import DatasetCatalog
 
@@ -113,7 +98,6 @@ def test_a_mean_depth_is_that_of_the_frames_it_was_taken_from(video_dataset):
     mean = np.mean([error.mean() for error in expected])
     assert errors["mean"]["AbsErrorRel"] == pytest.approx(mean, rel=1e-5)
     assert errors["mean of each pixel"]["AbsErrorRel"] < errors["mean"]["AbsErrorRel"]
-    assert VideoEvaluator(test_name, has_depth=True)
 
 
 def test_a_model_of_images_is_scored_with_a_tracker(video_dataset, tmp_path):

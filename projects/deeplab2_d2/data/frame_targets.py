@@ -12,6 +12,7 @@ from typing import Optional, Tuple
 import numpy as np
 
 from ..ops.reference.targets import offsets_to_points, segment_centers
+from ..structures import UNITS_PER_METER
 from .segment_map import SegmentTable
 from .targets import draw_center_heatmap
 
@@ -131,7 +132,7 @@ def depth_target(depth: np.ndarray, scale: float = 1.0) -> np.ndarray:
     Depth of an image that was scaled: what is larger is nearer.
 
     Args:
-        depth: integer map of depth x 256, 0 = unknown, resized (nearest) already.
+        depth: integer map of depth x ``UNITS_PER_METER``, 0 = unknown, resized (nearest) already.
         scale: by which the image was scaled.
 
     Returns:
@@ -139,7 +140,7 @@ def depth_target(depth: np.ndarray, scale: float = 1.0) -> np.ndarray:
         off after the division by the scale.
     """
     scaled = (depth.astype(np.float32) / np.float32(scale)).astype(np.int32)
-    return scaled.astype(np.float32) / np.float32(256)
+    return scaled.astype(np.float32) / np.float32(UNITS_PER_METER)
 
 
 def _exact_places(segment_map: np.ndarray, num_segments: int) -> Tuple[np.ndarray, np.ndarray]:

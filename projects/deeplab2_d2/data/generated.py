@@ -1,12 +1,16 @@
-"""Folders of generated datasets: each is absent or complete, and is made once."""
+"""Folders of generated datasets: each is absent or complete, and is made once; their images."""
 
 import json
 import logging
 import os
 import shutil
-from typing import Any, Callable, Dict, Mapping
+from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Sequence
+
+import numpy as np
+from PIL import Image
 
 from ..structures import write_json
+from .panoptic_writer import PanopticWriter, Segment, write_instances
 
 logger = logging.getLogger(__name__)
 
@@ -65,3 +69,58 @@ def _read_complete(folder: str, kind: str, wanted: Mapping[str, Any]) -> Dict[st
                 f"{value}; remove it or write elsewhere"
             )
     return info
+
+
+class DrawnImage(NamedTuple):
+    """
+    Attributes:
+        pixels: (H, W, 3) uint8 RGB.
+        segments: for :meth:`PanopticWriter.add`.
+        annotate: from the segments that are seen, the image's id and the first free id of an
+            annotation to annotations in COCO instance format.
+    """
+
+    pixels: np.ndarray
+    segments: Sequence[Segment]
+    annotate: Callable[[List[Segment], int, int], List[Dict[str, Any]]]
+
+
+def write_image_split(
+    folder: str,
+    split: str,
+    drawn_images: Iterable[DrawnImage],
+    categories: Sequence[Mapping[str, Any]],
+) -> None:
+    """
+    Write a split of single images: ``<split>/*.jpg``, ``panoptic_<split>/*.png`` and
+    ``annotations/{panoptic,instances}_<split>.json``.
+
+    Args:
+        folder: of the dataset.
+        split: "train" or "val".
+        drawn_images: in the order of their numbers.
+        categories: of COCO panoptic format.
+    """
+    annotations = os.path.join(folder, "annotations")
+    os.makedirs(os.path.join(folder, split))
+    os.makedirs(annotations, exist_ok=True)
+    writer = PanopticWriter(
+        panoptic_root=os.path.join(folder, f"panoptic_{split}"),
+        panoptic_json=os.path.join(annotations, f"panoptic_{split}.json"),
+        categories=categories,
+    )
+    images: List[Dict[str, Any]] = []
+    instances: List[Dict[str, Any]] = []
+    for number, drawn in enumerate(drawn_images):
+        height, width = drawn.pixels.shape[:2]
+        file_name = f"{number:06d}.jpg"
+        # Without chroma subsampling, which would blur the textures' colors.
+        path = os.path.join(folder, split, file_name)
+        Image.fromarray(drawn.pixels).save(path, quality=95, subsampling=0)
+        image_id = number + 1
+        seen = writer.add(file_name, (height, width), drawn.segments, image_id=image_id)
+        instances += drawn.annotate(seen, image_id, len(instances) + 1)
+        images.append({"id": image_id, "file_name": file_name, "height": height, "width": width})
+    writer.close()
+    path = os.path.join(annotations, f"instances_{split}.json")
+    write_instances(path, images, instances, categories)

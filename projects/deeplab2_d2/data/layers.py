@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from detectron2.data import transforms as T
 
+from ..structures import read_depth_png
 from .augmentation import AlignedResizeTransform
 from .frame_targets import depth_target
-from .reading import read_depth_png, read_image
+from .reading import read_image
 
 
 @dataclass(frozen=True)

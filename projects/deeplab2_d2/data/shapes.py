@@ -18,13 +18,12 @@ Folder tree under ``$DETECTRON2_DATASETS/shapes``::
 
 import os
 from dataclasses import asdict, dataclass
-from typing import Any, Dict, List
+from typing import Any, Dict, Iterator, List
 
 import numpy as np
-from PIL import Image
 
-from .generated import write_once
-from .panoptic_writer import PanopticWriter, Segment, instance_annotations, write_instances
+from .generated import DrawnImage, write_image_split, write_once
+from .panoptic_writer import Segment, instance_annotations
 from .registration import panoptic_metadata, register_panoptic_dataset
 from .shapes_scene import STUFF_NAMES, THING_NAMES, Scene, SceneOptions, draw_scene
 
@@ -141,43 +140,21 @@ def prepare_shapes(folder: str, options: ShapesOptions = ShapesOptions()) -> Dic
 
 def _write_split(folder: str, split: str, options: ShapesOptions) -> Dict[str, Any]:
     """Write images, panoptic PNGs and both JSON files of one split; return its statistics."""
-    annotations = os.path.join(folder, "annotations")
-    os.makedirs(os.path.join(folder, split))
-    os.makedirs(annotations, exist_ok=True)
-    writer = PanopticWriter(
-        panoptic_root=os.path.join(folder, f"panoptic_{split}"),
-        panoptic_json=os.path.join(annotations, f"panoptic_{split}.json"),
-        categories=shapes_categories(),
-    )
     num_images = options.num_train if split == "train" else options.num_val
-    images: List[Dict[str, Any]] = []
-    instances: List[Dict[str, Any]] = []
     counts = np.zeros(4, np.int64)
     per_class = {category["name"]: 0 for category in shapes_categories()}
-    for k in range(num_images):
-        # One generator an image, so that a longer set begins with the shorter one.
-        rng = np.random.default_rng([options.seed, SPLITS.index(split), k])
-        scene = draw_scene(options.scene, rng)
-        height, width = scene.segment_map.shape
-        file_name = f"{k:06d}.jpg"
-        # Without chroma subsampling, which would blur the textures' colors.
-        Image.fromarray(scene.image).save(
-            os.path.join(folder, split, file_name), quality=95, subsampling=0
-        )
-        segments = writer.add(file_name, (height, width), scene_segments(scene), image_id=k + 1)
-        things = [s for s in segments if s.category_id <= len(THING_NAMES)]
-        instances += instance_annotations(things, image_id=k + 1, first_id=len(instances) + 1)
-        images.append({"id": k + 1, "file_name": file_name, "height": height, "width": width})
-        counts += _count(scene)
-        for segment in scene.segments:
-            per_class[segment.name] += 1
-    writer.close()
-    write_instances(
-        os.path.join(annotations, f"instances_{split}.json"),
-        images,
-        instances,
-        shapes_categories(),
-    )
+
+    def draw() -> Iterator[DrawnImage]:
+        for k in range(num_images):
+            # One generator an image, so that a longer set begins with the shorter one.
+            rng = np.random.default_rng([options.seed, SPLITS.index(split), k])
+            scene = draw_scene(options.scene, rng)
+            counts[:] += _count(scene)
+            for segment in scene.segments:
+                per_class[segment.name] += 1
+            yield DrawnImage(scene.image, scene_segments(scene), _annotate)
+
+    write_image_split(folder, split, draw(), shapes_categories())
     num_things, num_hidden, num_small, num_crowds = counts.tolist()
     return {
         "num_images": num_images,
@@ -197,6 +174,12 @@ def scene_segments(scene: Scene) -> List[Segment]:
         Segment(scene.segment_map == k + 1, category_ids[segment.name], segment.is_crowd)
         for k, segment in enumerate(scene.segments)
     ]
+
+
+def _annotate(segments: List[Segment], image_id: int, first_id: int) -> List[Dict[str, Any]]:
+    """The things that are seen."""
+    things = [segment for segment in segments if segment.category_id <= len(THING_NAMES)]
+    return instance_annotations(things, image_id=image_id, first_id=first_id)
 
 
 def _count(scene: Scene) -> np.ndarray:

@@ -11,13 +11,13 @@ Folder tree under ``$DETECTRON2_DATASETS/shapes_layers``: as that of ``shapes``.
 
 import os
 from dataclasses import asdict, dataclass
-from typing import Any, Dict, List
+from functools import partial
+from typing import Any, Dict, Iterator, List
 
 import numpy as np
-from PIL import Image
 
-from .generated import write_once
-from .panoptic_writer import PanopticWriter, Segment, instance_annotations, write_instances
+from .generated import DrawnImage, write_image_split, write_once
+from .panoptic_writer import Segment, instance_annotations
 from .registration import register_panoptic_dataset
 from .shapes import SPLITS, scene_segments, shapes_categories, shapes_metadata
 from .shapes_layers_scene import LayeredThing, LayersOptions, draw_layers_scene
@@ -99,45 +99,25 @@ def prepare_shapes_layers(
         folder,
         "shapes_layers",
         {"version": _VERSION, "options": asdict(options)},
-        lambda partial: {split: _write_split(partial, split, options) for split in SPLITS},
+        lambda part: {split: _write_split(part, split, options) for split in SPLITS},
     )
 
 
 def _write_split(folder: str, split: str, options: ShapesLayersOptions) -> Dict[str, Any]:
     """Write images, panoptic PNGs and both JSON files of one split; return its statistics."""
-    annotations = os.path.join(folder, "annotations")
-    os.makedirs(os.path.join(folder, split))
-    os.makedirs(annotations, exist_ok=True)
-    writer = PanopticWriter(
-        panoptic_root=os.path.join(folder, f"panoptic_{split}"),
-        panoptic_json=os.path.join(annotations, f"panoptic_{split}.json"),
-        categories=shapes_categories(),
-    )
     num_images = options.num_train if split == "train" else options.num_val
-    images: List[Dict[str, Any]] = []
-    instances: List[Dict[str, Any]] = []
     counts = np.zeros(5, np.int64)
-    for k in range(num_images):
-        # One generator an image, so that a longer set begins with the shorter one.
-        rng = np.random.default_rng([options.seed, SPLITS.index(split), k])
-        drawn = draw_layers_scene(options.scene, rng)
-        height, width = drawn.scene.segment_map.shape
-        file_name = f"{k:06d}.jpg"
-        # Without chroma subsampling, which would blur the textures' colors.
-        Image.fromarray(drawn.scene.image).save(
-            os.path.join(folder, split, file_name), quality=95, subsampling=0
-        )
-        writer.add(file_name, (height, width), scene_segments(drawn.scene), image_id=k + 1)
-        instances += _annotations(drawn.things, image_id=k + 1, first_id=len(instances) + 1)
-        images.append({"id": k + 1, "file_name": file_name, "height": height, "width": width})
-        counts += _count(drawn.things)
-    writer.close()
-    write_instances(
-        os.path.join(annotations, f"instances_{split}.json"),
-        images,
-        instances,
-        shapes_categories(),
-    )
+
+    def draw() -> Iterator[DrawnImage]:
+        for k in range(num_images):
+            # One generator an image, so that a longer set begins with the shorter one.
+            rng = np.random.default_rng([options.seed, SPLITS.index(split), k])
+            drawn = draw_layers_scene(options.scene, rng)
+            counts[:] += _count(drawn.things)
+            annotate = partial(_annotate, drawn.things)
+            yield DrawnImage(drawn.scene.image, scene_segments(drawn.scene), annotate)
+
+    write_image_split(folder, split, draw(), shapes_categories())
     num_things, num_overlapping, num_pairs, num_in_order, num_same_class = counts.tolist()
     return {
         "num_images": num_images,
@@ -149,10 +129,10 @@ def _write_split(folder: str, split: str, options: ShapesLayersOptions) -> Dict[
     }
 
 
-def _annotations(
-    things: List[LayeredThing], *, image_id: int, first_id: int
+def _annotate(
+    things: List[LayeredThing], seen: List[Segment], image_id: int, first_id: int
 ) -> List[Dict[str, Any]]:
-    """In COCO instance format, with ``paint_order``."""
+    """The whole things, seen or not, in COCO instance format with ``paint_order``."""
     category_ids = {c["name"]: c["id"] for c in shapes_categories()}
     segments = [Segment(thing.mask, category_ids[thing.name]) for thing in things]
     annotations = instance_annotations(segments, image_id=image_id, first_id=first_id)

@@ -6,14 +6,13 @@ from typing import Any, Dict, List, Literal, Mapping, Sequence, Type, Union
 import numpy as np
 from PIL import Image
 
-from ..structures import write_panoptic_png
+from ..structures import UNITS_PER_METER, write_panoptic_png
 from .panoptic_writer import PanopticWriter, Segment, instance_annotations, write_instances
 from .sequences import image_id_of_frame
 from .shapes_video_scene import FOCAL_LENGTH
 from .shapes_video_sequence import VideoFrame, pace_name
 from .track_segments import track_segments
 
-_UNITS_PER_METER = 256
 PANOPTIC_FOLDER = "panoptic"
 
 
@@ -139,4 +138,4 @@ def _save(path: str, values: np.ndarray) -> None:
 
 def _depth_units(depth: np.ndarray) -> np.ndarray:
     """uint16 of meters below 256; 0, unknown, stays 0."""
-    return np.rint(depth * _UNITS_PER_METER).astype(np.uint16)
+    return np.rint(depth * UNITS_PER_METER).astype(np.uint16)

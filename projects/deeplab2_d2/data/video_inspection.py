@@ -3,9 +3,8 @@
 import os
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from ..structures import DatasetClasses
+from ..structures import DatasetClasses, read_depth_png
 from .findings import DatasetReport
-from .reading import read_depth_png
 from .sequences import join_frames
 
 

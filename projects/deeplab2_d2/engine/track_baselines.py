@@ -9,8 +9,8 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from torch import Tensor, nn
 
-from ..evaluation import DepthMetrics, VideoScores, read_depth, read_truth
-from ..structures import DatasetClasses
+from ..evaluation import DepthMetrics, VideoScores, read_truth
+from ..structures import DatasetClasses, read_depth
 from ..video import SequenceRunner, label_panoptic_seg, start_iou_tracks, track_by_overlap
 from .loaders import build_test_loader
 

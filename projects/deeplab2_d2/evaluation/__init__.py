@@ -18,7 +18,7 @@ from .submission import (
 from .tracking import SegmentationTrackingQuality
 from .video import VideoEvaluator, build_video_evaluators
 from .video_formats import VIDEO_FORMATS, VideoFormat
-from .video_frames import FrameTruth, read_depth, read_truth
+from .video_frames import FrameTruth, read_truth
 from .video_panoptic import VideoPanopticQuality
 from .video_scores import DEPTH_ERRORS, VideoScores
 from .video_submission import VideoFilePredictor, VideoSubmission
@@ -53,7 +53,6 @@ __all__ = [
     "VideoSubmission",
     "build_video_evaluators",
     "compute_panoptic_quality",
-    "read_depth",
     "read_truth",
     "summarize_confusion",
 ]

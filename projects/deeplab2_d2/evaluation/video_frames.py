@@ -4,10 +4,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 
 import numpy as np
 
-from ..structures import read_label_map, read_panoptic_png
-
-# Depth PNGs hold meters times this; 0 is unknown.
-DEPTH_SCALE = 256.0
+from ..structures import read_depth, read_panoptic_png
 
 Sample = Mapping[str, Any]
 
@@ -154,9 +151,3 @@ def read_truth(
                 f"panoptic map, got {depth.shape}"
             )
     return FrameTruth(ids, labels, depth)
-
-
-def read_depth(file_name: str) -> np.ndarray:
-    """(H, W) float32 meters of a depth PNG; 0 is unknown."""
-    values = read_label_map(file_name, "depth map")
-    return values.astype(np.float32) / np.float32(DEPTH_SCALE)

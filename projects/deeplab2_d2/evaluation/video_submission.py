@@ -11,10 +11,17 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from PIL import Image
 
-from ..structures import DatasetClasses, claim_output, open_image, stem_of
+from ..structures import (
+    UNITS_PER_METER,
+    DatasetClasses,
+    claim_output,
+    open_image,
+    read_depth,
+    stem_of,
+)
 from .staging import Staging
 from .video_formats import find_video_format
-from .video_frames import DEPTH_SCALE, FrameOrder, Sample, name_of, read_depth
+from .video_frames import FrameOrder, Sample, name_of
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +86,7 @@ class VideoSubmission(DatasetEvaluator):
             if self._has_depth and self._format.depth_file is not None:
                 depth = output["depth"].detach().cpu().numpy()
                 _check_size(record, "depth", depth)
-                values = np.clip(np.rint(depth * DEPTH_SCALE), 1, 65535).astype(np.uint16)
+                values = np.clip(np.rint(depth * UNITS_PER_METER), 1, 65535).astype(np.uint16)
                 self._write(_fill(self._format.depth_file, record), values)
 
     def _encode(self, record: Sample, track: np.ndarray) -> Sequence[np.ndarray]:

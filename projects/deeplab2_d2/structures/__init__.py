@@ -7,6 +7,7 @@ This room imports no other.
 from .atomic import atomic_path, write_json
 from .class_map import ClassMap, deeplab2_coco_class_map, identity_class_map
 from .dataset_classes import DatasetClasses
+from .depth_png import UNITS_PER_METER, read_depth, read_depth_png
 from .image_files import naming_broken_images, open_image, read_label_map
 from .maps import MapKind, Prediction, select_images
 from .memory import Encoded, Memory, MemoryShape
@@ -24,6 +25,7 @@ from .panoptic_png import (
 
 __all__ = [
     "NUM_PANOPTIC_IDS",
+    "UNITS_PER_METER",
     "VOID_PANOPTIC_LABEL",
     "ClassMap",
     "DatasetClasses",
@@ -45,6 +47,8 @@ __all__ = [
     "naming_broken_images",
     "new_names",
     "open_image",
+    "read_depth",
+    "read_depth_png",
     "read_label_map",
     "read_panoptic_png",
     "select_images",

@@ -19,8 +19,8 @@ from typing import List, Optional
 import numpy as np
 from PIL import Image
 
-from ...data.reading import read_depth_png, read_image, read_panoptic_png
-from ...structures import atomic_path
+from ...data.reading import read_image
+from ...structures import atomic_path, read_depth, read_panoptic_png
 from . import View, centered_camera, color_segments, draw_view, read_camera, unproject, write_ply
 
 
@@ -51,7 +51,7 @@ def parse_arguments(arguments: Optional[List[str]] = None) -> argparse.Namespace
 
 
 def main(args: argparse.Namespace) -> None:
-    depth = read_depth_png(args.depth) / 256.0
+    depth = read_depth(args.depth)
     if args.max_depth is not None:
         depth = np.where(depth <= args.max_depth, depth, 0.0)
     if args.image:
