@@ -4,8 +4,10 @@ Compile every CUDA source, so that none rots between runs on a GPU.
 
 Needs nvcc and a PyTorch with CUDA, but no GPU. Objects are kept in build/, by a hash of the source,
 all headers, the command and the compiler's version: what has not changed is not compiled again.
-The tests compile what runs on a GPU alone: the other half is compiled for the emulation, too. By
-hand, `python tests/cuda_compiler.py` compiles both.
+The tests compile what runs on a GPU alone: the other half is compiled for the emulation, too. They
+compile all sources as one, which reads PyTorch's headers, most of the time, once; the emulation
+compiles each with the headers that it names. By hand, `python tests/cuda_compiler.py` compiles each
+source whole.
 """
 
 import hashlib
@@ -14,9 +16,10 @@ import re
 import runpy
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Sequence
 from unittest import mock
 
 import torch
@@ -51,6 +54,25 @@ def sources() -> List[Path]:
     return sorted(SOURCES.rglob("*.cu"))
 
 
+def join(sources: Sequence[Path], folder: Path) -> Path:
+    """
+    A source that includes others, each from a copy of the folder above its own.
+
+    A copy's own names are in a namespace of its own: two sources may use one name.
+    """
+    for source in sources:
+        root = source.parents[1]
+        for path in root.rglob("*"):
+            if path == source or path.suffix in (".h", ".cuh"):
+                copy = folder / source.stem / path.relative_to(root)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                copy.write_text(re.sub(r"\bdeeplab2_d2\b", f"of_{source.stem}", path.read_text()))
+    copies = [Path(source.stem) / source.relative_to(source.parents[1]) for source in sources]
+    joined = folder / "joined.cu"
+    joined.write_text("".join(f'#include "{copy}"\n' for copy in copies))
+    return joined
+
+
 class Compiler:
     """
     nvcc with the flags of the build, for the first architecture of TORCH_CUDA_ARCH_LIST.
@@ -83,7 +105,23 @@ class Compiler:
 
     def compile(self, source: Path) -> Optional[str]:
         """What nvcc says against a source; None if nothing, now or when the object was made."""
-        target = self.object_of(source)
+        return self._compile(source, self.object_of(source))
+
+    def compile_as_one(self, sources: Sequence[Path]) -> Dict[Path, Optional[str]]:
+        """What nvcc says against each, which is compiled alone only if all as one are not."""
+        contents = b"".join(source.read_bytes() for source in sources)
+        key = hashlib.sha256(self._key.encode() + contents).hexdigest()[:16]
+        with tempfile.TemporaryDirectory() as folder:
+            joined = join(sources, Path(folder))
+            if self._compile(joined, self.objects / f"{joined.stem}-{key}.o") is None:
+                return dict.fromkeys(sources)
+        return self.compile_all(sources)
+
+    def compile_all(self, sources: Sequence[Path]) -> Dict[Path, Optional[str]]:
+        with ThreadPoolExecutor(num_jobs()) as pool:
+            return dict(zip(sources, pool.map(self.compile, sources)))
+
+    def _compile(self, source: Path, target: Path) -> Optional[str]:
         if target.exists():
             return None
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -98,16 +136,16 @@ class Compiler:
         partial.rename(target)
         return None
 
-    def compile_all(self) -> Dict[Path, Optional[str]]:
-        with ThreadPoolExecutor(num_jobs()) as pool:
-            return dict(zip(sources(), pool.map(self.compile, sources())))
-
 
 if __name__ == "__main__":
     reason = why_not()
     if reason is not None:
         sys.exit(f"CUDA sources are not compiled: {reason}")
-    errors = {path: error for path, error in Compiler().compile_all().items() if error is not None}
+    errors = {
+        path: error
+        for path, error in Compiler().compile_all(sources()).items()
+        if error is not None
+    }
     for path, error in errors.items():
         print(f"{path}:\n{error}", file=sys.stderr)
     sys.exit(1 if errors else 0)

@@ -36,6 +36,9 @@ WATCHED += [
     "tsan-instrument-func-entry-exit=0",
 ]
 
+# Precompiling PyTorch's header takes as long as four sources save.
+WORTH_PRECOMPILING = 5
+
 # Of a launch `name<type><<<grid, threads, shared, stream>>>(`, the name, its type, the space before
 # the rest, and the rest.
 _LAUNCH = re.compile(r"(\w+)(<[\w:, ]+>)?(\s*)<<<(.*?)>>>\(", re.DOTALL)
@@ -97,12 +100,10 @@ def _build(inputs: Dict[Path, str], includes: Sequence[str], libraries: Sequence
                 (Path(own) / path).parent.mkdir(parents=True, exist_ok=True)
                 (Path(own) / path).write_text(text)
             sources = [path for path in inputs if path.suffix in (".cpp", ".cu")]
-            with ThreadPoolExecutor(cuda_compiler.num_jobs()) as pool:
-                objects = list(
-                    pool.map(lambda path: _compile(path, inputs, Path(own), includes), sources)
-                )
+            objects = {path: folder / "objects" / _object(path, inputs) for path in sources}
+            _make(objects, Path(own), includes)
             partial = Path(own) / library.name
-            files = map(str, [*objects, "-o", partial])
+            files = map(str, [*objects.values(), "-o", partial])
             _run([_compiler(), *FLAGS, "-shared", *files, *libraries, "-ldl"], Path(own))
             partial.rename(library)
     return library
@@ -118,20 +119,46 @@ def _run(command: List[str], folder: Path) -> None:
         raise RuntimeError(f"{' '.join(command)}\n{result.stderr[-4000:]}")
 
 
-def _compile(source: Path, inputs: Dict[Path, str], folder: Path, includes: Sequence[str]) -> Path:
-    """The object of a source, made if it is not there: of a source or header that is changed."""
-    is_emulation = source.parts[0] == "emulation"
-    flags = ["-O2"] if is_emulation else WATCHED
+def _make(objects: Dict[Path, Path], folder: Path, includes: Sequence[str]) -> None:
+    """Compile the sources whose objects are not there: those that are changed, or include such."""
+    missing = [source for source, target in objects.items() if not target.exists()]
+    if includes and len(missing) >= WORTH_PRECOMPILING:
+        includes = [*includes, "-include", _precompile(folder, includes)]
+    with ThreadPoolExecutor(cuda_compiler.num_jobs()) as pool:
+        list(pool.map(lambda path: _compile(path, objects[path], folder, includes), missing))
+
+
+def _precompile(folder: Path, includes: Sequence[str]) -> str:
+    """What every operator's source includes, read once: a header beside which GCC looks for it."""
+    name = "precompiled.h"
+    (folder / name).write_text("#include <torch/library.h>\n")
+    file = ["-x", "c++-header", "-c", name, "-o", f"{name}.gch"]
+    _run([_compiler(), *FLAGS, *WATCHED, *includes, *file], folder)
+    return name
+
+
+def _is_emulation(path: Path) -> bool:
+    return path.parts[0] == "emulation"
+
+
+def _flags(source: Path) -> List[str]:
+    return ["-O2"] if _is_emulation(source) else WATCHED
+
+
+def _object(source: Path, inputs: Dict[Path, str]) -> str:
+    """Name of the object of a source, another for a source or header that is changed."""
     headers = {
         path: text for path, text in sorted(inputs.items())
-        if path.suffix in (".h", ".cuh") and (path.parts[0] == "emulation" or not is_emulation)
+        if path.suffix in (".h", ".cuh") and (_is_emulation(path) or not _is_emulation(source))
     }  # fmt: skip
-    target = folder.parent / "objects" / f"{_hash(flags, source, inputs[source], headers)}.o"
-    if not target.exists():
-        # Places in the code are paths under the folder.
-        options = [*flags, "-Iemulation", *includes, f"-fdebug-prefix-map={folder}=."]
-        partial = folder / f"{source}.o"
-        file = ["-x", "c++", "-c", str(source), "-o", str(partial)]
-        _run([_compiler(), *FLAGS, *options, *file], folder)
-        partial.rename(target)
-    return target
+    return f"{_hash(_flags(source), source, inputs[source], headers)}.o"
+
+
+def _compile(source: Path, target: Path, folder: Path, includes: Sequence[str]) -> None:
+    # Places in the code are paths under the folder.
+    options = [*_flags(source), "-Iemulation", f"-fdebug-prefix-map={folder}=."]
+    options += [] if _is_emulation(source) else includes
+    partial = folder / f"{source}.o"
+    file = ["-x", "c++", "-c", str(source), "-o", str(partial)]
+    _run([_compiler(), *FLAGS, *options, *file], folder)
+    partial.rename(target)

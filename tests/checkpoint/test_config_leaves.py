@@ -1,5 +1,6 @@
 """The YAML leaves: each builds its model, and those of published models say what was released."""
 
+import functools
 import gzip
 import json
 from pathlib import Path
@@ -30,6 +31,7 @@ def test_every_leaf_builds_its_model(path):
     assert sum(parameter.numel() for parameter in model.parameters()) > 100_000
 
 
+@functools.lru_cache(maxsize=None)
 def manifest():
     with gzip.open(PARITY / "manifest.jsonl.gz") as lines:
         return {f"configs/{row['config']}": row for row in map(json.loads, lines)}

@@ -262,13 +262,12 @@ def test_the_script_makes_every_split_that_then_loads(kitti):
     environment = {**os.environ, "DETECTRON2_DATASETS": str(kitti.parent)}
     environment["PYTHONPATH"] = str(_ROOT / "projects")
     script = str(_ROOT / "datasets" / "prepare_step_panoptic.py")
-    subprocess.run([sys.executable, script, "kitti_step"], env=environment, check=True)
     code = (
+        "import runpy, sys; sys.argv.pop(0); runpy.run_path(sys.argv[0], run_name='__main__'); "
         "import deeplab2_d2.data; from detectron2.data import DatasetCatalog; "
         "print([len(DatasetCatalog.get(f'kitti_step_panoptic_{s}')) "
         "for s in ('train', 'val', 'trainval')])"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
-    assert result.stdout.strip() == "[13, 9, 22]"
+    command = [sys.executable, "-c", code, script, "kitti_step"]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "[13, 9, 22]"

@@ -1,6 +1,13 @@
-"""One evaluation, then one step of training, in each process of a job; results go to files."""
+"""
+Of each model one evaluation, then one step of training, in each process of a job.
+
+The argument is a JSON file with the arguments of each model. What a process has goes to a file in
+the model's folder.
+"""
 
 import argparse
+import json
+import sys
 from pathlib import Path
 
 import torch
@@ -10,6 +17,11 @@ from deeplab2_d2.engine import DeepLab2Trainer, argument_parser, launch, setup
 
 
 def main(args: argparse.Namespace) -> None:
+    for arguments in json.loads(args.models.read_text()):
+        evaluate_and_train(argument_parser().parse_args(arguments))
+
+
+def evaluate_and_train(args: argparse.Namespace) -> None:
     cfg = setup(args)
     trainer = DeepLab2Trainer(cfg)
     trainer.resume_or_load()
@@ -30,4 +42,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    launch(main, argument_parser().parse_args())
+    launch(main, argparse.Namespace(models=Path(sys.argv[1])))

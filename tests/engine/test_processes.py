@@ -1,5 +1,6 @@
 """Two processes on a CPU (torchrun, gloo) do together what one does alone."""
 
+import json
 import os
 import subprocess
 import sys
@@ -22,14 +23,15 @@ CENTERS = (
     "MODEL.DEEPLAB2.POSTPROCESSING.NMS_KERNEL 41 "
     "MODEL.DEEPLAB2.POSTPROCESSING.CENTER_THRESHOLD -10.0"
 )
+SMALL_CROPS = "INPUT.CROP.SIZE [65,129] "
 SHAPES, VIDEOS = "Shapes-PanopticSegmentation", "ShapesVideo-PanopticSegmentation"
 MODELS = {
     f"{SHAPES}/panoptic_deeplab_tiny_os16_poly_bs8_crop_129_161": CENTERS,
     f"{SHAPES}/max_deeplab_tiny_os16_poly_bs8_crop_129_161": (
         "MODEL.DEEPLAB2.POSTPROCESSING.CONFIDENCE_THRESHOLDS [0.0,0.0]"
     ),
-    f"{VIDEOS}/motion_deeplab_tiny_os16_poly_bs8_crop_129_257": CENTERS,
-    f"{VIDEOS}/vip_deeplab_tiny_os16_poly_bs8_crop_129_257": CENTERS,
+    f"{VIDEOS}/motion_deeplab_tiny_os16_poly_bs8_crop_129_257": SMALL_CROPS + CENTERS,
+    f"{VIDEOS}/vip_deeplab_tiny_os16_poly_bs8_crop_129_257": SMALL_CROPS + CENTERS,
 }
 TASKS = {"sem_seg", "panoptic_seg", "segm"}
 VIDEO_TASKS = {"motion": {"stq", "vpq"}, "vip": {"stq", "vpq", "dstq", "dvpq", "depth"}}
@@ -37,32 +39,41 @@ VIDEO_TASKS = {"motion": {"stq", "vpq"}, "vip": {"stq", "vpq", "dstq", "dvpq", "
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module", params=MODELS)
-def results(request, tmp_path_factory):
-    """What each process of a job of one and of a job of two has saved."""
-    options = (OPTIONS + MODELS[request.param]).split()
+@pytest.fixture(scope="module")
+def jobs(tmp_path_factory):
+    """Folders of what a job of one process and a job of two have saved, by model in each."""
     datasets = tmp_path_factory.mktemp("datasets")
-    if request.param.startswith(VIDEOS):
-        # Two sequences to evaluate: one for each process.
-        options += ["INPUT.CROP.SIZE", "[65,129]"]
-        prepare_shapes_video(str(datasets / "shapes_video"), ShapesVideoOptions(1, 2))
-    else:
-        prepare_shapes(str(datasets / "shapes"), ShapesOptions(num_train=6, num_val=5))
+    prepare_shapes(str(datasets / "shapes"), ShapesOptions(num_train=6, num_val=5))
+    # Two sequences to evaluate: one for each process.
+    prepare_shapes_video(str(datasets / "shapes_video"), ShapesVideoOptions(1, 2))
     environment = {
         **os.environ,
         "DETECTRON2_DATASETS": str(datasets),
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": str(ROOT / "projects"),
     }
-    saved = {}
+    folders = {}
     for count in (1, 2):
-        output = tmp_path_factory.mktemp(f"processes{count}")
+        folders[count] = tmp_path_factory.mktemp(f"processes{count}")
+        models = []
+        for name, options in MODELS.items():
+            models.append(["--config-file", f"configs/{name}.yaml", *(OPTIONS + options).split()])
+            models[-1] += ["OUTPUT_DIR", str(folders[count] / name)]
+        (folders[count] / "models.json").write_text(json.dumps(models))
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        command += ["--nproc-per-node", str(count), str(WORKER), "--config-file"]
-        command += [f"configs/{request.param}.yaml", *options, "OUTPUT_DIR", str(output)]
+        command += ["--nproc-per-node", str(count), str(WORKER)]
+        command += [str(folders[count] / "models.json")]
         result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
         assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
-        files = [output / f"rank{rank}.pth" for rank in range(count)]
+    return folders
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def results(request, jobs):
+    """What each process of a job of one and of a job of two has saved of a model."""
+    saved = {}
+    for count, folder in jobs.items():
+        files = [folder / request.param / f"rank{rank}.pth" for rank in range(count)]
         saved[count] = [torch.load(file, weights_only=False) for file in files]
     saved["tasks"] = TASKS | VIDEO_TASKS.get(request.param.split("/")[1].split("_")[0], set())
     return saved

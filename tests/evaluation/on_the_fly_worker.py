@@ -1,4 +1,4 @@
-"""One process of a split evaluation: scores its part of the samples with the others."""
+"""One process of split evaluations: of each it scores its part of the samples with the others."""
 
 import json
 import os
@@ -15,16 +15,18 @@ from deeplab2_d2.evaluation import OnTheFlyPanopticEvaluator
 
 
 def main(folder: Path, rank: int, num_processes: int) -> None:
-    metadata, parts = torch.load(folder / "job.pth", weights_only=False)
+    metadata, splits = torch.load(folder / "job.pth", weights_only=False)
     MetadataCatalog.get("split").set(**metadata)
     dist.init_process_group(
         "gloo", f"file://{folder / 'rendezvous'}", rank=rank, world_size=num_processes
     )
     evaluator = OnTheFlyPanopticEvaluator("split", per_class=True)
-    evaluator.reset()
-    for sample, panoptic_seg in parts[rank]:
-        evaluator.process([sample], [{"panoptic_seg": panoptic_seg}])
-    scores = evaluator.evaluate()
+    scores = []
+    for parts in splits:
+        evaluator.reset()
+        for sample, panoptic_seg in parts[rank]:
+            evaluator.process([sample], [{"panoptic_seg": panoptic_seg}])
+        scores.append(evaluator.evaluate())
     (folder / f"scores{rank}.json").write_text(json.dumps(scores))
     # Not by a barrier of gloo's: who leaves it first may reset a connection that another reads.
     deadline = time.monotonic() + 300

@@ -18,7 +18,7 @@ def compiler():
 
 @pytest.fixture(scope="module")
 def errors(compiler):
-    return compiler.compile_all()
+    return compiler.compile_as_one(cuda_compiler.sources())
 
 
 @pytest.mark.parametrize("source", cuda_compiler.sources(), ids=lambda source: source.stem)
@@ -44,3 +44,17 @@ def test_unchanged_source_is_not_compiled_again(compiler, tmp_path, monkeypatch)
     assert compiler.compile(source) is None
     monkeypatch.setattr(compiler, "command", ["no-such-compiler"])
     assert compiler.compile(source) is None
+
+
+def test_of_two_sources_with_equal_names_the_one_with_an_error_is_named(
+    compiler, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(compiler, "objects", tmp_path / "objects")
+    first, second = (tmp_path / name / f"{name}_cuda.cu" for name in ("first", "second"))
+    for source in (first, second):
+        source.parent.mkdir()
+        source.write_text(f"namespace deeplab2_d2 {{\n{PLAIN}}}\n")
+    assert compiler.compile_as_one([first, second]) == {first: None, second: None}
+    second.write_text(second.read_text().replace("numbers[", "undeclared["))
+    errors = compiler.compile_as_one([first, second])
+    assert errors[first] is None and "undeclared" in errors[second]

@@ -26,6 +26,13 @@ def test_kernels_of_headers_have_internal_linkage():
         assert not kernels or "\nnamespace {\n" in before, path.name
 
 
+def test_what_registers_an_operator_includes_how():
+    # The emulation compiles all of them with that header.
+    for path in cuda_compiler.SOURCES.rglob("*.c*"):
+        text = path.read_text()
+        assert ("TORCH_LIBRARY" in text) <= ("#include <torch/library.h>" in text), path.name
+
+
 def test_an_a100_an_h100_and_later_gpus_are_built_for_where_none_is(monkeypatch):
     monkeypatch.delenv("TORCH_CUDA_ARCH_LIST", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

@@ -13,6 +13,9 @@ _TRUNCATED_STD = 0.87962566103423978
 
 def truncated_normal_(weight: Tensor, std: float) -> None:
     """Normal with standard deviation ``std`` before it is cut off at two of them, in place."""
+    if weight.is_meta:
+        # No numbers to draw: PyTorch would take most of a large network's time to say so.
+        return
     nn.init.trunc_normal_(weight, std=std, a=-2.0 * std, b=2.0 * std)
 
 
