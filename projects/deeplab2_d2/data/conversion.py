@@ -14,8 +14,9 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ..structures import open_image, read_label_map, write_json
 from .conversion_outputs import SOFTWARE, check_outputs
+from .marker import MARKER, read_marker
 from .panoptic_writer import PanopticWriter, Segment, instance_annotations, pngs_of_images
-from .registration import MARKER, panoptic_metadata
+from .registration import panoptic_metadata
 
 Categories = Sequence[Mapping[str, Any]]
 _IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
@@ -315,12 +316,9 @@ def _instances(
 
 def _read_marker(folder: str, name: str, categories: Categories) -> Dict[str, Any]:
     path = os.path.join(folder, MARKER)
-    if not os.path.isfile(path):
+    if not os.path.lexists(path):
         return {"name": name, "categories": [dict(c) for c in categories], "splits": {}}
-    with open(path) as f:
-        marker = json.load(f)
-    if not isinstance(marker, dict) or not {"name", "categories", "splits"} <= set(marker):
-        raise ValueError(f"{path} must have 'name', 'categories' and 'splits', as a conversion's")
+    marker = read_marker(path)
     if marker["name"] != name or marker["categories"] != [dict(c) for c in categories]:
         raise ValueError(
             f"{path} is of dataset {marker['name']!r} with {len(marker['categories'])} categories; "

@@ -3,6 +3,8 @@
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
+from ..data.registration import describe_missing
+from ..data.shared_names import is_registered
 from ..structures import DatasetClasses
 from .class_map import class_map_from_config
 
@@ -20,6 +22,9 @@ def metadata_from_config(cfg: CfgNode, *, needs_things: bool = True) -> DatasetC
             model can do without.
     """
     name = _dataset_of(cfg)
+    is_known = is_registered(name) or MetadataCatalog.get(name).get("stuff_classes") is not None
+    if needs_things and not is_known:
+        raise ValueError(f"config key DATASETS.TRAIN: {describe_missing(name)}")
     try:
         return DatasetClasses.from_metadata(MetadataCatalog.get(name), needs_things=needs_things)
     except ValueError as error:
