@@ -10,7 +10,7 @@ from collections import Counter
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import MetadataCatalog
 from detectron2.utils.file_io import PathManager
 
 from ..structures import DatasetClasses, open_image, read_panoptic_png
@@ -43,7 +43,7 @@ def inspect_dataset(
         raise ValueError(f"output_stride must be at least 1, got {output_stride}")
     require_registered(name)
     metadata = MetadataCatalog.get(name)
-    if not metadata.get("panoptic_json") or not metadata.get("thing_dataset_id_to_contiguous_id"):
+    if not metadata.get("panoptic_json") or not metadata.get("stuff_classes"):
         raise ValueError(f"dataset {name} must have panoptic_json and the classes in its metadata")
     classes = DatasetClasses.from_metadata(metadata)
     kinds = {name: classes.is_thing(k) for k, name in enumerate(classes.names)}

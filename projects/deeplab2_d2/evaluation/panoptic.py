@@ -8,7 +8,7 @@ import logging
 import os
 import tempfile
 from collections import OrderedDict
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 from detectron2.evaluation import COCOPanopticEvaluator
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..compat import require_panopticapi
 from ..structures import DatasetClasses, encode_panoptic_png, stem_of, write_json
+from .panoptic_statistics import nan_of_no_class
 
 logger = logging.getLogger(__name__)
 
@@ -184,35 +185,13 @@ def compute_panoptic_quality(
         content["annotations"] = annotations
         predictions_json = os.path.join(output_dir or folder, "predictions.json")
         write_json(predictions_json, content)
-        with contextlib.redirect_stdout(io.StringIO()), _nan_of_no_class():
+        with contextlib.redirect_stdout(io.StringIO()), nan_of_no_class():
             return pq_compute(
                 truth_json,
                 PathManager.get_local_path(predictions_json),
                 gt_folder=PathManager.get_local_path(panoptic_root),
                 pred_folder=folder,
             )
-
-
-@contextlib.contextmanager
-def _nan_of_no_class() -> Iterator[None]:
-    """Let panopticapi's means over no class be NaN: it divides by their number."""
-    from panopticapi.evaluation import PQStat
-
-    average, nan = PQStat.pq_average, float("nan")
-
-    def average_or_nan(stat: Any, categories: Mapping[int, Any], isthing: Optional[bool]) -> Any:
-        try:
-            return average(stat, categories, isthing)
-        except ZeroDivisionError:
-            wanted = (k for k, c in categories.items() if isthing in (None, c["isthing"] == 1))
-            per_class = {label: {"pq": 0.0, "sq": 0.0, "rq": 0.0} for label in wanted}
-            return {"pq": nan, "sq": nan, "rq": nan, "n": 0}, per_class
-
-    PQStat.pq_average = average_or_nan
-    try:
-        yield
-    finally:
-        PQStat.pq_average = average
 
 
 def _write_png(prediction: Mapping[str, Any], folder: str, number: int) -> str:
@@ -234,3 +213,7 @@ def _log_table(scores: Mapping[str, Any]) -> None:
     headers = ["", "PQ", "SQ", "RQ", "#categories"]
     table = tabulate(rows, headers=headers, tablefmt="pipe", floatfmt=".3f")
     logger.info("Panoptic quality:\n%s", table)
+    for part, what in (("All", "class"), ("Things", "thing"), ("Stuff", "stuff class")):
+        if scores[part]["n"] == 0:
+            message = "PQ of %s is NaN: no %s occurs in the ground truth or the predictions"
+            logger.warning(message, part.lower(), what)
