@@ -2,15 +2,18 @@
 
 import difflib
 import glob
-import json
 import logging
 import os
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.utils.file_io import PathManager
 
-from ..structures import DatasetClasses
+from ..structures import (
+    DatasetClasses,
+    check_panoptic_json,
+    describe_unknown_image,
+    read_json_object,
+)
 from .instances import load_instances_json
 from .marker import MARKER, find_broken, read_marker, split_paths
 from .sequences import join_frames
@@ -161,21 +164,19 @@ def load_panoptic_json(
         their neighbors; see :func:`join_frames`.
 
     Raises:
-        ValueError: if an annotation has no image in the list, or a category that the metadata
-            lacks, or if only some images have a place in a video.
+        ValueError: if an entry is not as the format has it, an annotation has no image in the
+            list or a category that the metadata lacks, or if only some images have a place in a
+            video.
     """
-    with PathManager.open(panoptic_json) as f:
-        content = json.load(f)
+    content = check_panoptic_json(read_json_object(panoptic_json), panoptic_json)
     classes = DatasetClasses.from_metadata(metadata, needs_things=False)
-    images = {image["id"]: image for image in content["images"]}
     dicts: List[Dict[str, Any]] = []
-    for annotation in content["annotations"]:
-        image = images.get(annotation["image_id"])
+    for annotation in content.annotations:
+        image = content.images.get(annotation["image_id"])
         source = f"{panoptic_json}: annotation {annotation['file_name']}"
         if image is None:
-            raise ValueError(
-                f"{source} has image_id {annotation['image_id']!r}, which is not among the images"
-            )
+            unknown = describe_unknown_image(annotation["image_id"], content.images)
+            raise ValueError(f"{source} has {unknown}")
         segments = [_with_contiguous_id(s, classes, source) for s in annotation["segments_info"]]
         dicts.append(
             {

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import itertools
-import json
 import logging
 import os
 import tempfile
@@ -20,6 +19,7 @@ from torch import Tensor
 from ..compat import require_panopticapi
 from ..structures import DatasetClasses, encode_panoptic_png, stem_of, write_json
 from .panoptic_statistics import nan_of_no_class
+from .panoptic_truth import read_panoptic_truth
 
 logger = logging.getLogger(__name__)
 
@@ -120,11 +120,16 @@ class PanopticQualityEvaluator(COCOPanopticEvaluator):
             result.update(self._name_classes(scores["per_class"], predictions))
         return OrderedDict(panoptic_seg=result)
 
+    def _read_truth(self) -> Dict[str, Any]:
+        """See :func:`read_panoptic_truth`."""
+        metadata = self._metadata
+        return read_panoptic_truth(metadata.panoptic_json, metadata.panoptic_root, self._classes)
+
     def _score(self, predictions: Sequence[Mapping[str, Any]]) -> Dict[str, Any]:
         """Scores as of :func:`compute_panoptic_quality`."""
         return compute_panoptic_quality(
             predictions,
-            self._metadata.panoptic_json,
+            self._read_truth(),
             self._metadata.panoptic_root,
             output_dir=self._output_dir,
         )
@@ -135,8 +140,7 @@ class PanopticQualityEvaluator(COCOPanopticEvaluator):
         predictions: Sequence[Mapping[str, Any]],
     ) -> Dict[str, float]:
         """Scores by class name, of the classes that occur in ground truth or predictions."""
-        with PathManager.open(self._metadata.panoptic_json) as f:
-            annotations = json.load(f)["annotations"]
+        annotations = self._read_truth()["annotations"]
         occurring = {
             segment["category_id"]
             for annotation in itertools.chain(annotations, predictions)
@@ -153,7 +157,7 @@ class PanopticQualityEvaluator(COCOPanopticEvaluator):
 
 def compute_panoptic_quality(
     predictions: Sequence[Mapping[str, Any]],
-    panoptic_json: str,
+    truth: Mapping[str, Any],
     panoptic_root: str,
     *,
     output_dir: Optional[str] = None,
@@ -164,7 +168,8 @@ def compute_panoptic_quality(
     Args:
         predictions: annotations of COCO's panoptic format (``image_id``, ``file_name`` and
             ``segments_info`` with ids of the dataset), each with its PNG in ``png_string``.
-        panoptic_json, panoptic_root: ground truth of the same images.
+        truth: annotation of the same images, complete; see :func:`read_panoptic_truth`.
+        panoptic_root: folder of its PNGs.
         output_dir: existing folder that keeps the annotations as ``predictions.json``.
 
     Returns:
@@ -173,18 +178,16 @@ def compute_panoptic_quality(
     """
     from panopticapi.evaluation import pq_compute
 
-    truth_json = PathManager.get_local_path(panoptic_json)
     with tempfile.TemporaryDirectory(prefix="panoptic_eval_") as folder:
         annotations = []
         for number, prediction in enumerate(predictions):
             png = _write_png(prediction, folder, number)
             kept = {k: v for k, v in prediction.items() if k != "png_string"}
             annotations.append({**kept, "file_name": png})
-        with open(truth_json) as f:
-            content = json.load(f)
-        content["annotations"] = annotations
+        truth_json = os.path.join(folder, "truth.json")
+        write_json(truth_json, truth)
         predictions_json = os.path.join(output_dir or folder, "predictions.json")
-        write_json(predictions_json, content)
+        write_json(predictions_json, {**truth, "annotations": annotations})
         with contextlib.redirect_stdout(io.StringIO()), nan_of_no_class():
             return pq_compute(
                 truth_json,

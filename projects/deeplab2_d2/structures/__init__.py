@@ -8,11 +8,21 @@ from .atomic import atomic_path, write_json
 from .class_map import ClassMap, deeplab2_coco_class_map, identity_class_map
 from .dataset_classes import DatasetClasses
 from .depth_png import UNITS_PER_METER, read_depth, read_depth_png
-from .image_files import naming_broken_images, open_image, read_label_map
+from .image_files import find_near_file, naming_broken_images, open_image, read_label_map
 from .maps import MapKind, Prediction, select_images
 from .memory import Encoded, Memory, MemoryShape
 from .new_parts import new_names
 from .output_names import check_distinct_stems, claim_output, stem_of
+from .panoptic_json import (
+    JsonFault,
+    PanopticJson,
+    check_panoptic_json,
+    describe_unknown_image,
+    has_categories,
+    read_json_object,
+    short,
+    sift_panoptic_json,
+)
 from .panoptic_label import VOID_PANOPTIC_LABEL, decode_panoptic, encode_panoptic
 from .panoptic_png import (
     NUM_PANOPTIC_IDS,
@@ -30,18 +40,24 @@ __all__ = [
     "ClassMap",
     "DatasetClasses",
     "Encoded",
+    "JsonFault",
     "MapKind",
     "Memory",
     "MemoryShape",
+    "PanopticJson",
     "Prediction",
     "atomic_path",
     "check_distinct_stems",
+    "check_panoptic_json",
     "claim_output",
     "colors_to_ids",
     "decode_panoptic",
     "deeplab2_coco_class_map",
+    "describe_unknown_image",
     "encode_panoptic",
     "encode_panoptic_png",
+    "find_near_file",
+    "has_categories",
     "identity_class_map",
     "ids_to_colors",
     "naming_broken_images",
@@ -50,8 +66,11 @@ __all__ = [
     "read_depth",
     "read_depth_png",
     "read_label_map",
+    "read_json_object",
     "read_panoptic_png",
     "select_images",
+    "short",
+    "sift_panoptic_json",
     "stem_of",
     "write_json",
     "write_panoptic_png",

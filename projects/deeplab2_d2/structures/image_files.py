@@ -1,9 +1,11 @@
 """Opening images and label maps, with errors that name the file."""
 
 import contextlib
+import functools
+import os
 import struct
 import zlib
-from typing import Iterator
+from typing import Iterator, Tuple
 
 import numpy as np
 from detectron2.utils.file_io import PathManager
@@ -29,11 +31,43 @@ def naming_broken_images(file_name: str, kind: str = "image") -> Iterator[None]:
         ValueError: if it is no image that can be read, or one of more pixels than PIL allows.
     """
     if not PathManager.isfile(file_name):
-        raise FileNotFoundError(f"{kind} {file_name} does not exist")
+        near = find_near_file(file_name)
+        beside = f", but there is {near}" if near else ""
+        raise FileNotFoundError(f"{kind} {file_name} does not exist{beside}")
     try:
         yield
     except _BROKEN as error:
         raise ValueError(f"{kind} {file_name} cannot be read: {error}") from error
+
+
+def find_near_file(file_name: str, root: str = "") -> str:
+    """
+    The file that was probably meant by a path to nowhere.
+
+    Args:
+        file_name: the path. It may be of another machine, with its folders and backslashes, or have
+            another ending than the file.
+        root: a folder where the file may be, beside the path's own.
+
+    Returns:
+        a path, or "" where there is nothing like it.
+    """
+    normal = file_name.replace("\\", "/")
+    stem = os.path.splitext(os.path.basename(normal))[0].casefold()
+    for folder in (os.path.dirname(normal), os.path.dirname(file_name), root):
+        for name in _names_in(folder or "."):
+            if os.path.splitext(name)[0].casefold() == stem:
+                return os.path.join(folder, name)
+    return ""
+
+
+@functools.lru_cache(maxsize=4)
+def _names_in(folder: str) -> Tuple[str, ...]:
+    """Of the files of a folder, sorted; kept, as there may be many to look for in it."""
+    try:
+        return tuple(sorted(entry.name for entry in os.scandir(folder) if entry.is_file()))
+    except OSError:
+        return ()
 
 
 @contextlib.contextmanager
