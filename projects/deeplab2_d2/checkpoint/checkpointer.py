@@ -9,6 +9,7 @@ from torch import nn
 
 from ..structures import atomic_path, new_names
 from .archive import ARCHIVE_ENDINGS
+from .classes import CLASSES_KEY
 from .deeplab2_checkpoint import find_prefix
 from .load import LoadReport, compare_shapes
 from .run_folder import find_newest, read_tag
@@ -35,6 +36,7 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
         model: the model.
         save_dir: folder of this run's checkpoints.
         allow_partial: load what fits of weights that do not fit the model, instead of refusing.
+        classes: of the dataset, kept in what is saved; see :func:`classes_of_dataset`.
         checkpointables: as in Detectron2.
     """
 
@@ -44,9 +46,11 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
         save_dir: str = "",
         *,
         allow_partial: bool = False,
+        classes: Optional[Dict[str, Any]] = None,
         **checkpointables: Any,
     ) -> None:
         super().__init__(model, save_dir, **checkpointables)
+        self._classes = classes
         self._allow_partial = allow_partial
         self._found: Optional[str] = None
 
@@ -114,6 +118,8 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
         if not self.save_dir or not self.save_to_disk:
             return
         data = {"model": self.model.state_dict()}
+        if self._classes is not None:
+            data[CLASSES_KEY] = self._classes
         data.update({key: value.state_dict() for key, value in self.checkpointables.items()})
         path = os.path.join(self.save_dir, f"{name}.pth")
         logger.info("Saving checkpoint to %s", path)

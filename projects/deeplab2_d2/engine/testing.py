@@ -7,7 +7,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_backbone
 from torch import nn
 
-from ..checkpoint import with_published_classes
+from ..checkpoint import adopt_classes, with_published_classes
 from ..models import AveragedSegmenter, Segmenter
 from ..records import find_record
 from .checkpointing import build_checkpointer
@@ -86,6 +86,7 @@ def load_model(cfg: CfgNode, weights: str = "", *, resume: bool = False) -> nn.M
     if not resume:
         cfg = with_published_classes(cfg, path)
     cfg = dense_config(cfg)
+    adopt_classes(cfg, path)
     model = DeepLab2Trainer.build_model(cfg)
     checkpointer = build_checkpointer(cfg, model)
     if resume and checkpointer.has_checkpoint():
