@@ -198,7 +198,7 @@ def test_a_broken_entry_is_a_finding_and_the_same_in_training(dataset, change, e
 
 @pytest.mark.parametrize(
     "name",
-    ["/home/someone/images/{}.jpg", "C:\\data\\images\\{}.jpg", "images\\{}.jpg", "{}.PNG"],
+    ["/elsewhere/images/{}.jpg", "C:\\data\\images\\{}.jpg", "images\\{}.jpg", "{}.PNG"],
 )
 def test_a_path_to_nowhere_is_found_as_training_would_and_what_is_meant_is_named(dataset, name):
     for k, image in enumerate(dataset.content["images"]):
