@@ -25,6 +25,7 @@ KINDS = {
     "missing_annotation": Kind(
         "annotation JSON missing or unreadable", "make it, or mend its path in the registration"
     ),
+    "broken_annotation": Kind("dataset that does not load", "mend the annotation JSON"),
     "missing_image": Kind(
         "image missing", "copy the image there, or remove its entry from the JSON"
     ),
@@ -109,6 +110,16 @@ KINDS = {
     "small_instance": Kind(
         "instance smaller than a cell of the network's output",
         "larger images, a smaller stride, or crowd",
+        False,
+    ),
+    "dark_image": Kind(
+        "image of 16 bits that uses few of them",
+        "stretch its values: they are divided by 257, so that the network sees it almost black",
+        False,
+    ),
+    "turned_image": Kind(
+        "photo with an EXIF orientation",
+        "it is read upright: what was drawn on it must be upright, too",
         False,
     ),
     "absent_class": Kind("class that never occurs", "remove the class, or add examples", False),

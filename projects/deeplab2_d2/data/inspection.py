@@ -4,6 +4,7 @@ Inspection of a registered panoptic dataset: what would fail, or quietly train o
 It reads the annotation's JSON itself, so that it can report what keeps a dataset from loading.
 """
 
+import glob
 import json
 import os
 from collections import Counter
@@ -13,10 +14,13 @@ import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.file_io import PathManager
 
-from ..structures import DatasetClasses, open_image, read_panoptic_png
+from ..structures import DatasetClasses, has_16_bits, is_photo_turned, read_panoptic_png, read_photo
 from .findings import DatasetReport
 from .instance_inspection import inspect_instances
 from .video_inspection import inspect_depth, inspect_sequences, inspect_tracks
+
+# An image of 16 bits whose values are all below uses an eighth of them.
+_DARK = 32.0
 
 
 def inspect_dataset(
@@ -56,8 +60,11 @@ def inspect_dataset(
     if max_images is not None and max_images < len(entries):
         places = np.linspace(0, len(entries) - 1, max_images).round().astype(int)
         entries = [entries[k] for k in places]
+    files = _load_image_files(name, report)
     for image, annotation in entries:
-        _inspect_image(image, annotation, metadata, classes, output_stride, report)
+        path = os.path.join(metadata.panoptic_root, annotation["file_name"])
+        file = files.get(path) or os.path.join(metadata.image_root, image["file_name"])
+        _inspect_image(image, annotation, file, metadata, classes, output_stride, report)
         if has_videos:
             png = os.path.join(metadata.panoptic_root, annotation["file_name"])
             inspect_tracks(annotation["segments_info"], classes, png, report)
@@ -96,9 +103,20 @@ def _pair_entries(
             report.add("no_annotation", path, f"{images[image_id]['file_name']}")
 
 
+def _load_image_files(name: str, report: DatasetReport) -> Dict[str, str]:
+    """The images that training would read, by panoptic PNG; none if the dataset does not load."""
+    try:
+        return {d["pan_seg_file_name"]: d["file_name"] for d in DatasetCatalog.get(name)}
+    except (AssertionError, LookupError, OSError, TypeError, ValueError) as error:
+        if not report.num_errors:
+            report.add("broken_annotation", name, str(error) or repr(error))
+        return {}
+
+
 def _inspect_image(
     image: Mapping[str, Any],
     annotation: Mapping[str, Any],
+    image_file: str,
     metadata: Any,
     classes: DatasetClasses,
     output_stride: int,
@@ -106,8 +124,7 @@ def _inspect_image(
 ) -> None:
     report.num_images += 1
     png = os.path.join(metadata.panoptic_root, annotation["file_name"])
-    image_file = _find_image(metadata.image_root, image, annotation)
-    size = _image_size(image_file, report)
+    size = _inspect_photo(image_file, report)
     inspect_depth(image, metadata.image_root, size, report)
     segments = annotation["segments_info"]
     _inspect_segments(segments, classes, png, report)
@@ -121,33 +138,29 @@ def _inspect_image(
         return
     if size is not None and size != ids.shape:
         detail = f"{ids.shape[0]} x {ids.shape[1]}, but {image_file} has {size[0]} x {size[1]}"
+        if ids.shape == size[::-1] and is_photo_turned(image_file):
+            detail += ", upright as its EXIF data say"
         report.add("size_mismatch", png, detail)
     _inspect_pixels(ids, segments, classes, png, output_stride, report)
 
 
-def _find_image(root: str, image: Mapping[str, Any], annotation: Mapping[str, Any]) -> str:
-    """Path of an image: as the JSON says, of Cityscapes, or as Detectron2 guesses that of COCO."""
-    name = image["file_name"]
-    candidates = [
-        os.path.join(root, name),
-        os.path.join(root, str(image["id"]).split("_")[0], f"{image['id']}_leftImg8bit.png"),
-        os.path.join(root, os.path.splitext(annotation["file_name"])[0] + ".jpg"),
-    ]
-    return next((c for c in candidates if PathManager.isfile(c)), candidates[0])
-
-
-def _image_size(file: str, report: DatasetReport) -> Optional[Tuple[int, int]]:
-    if not PathManager.isfile(file):
-        report.add("missing_image", file)
-        return None
+def _inspect_photo(file: str, report: DatasetReport) -> Optional[Tuple[int, int]]:
+    """The size of an image as training reads it; None if it cannot be read."""
     try:
-        with open_image(file) as image:
-            # Reads the pixels as well, so that a file that was cut short is found.
-            image.load()
-            return image.height, image.width
+        # Reads the pixels as well, so that a file that was cut short is found.
+        image = read_photo(file)
+    except FileNotFoundError:
+        others = glob.glob(glob.escape(os.path.splitext(file)[0]) + ".*")
+        report.add("missing_image", file, f"there is {others[0]}" if others else "")
+        return None
     except ValueError as error:
         report.add("broken_image", file, str(error))
         return None
+    if image.max() < _DARK and has_16_bits(file):
+        report.add("dark_image", file, f"its greatest value is {257 * image.max():.0f} of 65535")
+    if is_photo_turned(file):
+        report.add("turned_image", file)
+    return image.shape[0], image.shape[1]
 
 
 def _inspect_segments(

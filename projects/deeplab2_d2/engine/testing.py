@@ -113,9 +113,10 @@ def load_model(
         path = checkpointer.get_checkpoint_file()
     rest = checkpointer.load(path, checkpointables=[])
     if checkpointer.unloaded and not allow_random_weights:
+        parts = summarize_names(checkpointer.unloaded)
         raise ConfigError(
-            f"config key MODEL.WEIGHTS must be a trained model's, got {path!r}, which leaves random: "
-            f"{summarize_names(checkpointer.unloaded)}; --allow-random-weights uses it all the same"
+            f"config key MODEL.WEIGHTS must be a trained model's, got {path!r}, which leaves "
+            f"random {parts}; --allow-random-weights uses it anyway"
         )
     average = build_average(cfg, model)
     if average is not None:

@@ -8,7 +8,17 @@ from .atomic import atomic_path, write_json
 from .class_map import ClassMap, deeplab2_coco_class_map, identity_class_map
 from .dataset_classes import DatasetClasses
 from .depth_png import UNITS_PER_METER, read_depth, read_depth_png
-from .image_files import naming_broken_images, open_image, read_label_map
+from .image_files import (
+    has_16_bits,
+    is_photo_turned,
+    naming_broken_images,
+    open_image,
+    open_photo,
+    photo_size,
+    read_label_map,
+    read_photo,
+    turn_upright,
+)
 from .maps import MapKind, Prediction, select_images
 from .memory import Encoded, Memory, MemoryShape
 from .new_parts import new_names
@@ -49,10 +59,16 @@ __all__ = [
     "open_image",
     "read_depth",
     "read_depth_png",
+    "has_16_bits",
+    "is_photo_turned",
+    "open_photo",
+    "photo_size",
     "read_label_map",
     "read_panoptic_png",
+    "read_photo",
     "select_images",
     "stem_of",
+    "turn_upright",
     "write_json",
     "write_panoptic_png",
 ]
