@@ -6,7 +6,7 @@ Of a semantic model, each class is one segment. An image that cannot be read is 
 at the end. The classes are those of the config's dataset, or of the weights where it is not there.
 
     python demo/demo.py --config-file CONFIG --input IMAGE_OR_FOLDER ... --output FOLDER
-        [--opts MODEL.WEIGHTS WEIGHTS MODEL.DEVICE cpu ...]
+        --opts MODEL.WEIGHTS WEIGHTS [MODEL.DEVICE cpu ...]
 """
 
 import argparse
@@ -18,7 +18,7 @@ import torch
 from tqdm import tqdm
 
 from deeplab2_d2.data.reading import read_image
-from deeplab2_d2.engine import ConfigError, load_config
+from deeplab2_d2.engine import ConfigError, add_random_weights_flag, load_config
 from deeplab2_d2.engine.evaluators import model_outputs
 from deeplab2_d2.engine.prediction_files import PredictionWriter, panoptic_of_output
 from deeplab2_d2.engine.predictor import DeepLab2Predictor
@@ -54,6 +54,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--config-file", required=True, metavar="FILE", help="config of the model")
     parser.add_argument("--input", nargs="+", required=True, help="images or folders of images")
     parser.add_argument("--output", required=True, metavar="FOLDER", help="where results go")
+    add_random_weights_flag(parser)
     parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], help="config overrides: KEY VALUE ..."
     )
@@ -71,7 +72,7 @@ def main() -> None:
             f"the model of --config-file must return panoptic_seg or sem_seg, got {outputs}"
         )
     files = list_images(args.input)
-    predictor = DeepLab2Predictor(cfg)
+    predictor = DeepLab2Predictor(cfg, allow_random_weights=args.allow_random_weights)
     writer = PredictionWriter(args.output, predictor.metadata, file_names=files)
     skipped: List[str] = []
     try:

@@ -209,7 +209,7 @@ def test_a_path_to_nowhere_is_found_as_training_would_and_what_is_meant_is_named
     loaded = DatasetCatalog.get("test_broken")
     for k, finding in enumerate(findings):
         assert finding.source == loaded[k]["file_name"]
-        assert finding.detail == f"but there is {dataset.folder}/images/{k}.jpg"
+        assert finding.detail == f"there is {dataset.folder}/images/{k}.jpg"
 
 
 def test_image_ids_as_text_in_one_of_the_lists_are_told(dataset):
@@ -275,7 +275,7 @@ def test_the_text_names_files_and_says_what_to_do(dataset):
     of_videos = {"broken_sequence", "broken_track", "broken_depth"}
     of_entries = {"broken_entry", "missing_entry", "cannot_load"}
     of_instances = {"other_things", "unpaired_image", "instance_size", "no_instance"}
-    absent = {"small_instance", "absent_class", "missing_annotation"}
+    absent = {"small_instance", "absent_class", "missing_annotation", "dark_image", "turned_image"}
     assert shown == set(KINDS) - of_videos - of_instances - of_entries - absent
 
 
@@ -303,3 +303,35 @@ def test_the_module_runs_as_a_command_on_a_set_below_detectron2_datasets(dataset
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip().endswith("fruit_all: 16 images, 0 errors, 0 remarks")
+
+
+def test_photos_are_inspected_as_training_reads_them(dataset):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo = dataset.folder / "images" / "0.jpg"
+    Image.new("RGB", (8, 10)).save(photo, exif=exif)  # upright 10 wide, as its PNG
+    assert dataset.kinds() == [("turned_image", "0.jpg")]
+    Image.new("RGB", (10, 8)).save(photo, exif=exif)
+    report = inspect_dataset("test_broken")
+    (mismatch,) = [f for f in report.findings if f.kind == "size_mismatch"]
+    assert mismatch.detail.endswith("has 10 x 8, upright as its EXIF data say")
+
+
+def test_an_image_of_16_bits_that_uses_few_of_them_is_remarked(dataset):
+    values = np.full((8, 10), 4095, np.uint16)
+    for k, factor in enumerate((1, 16)):
+        Image.fromarray(values * factor).save(dataset.folder / "images" / f"{k}.png")
+        dataset.content["images"][k]["file_name"] = f"{k}.png"
+    dataset.save()
+    assert dataset.kinds() == [("dark_image", "0.png")]
+
+
+@pytest.mark.parametrize("name", ["/elsewhere/0.jpg", "train\\0.jpg", "0.png"])
+def test_an_image_is_looked_for_where_training_looks_for_it(dataset, name):
+    dataset.content["images"][0]["file_name"] = name
+    dataset.save()
+    (finding,) = inspect_dataset("test_broken").findings
+    assert finding.kind == "missing_image"
+    assert finding.source == DatasetCatalog.get("test_broken")[0]["file_name"]
+    if name == "0.png":
+        assert finding.detail == f"there is {dataset.folder / 'images' / '0.jpg'}"

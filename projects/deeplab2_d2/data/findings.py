@@ -123,6 +123,16 @@ KINDS = {
         "add them for other tools; here areas are counted, and the rest is as the metadata say",
         False,
     ),
+    "dark_image": Kind(
+        "image of 16 bits that uses few of them",
+        "stretch its values: they are divided by 257, so that the network sees it almost black",
+        False,
+    ),
+    "turned_image": Kind(
+        "photo with an EXIF orientation",
+        "it is read upright: what was drawn on it must be upright, too",
+        False,
+    ),
     "absent_class": Kind("class that never occurs", "remove the class, or add examples", False),
 }
 

@@ -10,22 +10,26 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.utils.file_io import PathManager
 
 from ..structures import (
     DatasetClasses,
     PanopticJson,
     describe_unknown_image,
     find_near_file,
-    open_image,
+    has_16_bits,
+    is_photo_turned,
     read_json_object,
     read_panoptic_png,
+    read_photo,
     sift_panoptic_json,
 )
 from .findings import DatasetReport
 from .instance_inspection import inspect_instances
 from .shared_names import require_registered
 from .video_inspection import inspect_depth, inspect_sequences, inspect_tracks
+
+# An image of 16 bits whose values are all below uses an eighth of them.
+_DARK = 32.0
 
 
 def inspect_dataset(
@@ -132,7 +136,7 @@ def _inspect_image(
 ) -> None:
     report.num_images += 1
     png = os.path.join(metadata.panoptic_root, annotation["file_name"])
-    size = _image_size(image_file, metadata.image_root, report)
+    size = _inspect_photo(image_file, metadata.image_root, report)
     inspect_depth(image, metadata.image_root, size, report)
     segments = annotation["segments_info"]
     _inspect_segments(segments, classes, png, report)
@@ -140,30 +144,36 @@ def _inspect_image(
         ids = read_panoptic_png(png)
     except FileNotFoundError:
         near = find_near_file(png, metadata.panoptic_root)
-        report.add("missing_png", png, f"but there is {near}" if near else "")
+        report.add("missing_png", png, f"there is {near}" if near else "")
         return
     except ValueError as error:
         report.add("broken_png", png, str(error))
         return
     if size is not None and size != ids.shape:
         detail = f"{ids.shape[0]} x {ids.shape[1]}, but {image_file} has {size[0]} x {size[1]}"
+        if ids.shape == size[::-1] and is_photo_turned(image_file):
+            detail += ", upright as its EXIF data say"
         report.add("size_mismatch", png, detail)
     _inspect_pixels(ids, segments, classes, png, output_stride, report)
 
 
-def _image_size(file: str, root: str, report: DatasetReport) -> Optional[Tuple[int, int]]:
-    if not PathManager.isfile(file):
-        near = find_near_file(file, root)
-        report.add("missing_image", file, f"but there is {near}" if near else "")
-        return None
+def _inspect_photo(file: str, root: str, report: DatasetReport) -> Optional[Tuple[int, int]]:
+    """The size of an image as training reads it; None if it cannot be read."""
     try:
-        with open_image(file) as image:
-            # Reads the pixels as well, so that a file that was cut short is found.
-            image.load()
-            return image.height, image.width
+        # Reads the pixels as well, so that a file that was cut short is found.
+        image = read_photo(file)
+    except FileNotFoundError:
+        near = find_near_file(file, root)
+        report.add("missing_image", file, f"there is {near}" if near else "")
+        return None
     except ValueError as error:
         report.add("broken_image", file, str(error))
         return None
+    if image.max() < _DARK and has_16_bits(file):
+        report.add("dark_image", file, f"its greatest value is {257 * image.max():.0f} of 65535")
+    if is_photo_turned(file):
+        report.add("turned_image", file)
+    return image.shape[0], image.shape[1]
 
 
 def _inspect_segments(

@@ -8,7 +8,18 @@ from .atomic import atomic_path, write_json
 from .class_map import ClassMap, deeplab2_coco_class_map, identity_class_map
 from .dataset_classes import DatasetClasses
 from .depth_png import UNITS_PER_METER, read_depth, read_depth_png
-from .image_files import find_near_file, naming_broken_images, open_image, read_label_map
+from .image_files import (
+    find_near_file,
+    has_16_bits,
+    is_photo_turned,
+    naming_broken_images,
+    open_image,
+    open_photo,
+    photo_size,
+    read_label_map,
+    read_photo,
+    turn_upright,
+)
 from .maps import MapKind, Prediction, select_images
 from .memory import Encoded, Memory, MemoryShape
 from .new_parts import new_names
@@ -65,13 +76,19 @@ __all__ = [
     "open_image",
     "read_depth",
     "read_depth_png",
+    "has_16_bits",
+    "is_photo_turned",
+    "open_photo",
+    "photo_size",
     "read_label_map",
     "read_json_object",
     "read_panoptic_png",
+    "read_photo",
     "select_images",
     "short",
     "sift_panoptic_json",
     "stem_of",
+    "turn_upright",
     "write_json",
     "write_panoptic_png",
 ]
