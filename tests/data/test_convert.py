@@ -313,3 +313,10 @@ def test_masks_that_would_be_left_out_are_named(photos):
         images_with_masks(str(photos / "photos"), str(photos / "masks"))
     with pytest.raises(FileNotFoundError, match="there is none, such as .*maskz/a"):
         images_with_masks(str(photos / "photos"), str(photos / "maskz"))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e9, -1e9])
+def test_a_polygon_that_would_end_the_process_is_told(photos, value):
+    images = [AnnotatedImage("a.png", [("apple", [[0.0, 0.0, 5.0, 0.0, 5.0, value]], False)])]
+    with pytest.raises(ValueError, match="a.png: instance of 'apple': coordinates must be from -6"):
+        _convert(photos, images)

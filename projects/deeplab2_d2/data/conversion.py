@@ -12,7 +12,7 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from ..structures import open_image, read_label_map, write_json
+from ..structures import mask_fault, open_image, read_label_map, write_json
 from .conversion_outputs import SOFTWARE, check_outputs
 from .panoptic_writer import PanopticWriter, Segment, instance_annotations, pngs_of_images
 from .registration import MARKER, panoptic_metadata
@@ -253,6 +253,9 @@ def decode_segmentation(segmentation: Any, size: Tuple[int, int]) -> np.ndarray:
 
     Returns:
         (H, W) bool.
+
+    Raises:
+        ValueError: if polygons or RLE cannot be read, or RLE are of another size.
     """
     from pycocotools import mask as mask_util
 
@@ -263,6 +266,9 @@ def decode_segmentation(segmentation: Any, size: Tuple[int, int]) -> np.ndarray:
             pixels = np.asarray(image)
         inside = pixels != 0
         return np.any(inside, axis=-1) if pixels.ndim == 3 else inside
+    fault = mask_fault(segmentation, size, allows_short_polygons=False)
+    if fault is not None:
+        raise ValueError(fault)
     if isinstance(segmentation, list):
         rle = mask_util.merge(mask_util.frPyObjects(segmentation, *size))
     elif isinstance(segmentation["counts"], list):
@@ -303,7 +309,10 @@ def _instances(
         if category is None or not category["isthing"]:
             things = sorted(c["name"] for c in categories if c["isthing"])
             raise ValueError(f"{image.file_name}: instance of {name!r}, which is none of {things}")
-        mask = decode_segmentation(segmentation, size)
+        try:
+            mask = decode_segmentation(segmentation, size)
+        except ValueError as error:
+            raise ValueError(f"{image.file_name}: instance of {name!r}: {error}") from error
         if mask.shape != size:
             raise ValueError(
                 f"{image.file_name}: mask {segmentation if isinstance(segmentation, str) else name}"

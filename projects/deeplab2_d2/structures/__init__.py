@@ -6,6 +6,7 @@ This room imports no other.
 
 from .atomic import atomic_path, write_json
 from .class_map import ClassMap, deeplab2_coco_class_map, identity_class_map
+from .coco_masks import check_instance_masks, mask_fault
 from .dataset_classes import DatasetClasses
 from .depth_png import UNITS_PER_METER, read_depth, read_depth_png
 from .image_files import naming_broken_images, open_image, read_label_map
@@ -36,6 +37,7 @@ __all__ = [
     "Prediction",
     "atomic_path",
     "check_distinct_stems",
+    "check_instance_masks",
     "claim_output",
     "colors_to_ids",
     "decode_panoptic",
@@ -44,6 +46,7 @@ __all__ = [
     "encode_panoptic_png",
     "identity_class_map",
     "ids_to_colors",
+    "mask_fault",
     "naming_broken_images",
     "new_names",
     "open_image",
