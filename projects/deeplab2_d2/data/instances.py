@@ -8,7 +8,7 @@ which thing is in front has to see both.
 import json
 import logging
 from collections import defaultdict
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Sequence
 
 import numpy as np
 from detectron2.structures import BoxMode
