@@ -369,3 +369,10 @@ def test_the_classes_of_a_registered_dataset_are_those_it_has_once_loaded(tmp_pa
     finally:
         DatasetCatalog.remove("late_classes")
         MetadataCatalog.remove("late_classes")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e9, -1e9])
+def test_a_polygon_that_would_end_the_process_is_told(photos, value):
+    images = [AnnotatedImage("a.png", [("apple", [[0.0, 0.0, 5.0, 0.0, 5.0, value]], False)])]
+    with pytest.raises(ValueError, match="a.png: instance of 'apple': coordinates must be from -6"):
+        _convert(photos, images)

@@ -279,7 +279,10 @@ def _instances(
         if category is None or not category["isthing"]:
             things = sorted(c["name"] for c in categories if c["isthing"])
             raise ValueError(f"{image.file_name}: instance of {name!r}, which is none of {things}")
-        mask = decode_segmentation(segmentation, size)
+        try:
+            mask = decode_segmentation(segmentation, size)
+        except ValueError as error:
+            raise ValueError(f"{image.file_name}: instance of {name!r}: {error}") from error
         what = segmentation if isinstance(segmentation, str) else name
         check_drawn_size(photo, mask.shape, f"mask {what}")
         segments.append(Segment(mask, category["id"], is_crowd))

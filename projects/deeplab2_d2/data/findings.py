@@ -90,8 +90,8 @@ KINDS = {
         "list the same images in both, also those without an instance",
     ),
     "instance_size": Kind(
-        "instances of another size than their image",
-        "write sizes and masks of the image that the panoptic PNG was drawn on",
+        "mask of an instance that cannot be read, or of another size than its image",
+        "write masks (polygons or RLE) and sizes of the image that the panoptic PNG was drawn on",
     ),
     "no_instance": Kind(
         "class of the panoptic map without an instance in the image",

@@ -11,7 +11,7 @@ from detectron2.data import DatasetMapper, detection_utils
 from detectron2.data import transforms as T
 from detectron2.structures import BitMasks, Instances
 
-from .instances import mask_of_other_size
+from ..structures import mask_fault
 from .metadata import training_metadata
 from .reading import read_image_bytes
 from .seeding import global_states
@@ -175,7 +175,7 @@ class InstancePanopticMapper(DatasetMapper):
         self, annotations: Sequence[Dict[str, Any]], size: Tuple[int, int], file_name: str
     ) -> None:
         for k, annotation in enumerate(annotations):
-            wrong = mask_of_other_size(annotation.get("segmentation"), size)
+            wrong = mask_fault(annotation.get("segmentation"), size)
             if annotation.get("segmentation") is None:
                 wrong = "it must have a mask, 'segmentation', got none"
             if not 0 <= annotation["category_id"] < len(self.thing_ids):

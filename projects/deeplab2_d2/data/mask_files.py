@@ -6,7 +6,7 @@ from typing import Any, List, Sequence, Tuple
 
 import numpy as np
 
-from ..structures import open_image, turn_upright
+from ..structures import mask_fault, open_image, turn_upright
 
 logger = logging.getLogger(__name__)
 
@@ -128,6 +128,9 @@ def decode_segmentation(segmentation: Any, size: Tuple[int, int]) -> np.ndarray:
 
     Returns:
         (H, W) bool.
+
+    Raises:
+        ValueError: if polygons or RLE cannot be read, or RLE are of another size.
     """
     from pycocotools import mask as mask_util
 
@@ -135,6 +138,9 @@ def decode_segmentation(segmentation: Any, size: Tuple[int, int]) -> np.ndarray:
         return segmentation.astype(bool)
     if isinstance(segmentation, str):
         return read_mask(segmentation)
+    fault = mask_fault(segmentation, size, allows_short_polygons=False)
+    if fault is not None:
+        raise ValueError(fault)
     if isinstance(segmentation, list):
         rle = mask_util.merge(mask_util.frPyObjects(segmentation, *size))
     elif isinstance(segmentation["counts"], list):

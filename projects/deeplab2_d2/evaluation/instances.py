@@ -14,7 +14,7 @@ from detectron2.structures import Instances
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 
-from ..structures import DatasetClasses, read_panoptic_png, write_json
+from ..structures import DatasetClasses, check_instance_masks, read_panoptic_png, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +44,9 @@ class PanopticInstanceEvaluator(COCOEvaluator):
             tasks: of "segm" and "bbox".
             max_dets_per_image: number of instances of an image that count, those of the highest
                 scores; None = 100.
+
+        Raises:
+            ValueError: if a mask of the ground truth cannot be read.
         """
         metadata = MetadataCatalog.get(dataset_name)
         categories = _thing_categories(dataset_name)
@@ -70,6 +73,7 @@ class PanopticInstanceEvaluator(COCOEvaluator):
                 max_dets_per_image=max_dets_per_image,
                 use_fast_impl=False,
             )
+        check_instance_masks(self._coco_api.dataset, json_file)
 
     def process(
         self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]

@@ -6,6 +6,7 @@ This room imports no other.
 
 from .atomic import atomic_path, write_json
 from .class_map import ClassMap, deeplab2_coco_class_map, identity_class_map
+from .coco_masks import check_instance_masks, mask_fault
 from .dataset_classes import DatasetClasses
 from .depth_png import UNITS_PER_METER, read_depth, read_depth_png
 from .image_files import (
@@ -59,6 +60,7 @@ __all__ = [
     "Prediction",
     "atomic_path",
     "check_distinct_stems",
+    "check_instance_masks",
     "check_panoptic_json",
     "claim_output",
     "colors_to_ids",
@@ -71,6 +73,7 @@ __all__ = [
     "has_categories",
     "identity_class_map",
     "ids_to_colors",
+    "mask_fault",
     "naming_broken_images",
     "new_names",
     "open_image",
