@@ -13,6 +13,7 @@ import json
 import sys
 from typing import List, Optional, Sequence
 
+from ..command import run_command
 from .conversion import (
     AnnotatedImage,
     convert_split,
@@ -24,26 +25,24 @@ from .conversion import (
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run the command; the exit status."""
-    options = _parse(arguments)
-    try:
-        with open(options.categories) as f:
-            categories = json.load(f)
-        name = convert_split(
-            options.output,
-            options.name,
-            options.split,
-            _read_images(options),
-            image_root=options.images,
-            categories=categories,
-            semantic_root=options.semantic,
-            sources=[options.categories, *filter(None, [options.instances])],
-        )
-    except (FileNotFoundError, ValueError) as error:
-        print(f"convert: {error}", file=sys.stderr)
-        return 1
+    return run_command("convert", _convert, _parse(arguments))
+
+
+def _convert(options: argparse.Namespace) -> None:
+    with open(options.categories) as f:
+        categories = json.load(f)
+    name = convert_split(
+        options.output,
+        options.name,
+        options.split,
+        _read_images(options),
+        image_root=options.images,
+        categories=categories,
+        semantic_root=options.semantic,
+        sources=[options.categories, *filter(None, [options.instances])],
+    )
     print(f"Wrote {name} to {options.output}. With DETECTRON2_DATASETS set to the folder above:")
     print(f"    python -m deeplab2_d2.data.check {name}")
-    return 0
 
 
 def _parse(arguments: Optional[Sequence[str]]) -> argparse.Namespace:

@@ -16,6 +16,7 @@ from typing import Dict, Mapping
 from PIL import Image
 from tabulate import tabulate
 
+from ..command import run_command
 from ..data.shapes import prepare_shapes
 from ..structures import atomic_path
 from .baselines import score_baselines
@@ -75,7 +76,4 @@ def _summary(results: Mapping[str, Mapping[str, float]]) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main(parse_demo_arguments(__doc__, CONFIG, "demo", None))
-    except ConfigError as error:
-        sys.exit(f"demo: {error}")
+    sys.exit(run_command("demo", lambda: main(parse_demo_arguments(__doc__, CONFIG, "demo", None))))

@@ -18,6 +18,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 from tabulate import tabulate
 
+from ..command import run_command
 from ..data.shapes_layers import prepare_shapes_layers
 from ..structures import DatasetClasses, atomic_path
 from ..visualization import sheet
@@ -127,7 +128,8 @@ def _recovered(detection: Any, module: Any, truth: Any) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main(parse_demo_arguments(__doc__, CONFIG, "demo-oanet", None))
-    except ConfigError as error:
-        sys.exit(f"demo_ranking: {error}")
+    sys.exit(
+        run_command(
+            "demo_ranking", lambda: main(parse_demo_arguments(__doc__, CONFIG, "demo-oanet", None))
+        )
+    )

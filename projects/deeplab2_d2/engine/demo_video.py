@@ -19,6 +19,7 @@ from detectron2.data import MetadataCatalog
 from PIL import Image
 from tabulate import tabulate
 
+from ..command import run_command
 from ..data.reading import read_image
 from ..data.shapes_video import FOLDERS, prepare_shapes_video
 from ..evaluation import DEPTH_ERRORS
@@ -155,7 +156,8 @@ class _Pictures:
 
 
 if __name__ == "__main__":
-    try:
-        main(parse_demo_arguments(__doc__, CONFIG, "demo-video", None))
-    except ConfigError as error:
-        sys.exit(f"demo_video: {error}")
+    sys.exit(
+        run_command(
+            "demo_video", lambda: main(parse_demo_arguments(__doc__, CONFIG, "demo-video", None))
+        )
+    )
