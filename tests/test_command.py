@@ -1,7 +1,6 @@
 """How programs end: one last line where a user can mend it, a traceback where the code is wrong."""
 
 import json
-import os
 import subprocess
 import sys
 import textwrap
@@ -11,32 +10,22 @@ import pytest
 
 from deeplab2_d2.command import TRACEBACK_VARIABLE, run_command
 
-# Where Python looks for what the programs below import.
 PROJECTS = Path(__file__).resolve().parents[1] / "projects"
-# Loaded by path: the package itself imports much of Detectron2.
-HEAD = """
-import importlib.util, sys
-spec = importlib.util.spec_from_file_location("command", {file!r})
-command = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(command)
-"""
 
 
-def end_of(body, tmp_path, **environment):
-    """Exit status and stderr of a program whose ``main`` has a body."""
-    source = HEAD.format(file=str(PROJECTS / "deeplab2_d2" / "command.py"))
-    source += "def main():\n" + textwrap.indent(textwrap.dedent(body), "    ")
-    source += "\nsys.exit(command.run_command('prog', main))\n"
-    program = tmp_path / "program.py"
-    program.write_text(source)
-    result = subprocess.run(
-        [sys.executable, program],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        env={**os.environ, **environment},
-    )
-    return result.returncode, result.stderr
+@pytest.fixture
+def end_of(tmp_path, monkeypatch, capsys):
+    """A function: the body of a program's ``main`` to its exit status and its stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(body):
+        source = "def main():\n" + textwrap.indent(textwrap.dedent(body), "    ")
+        (tmp_path / "program.py").write_text(source)
+        names = {"__name__": "__main__"}
+        exec(compile(source, "program.py", "exec"), names)
+        return run_command("prog", names["main"]), capsys.readouterr().err
+
+    return run
 
 
 @pytest.mark.parametrize(
@@ -54,8 +43,8 @@ def end_of(body, tmp_path, **environment):
         ("open('x', 'wb').write(b'\\xfc'); f = open('x'); f.read()", "prog: x: no UTF-8 text: "),
     ],
 )
-def test_what_was_raised_for_a_user_is_one_last_line(body, line, tmp_path):
-    status, said = end_of(body, tmp_path)
+def test_what_was_raised_for_a_user_is_one_last_line(body, line, end_of):
+    status, said = end_of(body)
     assert status == 1 and "Traceback" not in said
     last = said.splitlines()[-1]
     assert last.startswith(line) if line.endswith(": ") else last == line
@@ -65,36 +54,51 @@ def test_what_was_raised_for_a_user_is_one_last_line(body, line, tmp_path):
     "body",
     ["int('x')", "[][0]", "None.x", "a, b = [1]", "assert 1 == 2, 'code is wrong'", "{}['k']"],
 )
-def test_a_fault_of_the_code_shows_where_it_is(body, tmp_path):
-    status, said = end_of(body, tmp_path)
+def test_a_fault_of_the_code_shows_where_it_is(body, end_of):
+    status, said = end_of(body)
     assert status == 1 and "Traceback" in said and "program.py" in said
     assert said.splitlines()[-1].startswith("prog: ")
 
 
-def test_a_variable_of_the_environment_shows_where_an_expected_error_was_raised(tmp_path):
-    body = "raise ValueError('no')"
-    _, said = end_of(body, tmp_path, **{TRACEBACK_VARIABLE: "1"})
+def test_a_variable_of_the_environment_shows_where_an_expected_error_was_raised(
+    end_of, monkeypatch
+):
+    monkeypatch.setenv(TRACEBACK_VARIABLE, "1")
+    said = end_of("raise ValueError('no')")[1]
     assert "Traceback" in said and said.splitlines()[-1] == "prog: no"
-    _, said = end_of(body, tmp_path, **{TRACEBACK_VARIABLE: "0"})
-    assert said == "prog: no\n"
+    monkeypatch.setenv(TRACEBACK_VARIABLE, "0")
+    assert end_of("raise ValueError('no')")[1] == "prog: no\n"
 
 
-def test_an_error_of_a_data_worker_is_told_as_it_was_raised_there(tmp_path):
+def test_an_error_of_a_data_worker_is_told_as_it_was_raised_there(end_of):
+    # As PyTorch's loader hands it over.
     body = """
-        import torch
-        class Images(torch.utils.data.Dataset):
-            def __len__(self): return 1
-            def __getitem__(self, index): open("photo.jpg")
-        next(iter(torch.utils.data.DataLoader(Images(), num_workers=1)))
+        from torch._utils import ExceptionWrapper
+        try:
+            open("photo.jpg")
+        except OSError:
+            wrapped = ExceptionWrapper(where="in DataLoader worker process 0")
+        wrapped.reraise()
     """
-    status, said = end_of(body, tmp_path)
+    status, said = end_of(body)
     assert status == 1 and "Traceback" not in said
     assert said.splitlines()[-1] == "prog: [Errno 2] No such file or directory: 'photo.jpg'"
 
 
-def test_ctrl_c_and_a_reader_that_has_gone_end_quietly(tmp_path):
-    assert end_of("raise KeyboardInterrupt", tmp_path) == (130, "prog: interrupted\n")
-    assert end_of("raise BrokenPipeError", tmp_path) == (141, "")
+def test_ctrl_c_ends_quietly(end_of):
+    assert end_of("raise KeyboardInterrupt") == (130, "prog: interrupted\n")
+
+
+def test_a_reader_that_has_gone_ends_quietly():
+    # The file alone: the package imports much of Detectron2.
+    code = (
+        f"import sys; sys.path.insert(0, {str(PROJECTS / 'deeplab2_d2')!r})\n"
+        "from command import run_command\n"
+        "sys.exit(run_command('prog', lambda: [print(k) for k in range(10**5)]))"
+    )
+    pipe = f'{sys.executable} -c "{code}" | head -n 1; echo ${{PIPESTATUS[0]}}'
+    result = subprocess.run(["bash", "-c", pipe], capture_output=True, text=True)
+    assert (result.stdout, result.stderr) == ("0\n141\n", "")
 
 
 def test_the_status_is_the_programs_own(capsys):
