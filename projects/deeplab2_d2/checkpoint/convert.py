@@ -10,7 +10,7 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.modeling import build_model
 from torch import nn
 
-from ..config import add_deeplab2_config
+from ..config import add_deeplab2_config, merge_config_file
 from ..structures.class_map import deeplab2_coco_class_map
 from .load import LoadReport, compare_shapes
 from .surgery import Weights, drop_last_layers, inflate_stem, remap_classes
@@ -94,7 +94,7 @@ def load_config(path: str) -> CfgNode:
     """A YAML config with Detectron2's keys and ours."""
     cfg = get_cfg()
     add_deeplab2_config(cfg)
-    cfg.merge_from_file(path)
+    merge_config_file(cfg, path)
     return cfg
 
 

@@ -16,7 +16,7 @@ from tabulate import tabulate
 from torch import nn
 
 from ..command import run_command
-from ..config import add_deeplab2_config
+from ..config import add_deeplab2_config, merge_config_file
 from .checkpointer import DeepLab2Checkpointer
 from .zoo_table import PREFIX, ZooRow, find_row, with_published_classes, zoo_rows
 
@@ -55,7 +55,7 @@ def get_config(name: str, trained: bool = False) -> CfgNode:
     """
     cfg = get_cfg()
     add_deeplab2_config(cfg)
-    cfg.merge_from_file(get_config_file(name))
+    merge_config_file(cfg, get_config_file(name))
     if trained:
         cfg.MODEL.WEIGHTS = PREFIX + name
         cfg = with_published_classes(cfg, cfg.MODEL.WEIGHTS)

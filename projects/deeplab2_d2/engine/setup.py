@@ -7,7 +7,7 @@ from typing import Any
 from detectron2.config import CfgNode, get_cfg
 from detectron2.engine import default_argument_parser, default_setup
 
-from ..config import add_deeplab2_config, validate_config
+from ..config import add_deeplab2_config, merge_config_file, validate_config
 from ..records import find_record
 
 logger = logging.getLogger(__name__)
@@ -71,9 +71,11 @@ def load_config(config_file: str = "", overrides: "list[str] | None" = None) -> 
     add_deeplab2_config(cfg)
     try:
         if config_file:
-            cfg.merge_from_file(config_file)
+            merge_config_file(cfg, config_file)
     except (AssertionError, KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"config file {config_file}: {_message(error)}") from error
+        message = _message(error)
+        prefix = "" if message.startswith(config_file) else f"{config_file}: "
+        raise ConfigError(f"config file {prefix}{message}") from error
     overrides = list(overrides or [])
     try:
         cfg.merge_from_list(overrides)

@@ -17,7 +17,7 @@ from detectron2.data import MetadataCatalog
 from PIL import Image
 
 from ...command import run_command
-from ...config import add_deeplab2_config
+from ...config import add_deeplab2_config, merge_config_file
 from ...records import DatasetMapper, find_record
 from ...structures import atomic_path
 from ...visualization import (
@@ -139,7 +139,7 @@ def _config(options: argparse.Namespace) -> CfgNode:
     add_deeplab2_config(cfg)
     cfg.INPUT.CROP.SIZE = [513, 513]
     if options.config_file:
-        cfg.merge_from_file(options.config_file)
+        merge_config_file(cfg, options.config_file)
     cfg.INPUT.FORMAT = "RGB"
     cfg.merge_from_list(options.opts)
     if options.crop:
