@@ -3,7 +3,7 @@
 Panoptic segmentation of images, of any size: overlays, panoptic PNGs and one JSON.
 
     python demo/demo.py --config-file CONFIG --input IMAGE_OR_FOLDER ... --output FOLDER
-        [--opts MODEL.WEIGHTS WEIGHTS MODEL.DEVICE cpu ...]
+        --opts MODEL.WEIGHTS WEIGHTS [MODEL.DEVICE cpu ...]
 """
 
 import argparse
@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from deeplab2_d2.command import run_command
 from deeplab2_d2.data.reading import read_image
-from deeplab2_d2.engine import ConfigError, load_config
+from deeplab2_d2.engine import ConfigError, add_random_weights_flag, load_config
 from deeplab2_d2.engine.evaluators import model_outputs
 from deeplab2_d2.engine.prediction_files import PredictionWriter
 from deeplab2_d2.engine.predictor import DeepLab2Predictor
@@ -53,6 +53,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--config-file", required=True, metavar="FILE", help="config of the model")
     parser.add_argument("--input", nargs="+", required=True, help="images or folders of images")
     parser.add_argument("--output", required=True, metavar="FOLDER", help="where results go")
+    add_random_weights_flag(parser)
     parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], help="config overrides: KEY VALUE ..."
     )
@@ -67,7 +68,7 @@ def main() -> None:
     if "panoptic_seg" not in model_outputs(cfg):
         raise ConfigError("the model of --config-file must have a panoptic output")
     files = list_images(args.input)
-    predictor = DeepLab2Predictor(cfg)
+    predictor = DeepLab2Predictor(cfg, allow_random_weights=args.allow_random_weights)
     writer = PredictionWriter(args.output, predictor.metadata, file_names=files)
     try:
         for name in tqdm(files, unit="image"):

@@ -2,7 +2,12 @@ from detectron2.utils.file_io import PathManager
 
 from .checkpointer import DeepLab2Checkpointer
 from .deeplab2_options import ImportedOptions, config_from_options, import_options
-from .load import LoadReport, compare_deeplab2_shapes, load_deeplab2_weights
+from .load import (
+    LoadReport,
+    compare_deeplab2_shapes,
+    load_deeplab2_weights,
+    summarize_names,
+)
 from .names import parameter_for_key
 from .tensor_bundle import TensorBundle
 from .zoo_cache import DeepLab2ZooHandler
@@ -21,5 +26,6 @@ __all__ = [
     "import_options",
     "load_deeplab2_weights",
     "parameter_for_key",
+    "summarize_names",
     "with_published_classes",
 ]
