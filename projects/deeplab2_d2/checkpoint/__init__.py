@@ -1,6 +1,7 @@
 from detectron2.utils.file_io import PathManager
 
 from .checkpointer import DeepLab2Checkpointer
+from .convert import build_meta_model
 from .deeplab2_options import ImportedOptions, config_from_options, import_options
 from .load import (
     LoadReport,
@@ -21,6 +22,7 @@ __all__ = [
     "ImportedOptions",
     "LoadReport",
     "TensorBundle",
+    "build_meta_model",
     "compare_deeplab2_shapes",
     "config_from_options",
     "import_options",

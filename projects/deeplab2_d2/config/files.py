@@ -77,8 +77,8 @@ def read_config_file(path: str) -> Dict[str, Any]:
         content.decode()
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{path}: byte {error.start} ({content[error.start]:#x}) is not UTF-8; save the file as "
-            "UTF-8"
+            f"{path}: byte {error.start} ({content[error.start]:#x}) is not UTF-8; save the file "
+            "as UTF-8"
         ) from error
     try:
         loader = yaml.SafeLoader(content)

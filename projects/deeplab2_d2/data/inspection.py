@@ -10,10 +10,11 @@ from collections import Counter
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import MetadataCatalog
 from detectron2.utils.file_io import PathManager
 
 from ..structures import DatasetClasses, open_image, read_panoptic_png
+from .catalog import check_registered
 from .findings import DatasetReport
 from .instance_inspection import inspect_instances
 from .video_inspection import inspect_depth, inspect_sequences, inspect_tracks
@@ -40,8 +41,7 @@ def inspect_dataset(
     """
     if output_stride < 1:
         raise ValueError(f"output_stride must be at least 1, got {output_stride}")
-    if name not in DatasetCatalog.list():
-        raise KeyError(f"dataset {name} is not registered")
+    check_registered(name)
     metadata = MetadataCatalog.get(name)
     if not metadata.get("panoptic_json") or not metadata.get("thing_dataset_id_to_contiguous_id"):
         raise ValueError(f"dataset {name} must have panoptic_json and the classes in its metadata")

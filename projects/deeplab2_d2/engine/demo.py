@@ -13,6 +13,7 @@ import sys
 import time
 from typing import Dict, Mapping
 
+from detectron2.config import CfgNode
 from PIL import Image
 from tabulate import tabulate
 
@@ -38,10 +39,7 @@ def main(args: argparse.Namespace) -> Dict[str, Dict[str, float]]:
         The panoptic scores of "model", "trivial" and "oracle", in percent.
     """
     start = time.perf_counter()
-    cfg = setup(args)
-    if any(name.startswith("shapes_") for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)):
-        root = os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets"))
-        prepare_shapes(os.path.join(root, "shapes"))
+    cfg = setup(args, _prepare)
     dataset_name = cfg.DATASETS.TEST[0]
     if "panoptic_seg" not in model_outputs(cfg):
         raise ConfigError(
@@ -62,6 +60,12 @@ def main(args: argparse.Namespace) -> Dict[str, Dict[str, float]]:
     print(f"Other scores: {_summary(results)}")
     print(f"Pictures: {picture}   Log: {cfg.OUTPUT_DIR}/log.txt   Time: {minutes:.1f} minutes")
     return scores
+
+
+def _prepare(cfg: CfgNode) -> None:
+    if any(name.startswith("shapes_") for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)):
+        root = os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets"))
+        prepare_shapes(os.path.join(root, "shapes"))
 
 
 def _table(scores: Mapping[str, Mapping[str, float]]) -> str:
