@@ -13,6 +13,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ..structures import BrokenImageError, find_near_file, mask_fault, read_photo, write_json
 from .annotated_images import IMAGE_ENDINGS, AnnotatedImage, usable_segmentation
+from .catalog import check_registered
 from .coco_source import size_in
 from .conversion_outputs import SOFTWARE, check_outputs
 from .marker import MARKER, read_marker
@@ -22,7 +23,6 @@ from .panoptic_writer import PanopticWriter, Segment, instance_annotations, pngs
 from .photo_sizes import check_drawn_size
 from .registration import panoptic_metadata
 from .semantic_maps import SemanticMaps
-from .shared_names import require_registered
 
 Categories = Sequence[Mapping[str, Any]]
 # Of an omission: an image that is left out, because it or a mask or map of it cannot be read.
@@ -96,7 +96,7 @@ def images_of_dataset(name: str, image_root: str) -> List[AnnotatedImage]:
     Returns:
         the images.
     """
-    require_registered(name)
+    check_registered(name)
     # Detectron2 knows the classes of many datasets once they are loaded.
     dataset_dicts = DatasetCatalog.get(name)
     classes = MetadataCatalog.get(name).thing_classes

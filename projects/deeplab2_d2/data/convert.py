@@ -15,6 +15,7 @@ import itertools
 import sys
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
+from ..command import run_command
 from .annotated_images import AnnotatedImage
 from .category_files import (
     categories_of_dataset,
@@ -36,37 +37,34 @@ Categories = List[Dict[str, Any]]
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run the command; the exit status."""
-    options = _parse(arguments)
+    return run_command("convert", _convert, _parse(arguments))
+
+
+def _convert(options: argparse.Namespace) -> None:
+    register_user_modules(options.register)
     omitted = Omissions()
+    images, categories = _read_source(options, omitted)
     files = (options.categories, options.instances, options.cvat)
-    try:
-        register_user_modules(options.register)
-        images, categories = _read_source(options, omitted)
-        name = convert_split(
-            options.output,
-            options.name,
-            options.split,
-            images,
-            image_root=options.images,
-            categories=with_background(categories, options.background),
-            semantic_root=options.semantic,
-            sources=[file for file in files if file is not None],
-            background=options.background,
-            omitted=omitted,
-            image_suffix=options.image_suffix,
-            map_suffix=options.map_suffix,
-            unlabeled=options.unlabeled,
-            id_divisor=options.id_divisor,
-        )
-    except (KeyError, OSError, ValueError) as error:
-        message = error.args[0] if isinstance(error, KeyError) else error
-        print(f"convert: {message}", file=sys.stderr)
-        return 1
+    name = convert_split(
+        options.output,
+        options.name,
+        options.split,
+        images,
+        image_root=options.images,
+        categories=with_background(categories, options.background),
+        semantic_root=options.semantic,
+        sources=[file for file in files if file is not None],
+        background=options.background,
+        omitted=omitted,
+        image_suffix=options.image_suffix,
+        map_suffix=options.map_suffix,
+        unlabeled=options.unlabeled,
+        id_divisor=options.id_divisor,
+    )
     if len(omitted):
         print(omitted.report(sys.maxsize if options.all else 10), file=sys.stderr)
     print(f"Wrote {name} to {options.output}. With DETECTRON2_DATASETS set to the folder above:")
     print(f"    python -m deeplab2_d2.data.check {name}")
-    return 0
 
 
 def _parse(arguments: Optional[Sequence[str]]) -> argparse.Namespace:
