@@ -120,9 +120,11 @@ def read_instances_json(instances_json: str) -> Dict[str, Any]:
         ("categories", ("id", "name")),
         ("annotations", ("id", "image_id", "category_id", "bbox", "segmentation")),
     ):
-        if key not in content:
+        if not isinstance(content, dict) or not isinstance(content.get(key), list):
             raise ValueError(f"{instances_json} must have {key!r}, as COCO's instances have")
         for k, entry in enumerate(content[key]):
+            if not isinstance(entry, dict):
+                raise ValueError(f"{instances_json}: {key}[{k}] must be an object, got {entry!r}")
             missing = [name for name in wanted if name not in entry]
             if missing:
                 raise ValueError(

@@ -58,7 +58,8 @@ class PredictionWriter:
         """
         check_distinct_stems(file_names)
         self.folder = folder
-        self._categories = DatasetClasses.from_metadata(metadata).categories
+        classes = DatasetClasses.from_metadata(metadata, needs_things=False)
+        self._categories = classes.categories
         self._owners: Dict[str, str] = {}
         names = metadata.stuff_classes
         self._colors = np.array(metadata.get("stuff_colors", make_class_colors(len(names))))

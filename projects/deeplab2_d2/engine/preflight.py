@@ -6,10 +6,12 @@ from typing import Sequence
 
 import torch
 from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
 from detectron2.utils import comm
 
 from ..checkpoint import build_meta_model, with_published_classes
 from ..data import check_dataset_paths, check_registered
+from ..data.loader import load_dataset_dicts
 from ..models import Segmenter, check_classes
 from ..records import find_record
 from .checkpointing import build_checkpointer
@@ -105,6 +107,9 @@ def _check_datasets(cfg: CfgNode, split: str, *, is_needed: bool) -> None:
         except KeyError as error:
             raise ConfigError(error.args[0]) from error
         check_dataset_paths(name)
+        if split == "TEST" and MetadataCatalog.get(name).get("panoptic_json"):
+            # Read twice, rather than to be found broken after the training.
+            load_dataset_dicts([name])
 
 
 def _check_model(cfg: CfgNode, trains: bool, resume: bool) -> None:

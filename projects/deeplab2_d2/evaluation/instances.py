@@ -66,14 +66,19 @@ class PanopticInstanceEvaluator(COCOEvaluator):
                     entry["id"]: i for i, entry in enumerate(categories.values())
                 },
             )
-            super().__init__(
-                name,
-                tasks=tuple(tasks),
-                output_dir=output_dir,
-                max_dets_per_image=max_dets_per_image,
-                use_fast_impl=False,
-            )
-        check_instance_masks(self._coco_api.dataset, json_file)
+            try:
+                super().__init__(
+                    name,
+                    tasks=tuple(tasks),
+                    output_dir=output_dir,
+                    max_dets_per_image=max_dets_per_image,
+                    use_fast_impl=False,
+                )
+                check_instance_masks(self._coco_api.dataset, json_file)
+            except KeyError as error:
+                # pycocotools and Detectron2 look entries up without a word about the file.
+                raise ValueError(f"{json_file}: an entry lacks {error}") from error
+        self._complete_annotations()
 
     def process(
         self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]
@@ -102,6 +107,13 @@ class PanopticInstanceEvaluator(COCOEvaluator):
             return None
         logger.warning("AP is not measured: the dataset has no class that is a thing")
         return {}
+
+    def _complete_annotations(self) -> None:
+        """Add what exporters leave out and pycocotools needs: no crowds, and counted areas."""
+        for annotation in self._coco_api.dataset.get("annotations", ()):
+            annotation.setdefault("iscrowd", 0)
+            if "area" not in annotation:
+                annotation["area"] = float(mask_util.area(self._coco_api.annToRLE(annotation)))
 
     def _renumber(self, instances: Instances) -> Instances:
         classes = instances.pred_classes.tolist()

@@ -45,9 +45,14 @@ class DatasetClasses:
 
     @property
     def categories(self) -> Dict[int, Dict[str, Any]]:
-        """COCO's entry of a category, ``id``, ``name`` and ``isthing``, by contiguous id."""
+        """
+        COCO's entry of a category, ``id``, ``name`` and ``isthing``, by contiguous id.
+
+        A semantic dataset has no ids but the contiguous ones.
+        """
         categories: Dict[int, Dict[str, Any]] = {}
-        for category_id, k in self.category_ids.items():
+        ids = self.category_ids or {k: k for k in range(self.num_classes)}
+        for category_id, k in ids.items():
             entry = {"id": category_id, "name": self.names[k], "isthing": int(self.is_thing(k))}
             categories.setdefault(k, entry)
         return categories
