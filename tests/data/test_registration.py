@@ -144,6 +144,16 @@ def test_a_marker_that_is_wrong_is_named(tmp_path, content):
         register_own_datasets(str(tmp_path))
 
 
+@pytest.mark.parametrize("name", ["../fruit", "/tmp/fruit", "fr\nuit"])
+def test_a_name_that_would_lead_out_of_the_folder_of_results_is_refused(tmp_path, name):
+    split = {"images": "train", "panoptic": "panoptic_train", "panoptic_json": "train.json"}
+    marker = {"name": name, "categories": _CATEGORIES, "splits": {"train": split}}
+    (tmp_path / "my_fruit").mkdir()
+    (tmp_path / "my_fruit" / "panoptic_dataset.json").write_text(json.dumps(marker))
+    with pytest.raises(ValueError, match="panoptic_dataset.json does not describe .* must lead to"):
+        register_own_datasets(str(tmp_path))
+
+
 def test_vistas_has_65_categories_of_which_37_are_things():
     categories = mapillary_vistas_categories()
     assert [c["id"] for c in categories] == list(range(1, 66))

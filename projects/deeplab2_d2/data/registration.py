@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.file_io import PathManager
 
-from ..structures import DatasetClasses
+from ..structures import DatasetClasses, check_output_name
 from .instances import load_instances_json
 from .sequences import join_frames
 
@@ -249,6 +249,8 @@ def register_own_datasets(root: str) -> List[str]:
                 }
                 for split, paths in content["splits"].items()
             }
+            for name in splits:
+                check_output_name(name, name)  # It becomes a part of file names.
         except (KeyError, ValueError) as error:
             raise ValueError(f"{marker} does not describe a dataset: {error!r}") from error
         for name, paths in splits.items():

@@ -13,7 +13,7 @@ from .image_files import naming_broken_images, open_image, read_label_map
 from .maps import MapKind, Prediction, select_images
 from .memory import Encoded, Memory, MemoryShape
 from .new_parts import new_names
-from .output_names import check_distinct_stems, claim_output, stem_of
+from .output_names import check_distinct_stems, check_output_name, claim_output, stem_of
 from .panoptic_label import VOID_PANOPTIC_LABEL, decode_panoptic, encode_panoptic
 from .panoptic_png import (
     NUM_PANOPTIC_IDS,
@@ -38,6 +38,7 @@ __all__ = [
     "atomic_path",
     "check_distinct_stems",
     "check_instance_masks",
+    "check_output_name",
     "claim_output",
     "colors_to_ids",
     "decode_panoptic",
