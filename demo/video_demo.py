@@ -4,7 +4,7 @@ Panoptic segmentation and tracking of a video, frame by frame.
 
     python demo/video_demo.py --config-file CONFIG --input SOURCE --output FOLDER
         [--layout side|stack|overlay] [--save-panoptic] [--flow] [--frames-per-second N]
-        [--opts MODEL.WEIGHTS WEIGHTS MODEL.DEVICE cpu ...]
+        --opts MODEL.WEIGHTS WEIGHTS [MODEL.DEVICE cpu ...]
 
 SOURCE is a video file, the number of a camera, a folder of images, or - for a stream of
 concatenated JPEGs or PNGs. Models of single images get a tracker by overlap. Writes video.mp4,
@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from deeplab2_d2.engine import load_config
+from deeplab2_d2.engine import add_random_weights_flag, load_config
 from deeplab2_d2.engine.video_input import VideoInput, open_video
 from deeplab2_d2.engine.video_output import TrackLog, VideoFile
 from deeplab2_d2.engine.video_predictor import VideoPredictor
@@ -165,6 +165,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar="N",
         help=f"of video.mp4; default: the source's, else {FRAMES_PER_SECOND:g}",
     )
+    add_random_weights_flag(parser)
     parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], help="config overrides: KEY VALUE ..."
     )
@@ -180,7 +181,10 @@ def main() -> None:
     if cfg.MODEL.DEVICE == "cuda" and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
     video = open_video(args.input, stream=sys.stdin.buffer)
-    write_video(args, VideoPredictor(cfg, use_flow=args.flow), video)
+    predictor = VideoPredictor(
+        cfg, use_flow=args.flow, allow_random_weights=args.allow_random_weights
+    )
+    write_video(args, predictor, video)
 
 
 if __name__ == "__main__":

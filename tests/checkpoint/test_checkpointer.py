@@ -68,6 +68,44 @@ def test_imagenet_weights_initialise_the_backbone_alone(tmp_path):
     assert torch.equal(model.head["semantic_head"]["final_conv"].weight, before)
 
 
+def test_what_stays_random_is_named_in_a_warning(tmp_path, caplog):
+    write_checkpoint(tmp_path, BACKBONE)
+    checkpointer = DeepLab2Checkpointer(TinyModel(), str(tmp_path))
+    checkpointer.load(str(tmp_path))
+    head = "head.semantic_head.final_conv"
+    assert checkpointer.unloaded == [f"{head}.weight", f"{head}.bias"]
+    assert caplog.messages[-1].endswith("stay random: head.semantic_head (2)")
+    checkpointer.load("")
+    # Counters of batch norm are no weights.
+    assert len(checkpointer.unloaded) == 8
+    parts = "backbone.stem (6), head.semantic_head (2)"
+    assert caplog.messages[-1].endswith(
+        f"from scratch: these weights of the model stay random: {parts}"
+    )
+    caplog.clear()
+    write_checkpoint(tmp_path, VARIABLES)
+    checkpointer.load(str(tmp_path))
+    assert checkpointer.unloaded == [] and caplog.text == ""
+
+
+def test_names_that_detectron2_guesses_are_told_from_those_that_stay_random(tmp_path):
+    # A pickle of Detectron2's model zoo without heads.
+    names = ("weight", "bias")
+    weights = {
+        f"stem.conv.{name}": np.ones(shape, np.float32)
+        for name, shape in zip(names, ((4, 3, 3, 3), 4))
+    }
+    with open(tmp_path / "R-50.pkl", "wb") as file:
+        pickle.dump({"model": weights, "__author__": "x", "matching_heuristics": True}, file)
+    model = TinyModel()
+    checkpointer = DeepLab2Checkpointer(model)
+    checkpointer.load(str(tmp_path / "R-50.pkl"))
+    assert model.backbone["stem"]["conv"].weight[0, 0, 0, 0] == 1
+    norm, head = "backbone.stem.batch_norm.", "head.semantic_head.final_conv."
+    statistics = ["weight", "bias", "running_mean", "running_var"]
+    assert checkpointer.unloaded == [norm + n for n in statistics] + [head + n for n in names]
+
+
 @pytest.mark.parametrize("name", ["block1_transformer", "stage5_extra", "memory_feature"])
 def test_imagenet_weights_need_not_have_what_is_new_to_the_task(tmp_path, name):
     write_checkpoint(tmp_path, BACKBONE)

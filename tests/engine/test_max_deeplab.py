@@ -53,7 +53,7 @@ def pixels_of_classes(name):
 @pytest.fixture
 def sure_of_stuff(dataset, tmp_path):
     """Weights of a network of which all slots are the stuff class of most pixels; that class."""
-    model = load_test_model(config())
+    model = load_test_model(config(), allow_random_weights=True)
     things = model.inference.thing_ids
     stuff = [index for index in range(7) if index not in things]
     pixels = pixels_of_classes("shapes_panoptic_val").sum(0)

@@ -10,9 +10,11 @@ from detectron2.modeling import build_model
 from deeplab2_d2.engine import ConfigError, DeepLab2Trainer, load_config
 from deeplab2_d2.engine.evaluators import build_evaluators
 from deeplab2_d2.engine.loaders import build_test_loader
-from deeplab2_d2.engine.testing import dense_config, load_model, load_test_model
+from deeplab2_d2.engine.predictor import DeepLab2Predictor
+from deeplab2_d2.engine.testing import dense_config, evaluate, load_model, load_test_model
 from deeplab2_d2.engine.throughput import Throughput
 from deeplab2_d2.engine.trainer import scale_learning_rate
+from deeplab2_d2.engine.video_predictor import VideoPredictor
 from deeplab2_d2.models import AveragedSegmenter, average_views
 
 CONFIG = str(
@@ -185,6 +187,26 @@ def test_the_averaged_weights_are_what_is_evaluated(dataset, tmp_path):
     torch.save({"model": model.state_dict()}, weights)
     with pytest.raises(ConfigError, match="EMA_DECAY must be 0.*no averaged weights"):
         load_model(with_average)
+
+
+def test_an_evaluation_needs_trained_weights_in_every_part(dataset, tmp_path):
+    with pytest.raises(
+        ConfigError, match="WEIGHTS must be a trained model's, got '', which leaves"
+    ):
+        evaluate(config())
+    # Trained on ImageNet: a backbone alone.
+    weights = tmp_path / "backbone.pth"
+    state = {k: v for k, v in network().state_dict().items() if k.startswith("backbone.")}
+    torch.save({"model": state}, weights)
+    message = (
+        r"backbone.pth', which leaves random head.semantic_decoder \(\d+\), head.*--allow-random"
+    )
+    for use in (evaluate, DeepLab2Predictor, VideoPredictor):
+        with pytest.raises(ConfigError, match=message):
+            use(config("MODEL.WEIGHTS", weights))
+    predictor = DeepLab2Predictor(config("MODEL.WEIGHTS", weights), allow_random_weights=True)
+    loaded = predictor.model.state_dict()
+    assert all(torch.equal(loaded[name], value) for name, value in state.items())
 
 
 def test_a_member_of_an_ensemble_must_have_the_first_models_output_stride(dataset, tmp_path):

@@ -34,7 +34,8 @@ COLORS = np.arange(21, dtype=np.uint8).reshape(7, 3) * 10
 
 def model_and_samples(*options):
     cfg = load_config(CONFIG, [*OPTIONS, *map(str, options)])
-    return load_test_model(cfg), [s for (s,) in build_test_loader(cfg, "shapes_panoptic_val")]
+    model = load_test_model(cfg, allow_random_weights=True)
+    return model, [s for (s,) in build_test_loader(cfg, "shapes_panoptic_val")]
 
 
 def cut(sample, height, width):

@@ -86,11 +86,13 @@ def test_a_subclass_has_its_bases_checks(users):
 
 
 def test_a_subclass_is_averaged_as_its_base(users):
-    model = load_test_model(config("UsersMaXDeepLab", "TEST.AUG.ENABLED", "True"))
+    cfg = config("UsersMaXDeepLab", "TEST.AUG.ENABLED", "True")
+    model = load_test_model(cfg, allow_random_weights=True)
     assert isinstance(model, AveragedSegmenter) and isinstance(model.first, UsersMaXDeepLab)
     assert model.averaging is RECORD.averaging
     with pytest.raises(ConfigError, match="TEST.AUG.ENABLED must be False.*'UsersModel'"):
-        load_test_model(config("UsersModel", "TEST.AUG.ENABLED", "True"))
+        cfg = config("UsersModel", "TEST.AUG.ENABLED", "True")
+        load_test_model(cfg, allow_random_weights=True)
 
 
 def test_a_subclass_has_its_bases_oracle_and_a_model_without_a_record_none(dataset, users):

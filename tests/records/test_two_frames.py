@@ -267,7 +267,7 @@ def test_no_sequence_is_cut_between_processes_or_workers(toy, num_workers, monke
 
 def test_views_are_averaged_with_the_state(toy):
     options = ("TEST.AUG.ENABLED", True, "TEST.DEEPLAB2.SCALES", "[0.5, 1.0]")
-    runner = SequenceRunner(load_test_model(config(*options)))
+    runner = SequenceRunner(load_test_model(config(*options), allow_random_weights=True))
     samples = [s for (s,) in build_test_loader(config(), NAME)][:2]
     with torch.no_grad():
         outputs = runner(samples)

@@ -36,7 +36,14 @@ def draw(datasets, output, *options):
     """The page that the command writes."""
     environment = {**os.environ, "DETECTRON2_DATASETS": str(datasets), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "deeplab2_d2.visualization.slots", "--config-file", CONFIG]
-    arguments = ["--output", output, *options, "DATALOADER.NUM_WORKERS", 0]
+    arguments = [
+        "--output",
+        output,
+        "--allow-random-weights",
+        *options,
+        "DATALOADER.NUM_WORKERS",
+        0,
+    ]
     environment["PYTHONPATH"] = str(ROOT / "projects")
     result = subprocess.run(
         [*command, *map(str, arguments)], cwd=ROOT, env=environment, capture_output=True, text=True

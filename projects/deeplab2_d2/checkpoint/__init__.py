@@ -1,8 +1,14 @@
 from detectron2.utils.file_io import PathManager
 
 from .checkpointer import DeepLab2Checkpointer
+from .classes import adopt_classes, classes_of_dataset, read_classes
 from .deeplab2_options import ImportedOptions, config_from_options, import_options
-from .load import LoadReport, compare_deeplab2_shapes, load_deeplab2_weights
+from .load import (
+    LoadReport,
+    compare_deeplab2_shapes,
+    load_deeplab2_weights,
+    summarize_names,
+)
 from .names import parameter_for_key
 from .tensor_bundle import TensorBundle
 from .zoo_cache import DeepLab2ZooHandler
@@ -16,10 +22,14 @@ __all__ = [
     "ImportedOptions",
     "LoadReport",
     "TensorBundle",
+    "adopt_classes",
+    "classes_of_dataset",
     "compare_deeplab2_shapes",
     "config_from_options",
     "import_options",
     "load_deeplab2_weights",
     "parameter_for_key",
+    "read_classes",
+    "summarize_names",
     "with_published_classes",
 ]

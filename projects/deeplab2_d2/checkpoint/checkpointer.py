@@ -9,8 +9,9 @@ from torch import nn
 
 from ..structures import atomic_path, new_names
 from .archive import ARCHIVE_ENDINGS
+from .classes import CLASSES_KEY
 from .deeplab2_checkpoint import find_prefix
-from .load import LoadReport, compare_shapes
+from .load import LoadReport, compare_shapes, is_weight, summarize_names
 from .run_folder import find_newest, read_tag
 from .saving import save_pth
 from .sorted_table import CheckpointFormatError
@@ -35,7 +36,12 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
         model: the model.
         save_dir: folder of this run's checkpoints.
         allow_partial: load what fits of weights that do not fit the model, instead of refusing.
+        classes: of the dataset, kept in what is saved; see :func:`classes_of_dataset`.
         checkpointables: as in Detectron2.
+
+    Attributes:
+        unloaded: names of the model's weights that the last :meth:`load` has given no values, so
+            that they are what the model was built with: random.
     """
 
     def __init__(
@@ -44,10 +50,13 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
         save_dir: str = "",
         *,
         allow_partial: bool = False,
+        classes: Optional[Dict[str, Any]] = None,
         **checkpointables: Any,
     ) -> None:
         super().__init__(model, save_dir, **checkpointables)
+        self._classes = classes
         self._allow_partial = allow_partial
+        self.unloaded: List[str] = []
         self._found: Optional[str] = None
 
     def load(self, path: str, checkpointables: Optional[List[str]] = None) -> Dict[str, Any]:
@@ -64,13 +73,19 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
                 whole one of its folder.
             ValueError: if weights and model differ, with the table of names.
         """
+        self.unloaded = [name for name in self.model.state_dict() if is_weight(name)]
         if path:
             local = self.path_manager.get_local_path(path)
             prefix = find_prefix(local)
             if prefix is None and not os.path.isfile(local):
                 raise FileNotFoundError(f"MODEL.WEIGHTS {path}: no such checkpoint")
             path = local if prefix is None else prefix + ".index"
-        return super().load(path, checkpointables)
+        rest = super().load(path, checkpointables)
+        if self.unloaded:
+            given = path or "MODEL.WEIGHTS '', from scratch"
+            parts = summarize_names(self.unloaded)
+            logger.warning("%s: these weights of the model stay random: %s", given, parts)
+        return rest
 
     def has_checkpoint(self) -> bool:
         """Whether the run's folder has a checkpoint to go on from."""
@@ -114,6 +129,8 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
         if not self.save_dir or not self.save_to_disk:
             return
         data = {"model": self.model.state_dict()}
+        if self._classes is not None:
+            data[CLASSES_KEY] = self._classes
         data.update({key: value.state_dict() for key, value in self.checkpointables.items()})
         path = os.path.join(self.save_dir, f"{name}.pth")
         logger.info("Saving checkpoint to %s", path)
@@ -170,7 +187,11 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
                 )
             if not report.is_complete:
                 logger.warning("weights: %s\n%s", report.summary(), report.table(_MAX_ROWS))
-        return super()._load_model(checkpoint)
+        incompatible = super()._load_model(checkpoint)
+        mismatched = [name for name, *_ in incompatible.incorrect_shapes]
+        missing = [*incompatible.missing_keys, *mismatched]
+        self.unloaded = [name for name in missing if is_weight(name)]
+        return incompatible
 
     def _log_incompatible_keys(self, incompatible: Any) -> None:
         pass  # Told as one table, before the weights are loaded.
@@ -180,7 +201,6 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
         prefix = "module." if all(name.startswith("module.") for name in weights) else ""
         shapes = {name[len(prefix) :]: tuple(value.shape) for name, value in weights.items()}
         report = compare_shapes(shapes, state)
-        # The config says what they are, whatever an older checkpoint holds.
         for names in (report.missing, report.unused):
             names[:] = [name for name in names if name not in ("pixel_mean", "pixel_std")]
         return report

@@ -1,7 +1,8 @@
 """Loading DeepLab2's variables into a model, with an account of every key."""
 
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import Dict, List, Mapping, Optional, Tuple
+from typing import Dict, Iterable, List, Mapping, Optional, Tuple
 
 import numpy as np
 import torch
@@ -12,6 +13,19 @@ from .names import parameter_for_key
 
 # Counters of torch's batch norm, which DeepLab2 has no variables for.
 _COUNTERS = ("num_batches_tracked",)
+# What the config says, whatever an older checkpoint holds.
+_OF_CONFIG = ("pixel_mean", "pixel_std")
+
+
+def is_weight(name: str) -> bool:
+    """Whether a model needs this entry of its state from a checkpoint."""
+    return name.rpartition(".")[2] not in _COUNTERS and name not in _OF_CONFIG
+
+
+def summarize_names(names: Iterable[str]) -> str:
+    """Parts of a model that names are of, with their numbers: ``head.semantic (12), ...``."""
+    counts = Counter(".".join(name.split(".")[:-1][:2]) or name for name in names)
+    return ", ".join(f"{part} ({count})" for part, count in counts.items())
 
 
 @dataclass(frozen=True)

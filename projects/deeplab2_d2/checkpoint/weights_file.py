@@ -108,10 +108,26 @@ def read_iteration(path: str) -> Optional[int]:
     Raises:
         CheckpointFormatError: as :func:`load_pth`.
     """
-    _check_whole(path)
-    loaded = _load_by_name(path, mmap=True if zipfile.is_zipfile(path) else None)
+    loaded = _load_without_values(path)
     iteration = loaded.get("iteration")
     return iteration if isinstance(iteration, int) and "model" in loaded else None
+
+
+def read_entry(path: str, name: str) -> Any:
+    """
+    What a .pth holds beside its tensors, by name; None where it holds nothing of that name.
+
+    Values of tensors are neither read nor checked.
+
+    Raises:
+        CheckpointFormatError: as :func:`load_pth`.
+    """
+    return _load_without_values(path).get(name)
+
+
+def _load_without_values(path: str) -> Dict[str, Any]:
+    _check_whole(path)
+    return _load_by_name(path, mmap=True if zipfile.is_zipfile(path) else None)
 
 
 def _load_by_name(path: str, **options: Any) -> Dict[str, Any]:

@@ -12,14 +12,18 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from ..structures import mask_fault, open_image, read_label_map, write_json
+from ..structures import photo_size, read_label_map, write_json
 from .conversion_outputs import SOFTWARE, check_outputs
+from .marker import MARKER, read_marker
+from .mask_files import check_mask_folders, decode_segmentation, masks_in, parse_mask_name
 from .panoptic_writer import PanopticWriter, Segment, instance_annotations, pngs_of_images
-from .registration import MARKER, panoptic_metadata
+from .photo_sizes import check_drawn_size
+from .registration import panoptic_metadata
 
 Categories = Sequence[Mapping[str, Any]]
 _IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
-_CROWD = "_crowd"
+# Values of a semantic map that mean "unlabeled", unless a category has them.
+_UNLABELED = (0, 255)
 
 
 @dataclass(frozen=True)
@@ -30,11 +34,13 @@ class AnnotatedImage:
     Args:
         file_name: path of the image, relative to the folder of the images.
         instances: (class name, segmentation, is_crowd). A segmentation is an (H, W) bool mask,
-            the path of a PNG (not 0 = inside), or polygons or RLE as COCO has them.
+            the path of a PNG (see :func:`read_mask`), or polygons or RLE as COCO has them.
+        size: (height, width) of the image that the instances were drawn on; None if nothing tells.
     """
 
     file_name: str
     instances: Sequence[Tuple[str, Any, bool]] = ()
+    size: Optional[Tuple[int, int]] = None
 
 
 def images_with_masks(image_root: str, mask_root: Optional[str]) -> List[AnnotatedImage]:
@@ -53,40 +59,21 @@ def images_with_masks(image_root: str, mask_root: Optional[str]) -> List[Annotat
 
     Raises:
         FileNotFoundError: if ``image_root`` has no image, or ``mask_root`` no folder of any.
-        ValueError: if a mask is an image of another format than PNG.
+        ValueError: if there are other files than PNGs among the masks, or folders of no image.
     """
     names = sorted(n for n in os.listdir(image_root) if n.lower().endswith(_IMAGE_ENDINGS))
     if not names:
         raise FileNotFoundError(f"folder {image_root} has no image ({', '.join(_IMAGE_ENDINGS)})")
     if mask_root is None:
         return [AnnotatedImage(name) for name in names]
-    folders = [os.path.join(mask_root, os.path.splitext(name)[0]) for name in names]
-    if not any(os.path.isdir(folder) for folder in folders):
-        raise FileNotFoundError(
-            f"masks must be in folders named as the images, but there is none, such as {folders[0]}"
-        )
+    stems = [os.path.splitext(name)[0] for name in names]
+    check_mask_folders(mask_root, stems)
     return [
-        AnnotatedImage(name, [_parse_mask_name(file) for file in _masks_in(folder)])
-        for name, folder in zip(names, folders)
+        AnnotatedImage(
+            name, [parse_mask_name(file) for file in masks_in(os.path.join(mask_root, stem))]
+        )
+        for name, stem in zip(names, stems)
     ]
-
-
-def _masks_in(folder: str) -> List[str]:
-    """The PNGs of a folder, in the order of their names; none where there is no folder."""
-    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-    for name in names:
-        ending = os.path.splitext(name)[1].lower()
-        if ending in _IMAGE_ENDINGS and ending != ".png":
-            raise ValueError(f"masks must be PNGs (a JPEG changes values), got {folder}/{name}")
-    return [os.path.join(folder, name) for name in names if name.lower().endswith(".png")]
-
-
-def _parse_mask_name(file: str) -> Tuple[str, str, bool]:
-    stem = os.path.splitext(os.path.basename(file))[0]
-    head, _, tail = stem.rpartition("_")
-    name = head if tail.isdigit() and head else stem
-    is_crowd = name.endswith(_CROWD)
-    return (name[: -len(_CROWD)] if is_crowd else name), file, is_crowd
 
 
 def images_of_coco_json(instances_json: str) -> List[AnnotatedImage]:
@@ -111,7 +98,15 @@ def images_of_coco_json(instances_json: str) -> List[AnnotatedImage]:
                 bool(annotation.get("iscrowd", 0)),
             )
         )
-    return [AnnotatedImage(i["file_name"], instances[i["id"]]) for i in content["images"]]
+    return [
+        AnnotatedImage(i["file_name"], instances[i["id"]], _size_in(i)) for i in content["images"]
+    ]
+
+
+def _size_in(entry: Mapping[str, Any]) -> Optional[Tuple[int, int]]:
+    """The size that an annotation tells of its image."""
+    size = entry.get("height"), entry.get("width")
+    return (int(size[0]), int(size[1])) if None not in size else None
 
 
 def images_of_dataset(name: str, image_root: str) -> List[AnnotatedImage]:
@@ -125,6 +120,8 @@ def images_of_dataset(name: str, image_root: str) -> List[AnnotatedImage]:
     Returns:
         the images.
     """
+    # Detectron2 knows the classes of many datasets once they are loaded.
+    dataset_dicts = DatasetCatalog.get(name)
     classes = MetadataCatalog.get(name).thing_classes
     return [
         AnnotatedImage(
@@ -133,8 +130,9 @@ def images_of_dataset(name: str, image_root: str) -> List[AnnotatedImage]:
                 (classes[a["category_id"]], a["segmentation"], bool(a.get("iscrowd", 0)))
                 for a in dataset_dict.get("annotations", ())
             ],
+            _size_in(dataset_dict),
         )
-        for dataset_dict in DatasetCatalog.get(name)
+        for dataset_dict in dataset_dicts
     ]
 
 
@@ -148,6 +146,7 @@ def convert_split(
     categories: Categories,
     semantic_root: Optional[str] = None,
     sources: Sequence[str] = (),
+    unlabeled: Sequence[int] = _UNLABELED,
 ) -> str:
     """
     Write one split of a dataset and its entry in ``panoptic_dataset.json``.
@@ -166,16 +165,18 @@ def convert_split(
         semantic_root: folder of the semantic maps, ``<image without its ending>.png`` with one
             channel of category ids; None for a dataset without stuff.
         sources: other files that were read.
+        unlabeled: values of the semantic maps that are no category.
 
     Returns:
         the name of the split's dataset.
 
     Raises:
         FileNotFoundError: if an image, a mask or a semantic map is missing.
-        ValueError: if a class is not among the categories or is no thing, if sizes differ, or if
-            the folder holds a dataset with another name or other categories. Before anything is
-            written: if a file name leads out of ``image_root``, two images would have one
-            annotation, or a file would be written over that no conversion wrote.
+        ValueError: if a class is not among the categories or is no thing, if sizes differ, if a map
+            has a value that is neither a category nor ``unlabeled``, or if the folder holds a
+            dataset with another name or other categories. Before anything is written: if a file
+            name leads out of ``image_root``, two images would have one annotation, or a file would
+            be written over that no conversion wrote.
     """
     panoptic_metadata(categories)
     marker = _read_marker(folder, name, categories)
@@ -203,9 +204,15 @@ def convert_split(
     entries: List[Dict[str, Any]] = []
     instances: List[Dict[str, Any]] = []
     for image_id, image in enumerate(images, start=1):
-        size = _image_size(os.path.join(image_root, image.file_name))
-        segments = [] if semantic_root is None else _stuff(semantic_root, image, size, categories)
-        segments += _instances(image, size, categories)
+        photo = os.path.join(image_root, image.file_name)
+        size = photo_size(photo)
+        if image.size is not None:
+            check_drawn_size(photo, image.size, "its annotation")
+        segments: List[Segment] = []
+        if semantic_root is not None:
+            file = _semantic_map_of(image, semantic_root)
+            segments = _stuff(file, photo, categories, unlabeled)
+        segments += _instances(image, photo, size, categories)
         kept = writer.add(image.file_name, size, segments, image_id)
         kept = [segment for segment in kept if segment.category_id in things]
         instances += instance_annotations(kept, image_id=image_id, first_id=len(instances) + 1)
@@ -242,65 +249,28 @@ def _semantic_map_of(image: AnnotatedImage, root: str) -> str:
     return os.path.join(root, os.path.splitext(image.file_name)[0] + ".png")
 
 
-def decode_segmentation(segmentation: Any, size: Tuple[int, int]) -> np.ndarray:
-    """
-    A mask from any form that COCO or Detectron2 annotations have.
-
-    Args:
-        segmentation: polygons ``[[x, y, x, y, ...], ...]``, RLE (compressed or not), a mask, or
-            the path of a PNG.
-        size: (height, width) of the image.
-
-    Returns:
-        (H, W) bool.
-
-    Raises:
-        ValueError: if polygons or RLE cannot be read, or RLE are of another size.
-    """
-    from pycocotools import mask as mask_util
-
-    if isinstance(segmentation, np.ndarray):
-        return segmentation.astype(bool)
-    if isinstance(segmentation, str):
-        with open_image(segmentation, "mask") as image:
-            pixels = np.asarray(image)
-        inside = pixels != 0
-        return np.any(inside, axis=-1) if pixels.ndim == 3 else inside
-    fault = mask_fault(segmentation, size, allows_short_polygons=False)
-    if fault is not None:
-        raise ValueError(fault)
-    if isinstance(segmentation, list):
-        rle = mask_util.merge(mask_util.frPyObjects(segmentation, *size))
-    elif isinstance(segmentation["counts"], list):
-        rle = mask_util.frPyObjects(segmentation, *size)
-    else:
-        rle = segmentation
-    return mask_util.decode(rle).astype(bool)
-
-
-def _image_size(file: str) -> Tuple[int, int]:
-    with open_image(file) as image:
-        return image.height, image.width
-
-
 def _stuff(
-    root: str, image: AnnotatedImage, size: Tuple[int, int], categories: Categories
+    file: str, photo: str, categories: Categories, unlabeled: Sequence[int]
 ) -> List[Segment]:
-    file = _semantic_map_of(image, root)
     if not os.path.isfile(file):
-        raise FileNotFoundError(f"semantic map {file} of {image.file_name} does not exist")
+        raise FileNotFoundError(f"semantic map {file} of {photo} does not exist")
     semantic = read_label_map(file, "semantic map")
-    if semantic.shape != size:
+    check_drawn_size(photo, semantic.shape, f"semantic map {file}")
+    values, counts = np.unique(semantic, return_counts=True)
+    is_unknown = ~np.isin(values, [*(c["id"] for c in categories), *unlabeled])
+    if is_unknown.any():
+        share = 100 * counts[is_unknown].sum() / semantic.size
         raise ValueError(
-            f"semantic map {file} must have one channel and the size {size} of its image, got "
-            f"{semantic.shape}"
+            f"semantic map {file} has values that are no category id, "
+            f"{values[is_unknown][:10].tolist()} on {share:.1f} % of its pixels; add categories, "
+            f"or name the values that mean unlabeled (--unlabeled, here {list(unlabeled)})"
         )
     stuff = [c["id"] for c in categories if not c["isthing"]]
-    return [Segment(semantic == i, i) for i in stuff if np.any(semantic == i)]
+    return [Segment(semantic == i, i) for i in stuff if i in values]
 
 
 def _instances(
-    image: AnnotatedImage, size: Tuple[int, int], categories: Categories
+    image: AnnotatedImage, photo: str, size: Tuple[int, int], categories: Categories
 ) -> List[Segment]:
     by_name = {c["name"]: c for c in categories}
     segments = []
@@ -313,23 +283,17 @@ def _instances(
             mask = decode_segmentation(segmentation, size)
         except ValueError as error:
             raise ValueError(f"{image.file_name}: instance of {name!r}: {error}") from error
-        if mask.shape != size:
-            raise ValueError(
-                f"{image.file_name}: mask {segmentation if isinstance(segmentation, str) else name}"
-                f" has size {mask.shape}, but the image has {size}"
-            )
+        what = segmentation if isinstance(segmentation, str) else name
+        check_drawn_size(photo, mask.shape, f"mask {what}")
         segments.append(Segment(mask, category["id"], is_crowd))
     return sorted(segments, key=lambda segment: -int(segment.mask.sum()))
 
 
 def _read_marker(folder: str, name: str, categories: Categories) -> Dict[str, Any]:
     path = os.path.join(folder, MARKER)
-    if not os.path.isfile(path):
+    if not os.path.lexists(path):
         return {"name": name, "categories": [dict(c) for c in categories], "splits": {}}
-    with open(path) as f:
-        marker = json.load(f)
-    if not isinstance(marker, dict) or not {"name", "categories", "splits"} <= set(marker):
-        raise ValueError(f"{path} must have 'name', 'categories' and 'splits', as a conversion's")
+    marker = read_marker(path)
     if marker["name"] != name or marker["categories"] != [dict(c) for c in categories]:
         raise ValueError(
             f"{path} is of dataset {marker['name']!r} with {len(marker['categories'])} categories; "

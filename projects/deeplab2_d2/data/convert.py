@@ -37,6 +37,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             categories=categories,
             semantic_root=options.semantic,
             sources=[options.categories, *filter(None, [options.instances])],
+            unlabeled=options.unlabeled,
         )
     except (FileNotFoundError, ValueError) as error:
         print(f"convert: {error}", file=sys.stderr)
@@ -58,6 +59,13 @@ def _parse(arguments: Optional[Sequence[str]]) -> argparse.Namespace:
     )
     parser.add_argument("--output", required=True, help="folder of the dataset")
     parser.add_argument("--semantic", default=None, help="folder of maps of category ids")
+    parser.add_argument(
+        "--unlabeled",
+        type=lambda text: [int(value) for value in text.split(",")],
+        default=[0, 255],
+        metavar="VALUE,...",
+        help="values of the semantic maps that are no category; default: 0,255",
+    )
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--masks", default=None, help="folder with a folder of masks an image")
     source.add_argument("--instances", default=None, help="COCO instance JSON")

@@ -27,6 +27,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from ..records import DatasetMapper
 from .samplers import SampleKey, SequenceSampler, build_sample_keys
+from .shared_names import require_registered
 
 # Metadata that names a file or a folder which has to be there before anything is read.
 # Images that a mapper may leave out in turn.
@@ -234,8 +235,7 @@ def check_dataset_paths(name: str) -> None:
         KeyError: if no dataset of that name is registered.
         FileNotFoundError: if a file or a folder that its metadata names does not exist.
     """
-    if name not in DatasetCatalog.list():
-        raise KeyError(f"dataset {name} is not registered")
+    require_registered(name)
     metadata = MetadataCatalog.get(name)
     for key in (*_PATHS, "json_file") if metadata.get("has_instances") else _PATHS:
         path = metadata.get(key)

@@ -1,12 +1,13 @@
 """Entry points: setup, trainer, launcher. The room that turns config strings into objects."""
 
 from .launcher import launch, run
-from .setup import ConfigError, argument_parser, load_config, setup
+from .setup import ConfigError, add_random_weights_flag, argument_parser, load_config, setup
 from .trainer import DeepLab2Trainer
 
 __all__ = [
     "ConfigError",
     "DeepLab2Trainer",
+    "add_random_weights_flag",
     "argument_parser",
     "launch",
     "load_config",

@@ -28,7 +28,12 @@ def run(args: argparse.Namespace) -> Optional[Dict[str, Any]]:
         raise ConfigError("--ensemble needs --eval-only: models are trained one by one")
     cfg = setup(args)
     if args.eval_only:
-        return evaluate(cfg, resume=args.resume, ensemble=args.ensemble)
+        return evaluate(
+            cfg,
+            resume=args.resume,
+            ensemble=args.ensemble,
+            allow_random_weights=args.allow_random_weights,
+        )
     trainer = DeepLab2Trainer(cfg)
     trainer.resume_or_load(resume=args.resume)
     trainer.train()

@@ -17,19 +17,21 @@ class DeepLab2Predictor(DefaultPredictor):
     corners, and it does not know the classes of ``deeplab2://`` weights.
     """
 
-    def __init__(self, cfg: CfgNode):
+    def __init__(self, cfg: CfgNode, *, allow_random_weights: bool = False):
         """
         Args:
             cfg: weights, views and output stride as ``--eval-only`` takes them.
+            allow_random_weights: let what the weights lack be random.
 
         Raises:
-            ConfigError: if DATASETS.TEST names no dataset, whose classes the outputs would have.
+            ConfigError: if DATASETS.TEST names no dataset, whose classes the outputs would have, or
+                if a weight of the model would be random.
         """
         # Not DefaultPredictor's own, which builds its own checkpointer.
         if not cfg.DATASETS.TEST:
             raise ConfigError("config key DATASETS.TEST must name a dataset, got ()")
         self.cfg = cfg.clone()
-        self.model = load_test_model(self.cfg)
+        self.model = load_test_model(self.cfg, allow_random_weights=allow_random_weights)
         self.metadata = MetadataCatalog.get(cfg.DATASETS.TEST[0])
         self.aug = ResizeToRange(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
         self.input_format = cfg.INPUT.FORMAT

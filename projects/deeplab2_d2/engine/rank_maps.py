@@ -2,7 +2,7 @@
 Show how a model orders instances: its ranking map, and for each pair why one is on top.
 
     python -m deeplab2_d2.engine.rank_maps --config-file CONFIG --input IMAGE [IMAGE ...]
-        [--output FOLDER] [--pair I J] [--opts MODEL.WEIGHTS CHECKPOINT ...]
+        [--output FOLDER] [--pair I J] --opts MODEL.WEIGHTS CHECKPOINT ...
 
 Writes a picture an image and prints its instances and the pairs of them that share pixels. With
 --pair only that pair, of the numbers in the picture, is told and drawn.
@@ -32,7 +32,7 @@ from ..visualization import (
     sheet,
 )
 from .ranked_images import check_ranks, rank_file
-from .setup import ConfigError, load_config
+from .setup import ConfigError, add_random_weights_flag, load_config
 from .testing import load_test_model
 
 TITLES = ("image", "detections", "ranking map", "by detection score", "by ranking")
@@ -194,7 +194,7 @@ def main(args: argparse.Namespace) -> None:
     cfg.freeze()
     check_ranks(cfg)
     metadata = MetadataCatalog.get((*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN)[0])
-    model = load_test_model(cfg)
+    model = load_test_model(cfg, allow_random_weights=args.allow_random_weights)
     os.makedirs(args.output, exist_ok=True)
     for path in args.input:
         image = rank_file(cfg, model, path)
@@ -225,6 +225,7 @@ def parse_arguments(arguments: "list[str] | None" = None) -> argparse.Namespace:
     parser.add_argument("--input", required=True, nargs="+", metavar="IMAGE")
     parser.add_argument("--output", default="output/rank-maps", metavar="FOLDER")
     parser.add_argument("--pair", nargs=2, type=int, metavar=("I", "J"))
+    add_random_weights_flag(parser)
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE")
     return parser.parse_args(arguments)
 

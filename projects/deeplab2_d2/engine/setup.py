@@ -53,7 +53,17 @@ def argument_parser() -> argparse.ArgumentParser:
         metavar="[CONFIG=]WEIGHTS",
         help="with --eval-only: a further model, averaged with the first one's predictions",
     )
+    add_random_weights_flag(parser)
     return parser
+
+
+def add_random_weights_flag(parser: argparse.ArgumentParser) -> None:
+    """The flag of all programs that use a trained model."""
+    parser.add_argument(
+        "--allow-random-weights",
+        action="store_true",
+        help="use a model although MODEL.WEIGHTS leave some of its weights random",
+    )
 
 
 def load_config(config_file: str = "", overrides: "list[str] | None" = None) -> CfgNode:

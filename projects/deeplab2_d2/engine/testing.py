@@ -7,7 +7,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_backbone
 from torch import nn
 
-from ..checkpoint import with_published_classes
+from ..checkpoint import adopt_classes, summarize_names, with_published_classes
 from ..models import AveragedSegmenter, Segmenter
 from ..records import find_record
 from .checkpointing import build_checkpointer
@@ -15,7 +15,13 @@ from .setup import ConfigError, load_config
 from .trainer import DeepLab2Trainer, build_average
 
 
-def evaluate(cfg: CfgNode, *, resume: bool = False, ensemble: Sequence[str] = ()) -> Dict[str, Any]:
+def evaluate(
+    cfg: CfgNode,
+    *,
+    resume: bool = False,
+    ensemble: Sequence[str] = (),
+    allow_random_weights: bool = False,
+) -> Dict[str, Any]:
     """
     Evaluate on DATASETS.TEST.
 
@@ -25,29 +31,39 @@ def evaluate(cfg: CfgNode, *, resume: bool = False, ensemble: Sequence[str] = ()
         resume: evaluate the last checkpoint of OUTPUT_DIR, if there is one, not MODEL.WEIGHTS.
         ensemble: more members whose predictions are averaged with the first's: ``WEIGHTS`` for the
             same config, or ``CONFIG=WEIGHTS``.
+        allow_random_weights: see :func:`load_model`.
 
     Returns:
         The evaluators' results.
     """
-    model = load_test_model(cfg, resume=resume, ensemble=ensemble)
+    model = load_test_model(
+        cfg, resume=resume, ensemble=ensemble, allow_random_weights=allow_random_weights
+    )
     return DeepLab2Trainer.test(cfg, model)
 
 
 def load_test_model(
-    cfg: CfgNode, *, resume: bool = False, ensemble: Sequence[str] = ()
+    cfg: CfgNode,
+    *,
+    resume: bool = False,
+    ensemble: Sequence[str] = (),
+    allow_random_weights: bool = False,
 ) -> nn.Module:
     """
     What is evaluated: one model, or one that averages over views and members.
 
     Args:
         cfg, resume, ensemble: see :func:`evaluate`.
+        allow_random_weights: see :func:`load_model`.
 
     Raises:
         ConfigError: if averaging is asked for of models of no kind or of several kinds that can
-            be averaged, or a member differs from the first in its classes or output stride.
+            be averaged, or a member differs from the first in its classes or output stride; or see
+            :func:`load_model`.
     """
-    models = [load_model(cfg, resume=resume)]
-    models += [load_model(*_member(cfg, member)) for member in ensemble]
+    allow = {"allow_random_weights": allow_random_weights}
+    models = [load_model(cfg, resume=resume, **allow)]
+    models += [load_model(*_member(cfg, member), **allow) for member in ensemble]
     if not ensemble and not cfg.TEST.AUG.ENABLED:
         return models[0]
     records = [find_record(model) for model in models]
@@ -70,7 +86,9 @@ def load_test_model(
     return AveragedSegmenter.from_config(cfg, averaged, record.averaging).eval()
 
 
-def load_model(cfg: CfgNode, weights: str = "", *, resume: bool = False) -> nn.Module:
+def load_model(
+    cfg: CfgNode, weights: str = "", *, resume: bool = False, allow_random_weights: bool = False
+) -> nn.Module:
     """
     Build a model and load its weights.
 
@@ -78,19 +96,29 @@ def load_model(cfg: CfgNode, weights: str = "", *, resume: bool = False) -> nn.M
         cfg: the model's config.
         weights: "" = MODEL.WEIGHTS.
         resume: the last checkpoint of OUTPUT_DIR, if there is one, comes first.
+        allow_random_weights: let what the weights lack be random.
 
     Raises:
-        ConfigError: if averaged weights are asked for (SOLVER.DEEPLAB2.EMA_DECAY) and not there.
+        ConfigError: if averaged weights are asked for (SOLVER.DEEPLAB2.EMA_DECAY) and not there, or
+            if a weight of the model would be random: of a network without training, or of one whose
+            backbone alone is trained.
     """
     path = weights or cfg.MODEL.WEIGHTS
     if not resume:
         cfg = with_published_classes(cfg, path)
     cfg = dense_config(cfg)
+    adopt_classes(cfg, path)
     model = DeepLab2Trainer.build_model(cfg)
     checkpointer = build_checkpointer(cfg, model)
     if resume and checkpointer.has_checkpoint():
         path = checkpointer.get_checkpoint_file()
     rest = checkpointer.load(path, checkpointables=[])
+    if checkpointer.unloaded and not allow_random_weights:
+        parts = summarize_names(checkpointer.unloaded)
+        raise ConfigError(
+            f"config key MODEL.WEIGHTS must be a trained model's, got {path!r}, which leaves "
+            f"random {parts}; --allow-random-weights uses it anyway"
+        )
     average = build_average(cfg, model)
     if average is not None:
         if "average" not in rest:

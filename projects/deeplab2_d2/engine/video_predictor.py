@@ -28,10 +28,10 @@ class VideoPredictor:
         label_divisor: of ``track`` in the outputs, class * label_divisor + number.
     """
 
-    def __init__(self, cfg: CfgNode, *, use_flow: bool = False):
+    def __init__(self, cfg: CfgNode, *, use_flow: bool = False, allow_random_weights: bool = False):
         """
         Args:
-            cfg: see :class:`DeepLab2Predictor`.
+            cfg, allow_random_weights: see :class:`DeepLab2Predictor`, with the errors.
             use_flow: of the IoU tracker.
 
         Raises:
@@ -43,7 +43,7 @@ class VideoPredictor:
                 f"the model must return panoptic_seg, MODEL.META_ARCHITECTURE "
                 f"{cfg.MODEL.META_ARCHITECTURE!r} returns {', '.join(outputs)}"
             )
-        predictor = DeepLab2Predictor(cfg)
+        predictor = DeepLab2Predictor(cfg, allow_random_weights=allow_random_weights)
         self.metadata = predictor.metadata
         self._resizing = predictor.aug
         self._is_rgb = predictor.input_format == "RGB"

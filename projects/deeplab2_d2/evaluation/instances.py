@@ -1,5 +1,6 @@
 """COCO's mask AP on any panoptic dataset."""
 
+import logging
 import os
 import tempfile
 from typing import Any, Dict, Mapping, Optional, Sequence
@@ -14,6 +15,8 @@ from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 
 from ..structures import DatasetClasses, check_instance_masks, read_panoptic_png, write_json
+
+logger = logging.getLogger(__name__)
 
 
 class PanopticInstanceEvaluator(COCOEvaluator):
@@ -86,6 +89,19 @@ class PanopticInstanceEvaluator(COCOEvaluator):
         """
         renumbered = [{"instances": self._renumber(output["instances"])} for output in outputs]
         super().process(inputs, renumbered)
+
+    def evaluate(self, img_ids: Any = None) -> Any:
+        """
+        Returns:
+            ``{"segm": {"AP": ..., "AP50": ..., ...}}`` in percent; NaN where there is nothing to
+            measure, nothing at all for a dataset without things. None in all but the main process.
+        """
+        if self._thing_index:
+            return super().evaluate(img_ids)
+        if not comm.is_main_process():
+            return None
+        logger.warning("AP is not measured: the dataset has no class that is a thing")
+        return {}
 
     def _renumber(self, instances: Instances) -> Instances:
         classes = instances.pred_classes.tolist()

@@ -23,7 +23,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ...data.loader import load_dataset_dicts
-from ...engine import ConfigError, load_config
+from ...engine import ConfigError, add_random_weights_flag, load_config
 from ...engine.loaders import build_test_loader
 from ...engine.slot_images import NUM_MASKS, SlotImages
 from ...engine.testing import load_model
@@ -56,7 +56,7 @@ def draw_slots(cfg: CfgNode, options: argparse.Namespace) -> str:
     if not files:
         raise ConfigError(f"dataset {dataset_name} must have an image to draw, got none")
     pictured = _pictured_files(files, options.images)
-    model = cast(Segmenter, load_model(cfg))
+    model = cast(Segmenter, load_model(cfg, allow_random_weights=options.allow_random_weights))
     names, colors = _classes(cfg, model)
     output = options.output or os.path.join(cfg.OUTPUT_DIR, "slots")
 
@@ -126,6 +126,7 @@ def _parse(arguments: Optional[Sequence[str]]) -> argparse.Namespace:
         metavar="SLOT,...",
         help=f"slots whose attention is drawn; default: of the {NUM_MASKS} largest segments",
     )
+    add_random_weights_flag(parser)
     parser.add_argument("--heads", action="store_true", help="draw each head's attention, too")
     parser.add_argument(
         "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides, last"
