@@ -8,16 +8,13 @@ Train or evaluate a model of this project.
 
 import sys
 
-from deeplab2_d2.engine import ConfigError, argument_parser, launch, run
+from deeplab2_d2.command import run_command
+from deeplab2_d2.engine import argument_parser, launch, run
 
 
 def main() -> None:
-    args = argument_parser().parse_args()
-    try:
-        launch(run, args)
-    except ConfigError as error:
-        sys.exit(f"train_net.py: {error}")
+    launch(run, argument_parser().parse_args())
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command("train_net.py", main))

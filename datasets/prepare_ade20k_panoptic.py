@@ -7,7 +7,9 @@ Reads and writes ``$DETECTRON2_DATASETS/ADEChallengeData2016``; see datasets/REA
 
 import argparse
 import os
+import sys
 
+from deeplab2_d2.command import run_command
 from deeplab2_d2.data.ade20k import FOLDER, SPLITS, prepare_ade20k
 
 
@@ -24,4 +26,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command("prepare_ade20k_panoptic.py", main))

@@ -7,7 +7,9 @@ Reads and writes ``$DETECTRON2_DATASETS/{cityscapes_dvps,semkitti_dvps}``; see d
 
 import argparse
 import os
+import sys
 
+from deeplab2_d2.command import run_command
 from deeplab2_d2.data.dvps import DVPS_RELEASES, LABELED_SPLITS, prepare_dvps
 
 
@@ -25,4 +27,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command("prepare_dvps_panoptic.py", main))

@@ -8,7 +8,9 @@ A complete set with the same options is used as it is.
 import argparse
 import json
 import os
+import sys
 
+from deeplab2_d2.command import run_command
 from deeplab2_d2.data.shapes import ShapesOptions, prepare_shapes
 from deeplab2_d2.data.shapes_scene import SceneOptions
 
@@ -41,4 +43,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command("prepare_shapes.py", main))

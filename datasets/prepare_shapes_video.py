@@ -9,7 +9,9 @@ layout of SemKITTI-DVPS. A complete set with the same options is used as it is.
 import argparse
 import json
 import os
+import sys
 
+from deeplab2_d2.command import run_command
 from deeplab2_d2.data.shapes_video import FOLDERS, ShapesVideoOptions, prepare_shapes_video
 
 
@@ -33,4 +35,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command("prepare_shapes_video.py", main))

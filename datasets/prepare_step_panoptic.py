@@ -7,7 +7,9 @@ Reads and writes ``$DETECTRON2_DATASETS/{kitti_step,motchallenge_step}``; see da
 
 import argparse
 import os
+import sys
 
+from deeplab2_d2.command import run_command
 from deeplab2_d2.data.step import STEP_RELEASES, prepare_step
 
 
@@ -24,4 +26,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command("prepare_step_panoptic.py", main))

@@ -17,6 +17,7 @@ from typing import List
 import torch
 from tqdm import tqdm
 
+from deeplab2_d2.command import run_command
 from deeplab2_d2.data.reading import read_image
 from deeplab2_d2.engine import ConfigError, add_random_weights_flag, load_config
 from deeplab2_d2.engine.evaluators import model_outputs
@@ -93,7 +94,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ConfigError, FileNotFoundError) as error:
-        sys.exit(f"demo.py: {error}")
+    sys.exit(run_command("demo.py", main))

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from deeplab2_d2.command import run_command
 from deeplab2_d2.engine import add_random_weights_flag, load_config
 from deeplab2_d2.engine.video_input import VideoInput, open_video
 from deeplab2_d2.engine.video_output import TrackLog, VideoFile
@@ -188,7 +189,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (FileNotFoundError, ValueError) as error:
-        sys.exit(f"video_demo.py: {error}")
+    sys.exit(run_command("video_demo.py", main))

@@ -8,15 +8,15 @@ from detectron2.structures import BoxMode
 from PIL import Image
 from pycocotools import mask as mask_util
 
+from deeplab2_d2.data.annotated_images import AnnotatedImage
+from deeplab2_d2.data.coco_source import images_of_coco_json
 from deeplab2_d2.data.conversion import (
-    AnnotatedImage,
     convert_split,
-    decode_segmentation,
-    images_of_coco_json,
     images_of_dataset,
     images_with_masks,
 )
 from deeplab2_d2.data.convert import main
+from deeplab2_d2.data.mask_files import decode_segmentation
 from deeplab2_d2.structures import read_panoptic_png
 
 _CATEGORIES = [

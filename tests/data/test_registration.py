@@ -10,10 +10,10 @@ from deeplab2_d2.data.builtin import (
     register_step,
     register_test_splits,
 )
+from deeplab2_d2.data.catalog import describe_missing
 from deeplab2_d2.data.mapillary_vistas import mapillary_vistas_categories
 from deeplab2_d2.data.panoptic_writer import PanopticWriter, Segment
 from deeplab2_d2.data.registration import (
-    describe_missing,
     load_panoptic_json,
     panoptic_metadata,
     register_own_datasets,
@@ -182,7 +182,7 @@ def test_a_marker_that_is_wrong_is_named_and_told_to_who_asks(
     assert f"{marker} cannot be used" in caplog.text
     with pytest.raises(AssertionError, match=reason):
         raise AssertionError(describe_missing("fruit_train"))
-    assert "names like it: sound_train" in describe_missing("sound_trian")
+    assert "near it are sound_train" in describe_missing("sound_trian")
     # Mended, it is forgotten.
     marker.unlink()
     marker.write_text(json.dumps({**sound, "name": "fruit"}))

@@ -2,6 +2,7 @@ from detectron2.utils.file_io import PathManager
 
 from .checkpointer import DeepLab2Checkpointer
 from .classes import adopt_classes, classes_of_dataset, read_classes
+from .convert import build_meta_model
 from .deeplab2_options import ImportedOptions, config_from_options, import_options
 from .load import (
     LoadReport,
@@ -24,6 +25,7 @@ __all__ = [
     "TensorBundle",
     "adopt_classes",
     "classes_of_dataset",
+    "build_meta_model",
     "compare_deeplab2_shapes",
     "config_from_options",
     "import_options",

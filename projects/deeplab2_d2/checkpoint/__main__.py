@@ -6,6 +6,7 @@ from typing import List, Optional
 
 from tabulate import tabulate
 
+from ..command import run_command
 from .convert import Changes, build_meta_model, convert, load_config, parse_class_map
 from .deeplab2_checkpoint import DeepLab2Checkpoint, find_prefix
 from .names import last_layers, parameter_for_key
@@ -112,11 +113,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Optional[List[str]] = None) -> int:
     """The command. Returns the exit status: 1 if weights differ, 2 for a file that is refused."""
     options = _parser().parse_args(arguments)
-    try:
-        return options.run(options)
-    except (OSError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 2
+    return run_command("checkpoint", options.run, options, status=2)
 
 
 if __name__ == "__main__":

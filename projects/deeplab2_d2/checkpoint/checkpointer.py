@@ -74,18 +74,38 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
             ValueError: if weights and model differ, with the table of names.
         """
         self.unloaded = [name for name in self.model.state_dict() if is_weight(name)]
-        if path:
-            local = self.path_manager.get_local_path(path)
-            prefix = find_prefix(local)
-            if prefix is None and not os.path.isfile(local):
-                raise FileNotFoundError(f"MODEL.WEIGHTS {path}: no such checkpoint")
-            path = local if prefix is None else prefix + ".index"
+        path = self._locate(path)
         rest = super().load(path, checkpointables)
         if self.unloaded:
             given = path or "MODEL.WEIGHTS '', from scratch"
             parts = summarize_names(self.unloaded)
             logger.warning("%s: these weights of the model stay random: %s", given, parts)
         return rest
+
+    def check(self, path: str) -> None:
+        """
+        Hold a checkpoint against the model, which may be on the meta device, and load nothing.
+
+        Weights whose names are guessed (Caffe2's) are only read.
+
+        Args:
+            path: see :meth:`load`.
+
+        Raises:
+            FileNotFoundError, CheckpointFormatError, ValueError: as :meth:`load`.
+        """
+        if path:
+            self._fit(self._load_file(self._locate(path)))
+
+    def _locate(self, path: str) -> str:
+        """The file of a path; "" for ""."""
+        if not path:
+            return path
+        local = self.path_manager.get_local_path(path)
+        prefix = find_prefix(local)
+        if prefix is None and not os.path.isfile(local):
+            raise FileNotFoundError(f"MODEL.WEIGHTS {path}: no such checkpoint")
+        return local if prefix is None else prefix + ".index"
 
     def has_checkpoint(self) -> bool:
         """Whether the run's folder has a checkpoint to go on from."""
@@ -160,6 +180,25 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
         return loaded if "model" in loaded else {"model": loaded}
 
     def _load_model(self, checkpoint: Dict[str, Any]) -> Any:
+        report = self._fit(checkpoint)
+        if report is not None and not report.is_complete:
+            logger.warning("weights: %s\n%s", report.summary(), report.table(_MAX_ROWS))
+        incompatible = super()._load_model(checkpoint)
+        mismatched = [name for name, *_ in incompatible.incorrect_shapes]
+        missing = [*incompatible.missing_keys, *mismatched]
+        self.unloaded = [name for name in missing if is_weight(name)]
+        return incompatible
+
+    def _fit(self, checkpoint: Dict[str, Any]) -> Optional[LoadReport]:
+        """
+        Bring a checkpoint's weights, in place, to the names and shapes of the model.
+
+        Returns:
+            How they fit; None where names are guessed while loading.
+
+        Raises:
+            ValueError: if weights and model differ, with the table of names.
+        """
         unknown = checkpoint.pop("unknown", [])
         twins = getattr(self.model, "twins", {})
         if twins:
@@ -170,28 +209,23 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
                 has_guessed_names=checkpoint.pop("matching_heuristics", False),
                 is_caffe2=checkpoint.get("__author__") == "Caffe2",
             )
-        if not checkpoint.get("matching_heuristics", False):
+        if checkpoint.get("matching_heuristics", False):
+            return None
+        report = self._compare(checkpoint["model"])
+        stem = inflatable_stem(report.mismatched)
+        if stem is not None:
+            logger.warning("weights: the new input channels of %s start at 0", stem)
+            channels = report.mismatched[stem][1][1]
+            checkpoint["model"] = inflate_stem(checkpoint["model"], channels)
             report = self._compare(checkpoint["model"])
-            stem = inflatable_stem(report.mismatched)
-            if stem is not None:
-                logger.warning("weights: the new input channels of %s start at 0", stem)
-                channels = report.mismatched[stem][1][1]
-                checkpoint["model"] = inflate_stem(checkpoint["model"], channels)
-                report = self._compare(checkpoint["model"])
-            report.unused[:0] = unknown
-            is_usable = report.is_complete or _is_start(report, self.model)
-            if not (self._allow_partial or is_usable):
-                raise ValueError(
-                    f"the weights do not fit the model ({report.summary()}); to load what fits, "
-                    f"set MODEL.DEEPLAB2.PARTIAL_WEIGHTS True\n{report.table(_MAX_ROWS)}"
-                )
-            if not report.is_complete:
-                logger.warning("weights: %s\n%s", report.summary(), report.table(_MAX_ROWS))
-        incompatible = super()._load_model(checkpoint)
-        mismatched = [name for name, *_ in incompatible.incorrect_shapes]
-        missing = [*incompatible.missing_keys, *mismatched]
-        self.unloaded = [name for name in missing if is_weight(name)]
-        return incompatible
+        report.unused[:0] = unknown
+        is_usable = report.is_complete or _is_start(report, self.model)
+        if not (self._allow_partial or is_usable):
+            raise ValueError(
+                f"the weights do not fit the model ({report.summary()}); to load what fits, "
+                f"set MODEL.DEEPLAB2.PARTIAL_WEIGHTS True\n{report.table(_MAX_ROWS)}"
+            )
+        return report
 
     def _log_incompatible_keys(self, incompatible: Any) -> None:
         pass  # Told as one table, before the weights are loaded.

@@ -85,6 +85,7 @@ def convert(
 def build_meta_model(cfg: CfgNode) -> nn.Module:
     """The model of a config without memory for its weights: names and shapes."""
     cfg = cfg.clone()
+    cfg.defrost()
     cfg.MODEL.DEVICE = "meta"
     with torch.device("meta"):
         return build_model(cfg)

@@ -14,6 +14,7 @@ from typing import Any, Dict, List, Mapping, Optional
 import yaml
 from detectron2.config import get_cfg
 
+from ..command import run_command
 from ..config import add_deeplab2_config
 from ..structures import atomic_path
 from .deeplab2_options import ImportedOptions, import_options
@@ -90,12 +91,12 @@ def main(arguments: Optional[List[str]] = None) -> int:
     options = parser.parse_args(arguments)
     if not all("=" in item for item in options.set):
         parser.error(f"--set takes NAME=VALUE, got {options.set}")
+    return run_command("import_config", _import, options, status=2)
+
+
+def _import(options: argparse.Namespace) -> None:
     placeholders = dict(item.split("=", 1) for item in options.set)
-    try:
-        imported = import_options(read_options(options.file, placeholders))
-    except (OSError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 2
+    imported = import_options(read_options(options.file, placeholders))
     text = to_yaml(imported, os.path.basename(options.file))
     if options.output:
         with atomic_path(options.output) as temporary:
@@ -110,7 +111,6 @@ def main(arguments: Optional[List[str]] = None) -> int:
     )
     for name, reason in sorted(imported.unsupported.items()):
         print(f"  {name}: {reason}", file=sys.stderr)
-    return 0
 
 
 if __name__ == "__main__":

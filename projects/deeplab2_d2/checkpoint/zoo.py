@@ -15,6 +15,7 @@ from detectron2.modeling import build_model
 from tabulate import tabulate
 from torch import nn
 
+from ..command import run_command
 from ..config import add_deeplab2_config, merge_config_file
 from .checkpointer import DeepLab2Checkpointer
 from .zoo_table import PREFIX, ZooRow, find_row, with_published_classes, zoo_rows
@@ -118,17 +119,13 @@ def main(arguments: Optional[List[str]] = None) -> int:
     parser.add_argument("text", nargs="?", default="", help="only the rows that contain it")
     parser.add_argument("--fetch", action="store_true", help="download and convert the one row")
     options = parser.parse_args(arguments)
-    if options.fetch:
-        from .zoo_cache import fetch
+    return run_command("zoo", _run, options, status=2)
 
-        try:
-            print(fetch(options.text))
-        except (KeyError, OSError, ValueError) as error:
-            print(error.args[0] if isinstance(error, KeyError) else error, file=sys.stderr)
-            return 2
-    else:
-        print(list_rows(options.text))
-    return 0
+
+def _run(options: argparse.Namespace) -> None:
+    from .zoo_cache import fetch
+
+    print(fetch(options.text) if options.fetch else list_rows(options.text))
 
 
 if __name__ == "__main__":

@@ -44,6 +44,8 @@ def merge_config_file(cfg: CfgNode, path: str) -> None:
 def _check_with_bases(path: str, based: Tuple[str, ...]) -> None:
     if path in based or len(based) >= _MAX_BASES:
         raise ValueError(f"{path} must not be based on itself: {' -> '.join((*based, path))}")
+    if based and not PathManager.isfile(path):
+        raise FileNotFoundError(f"{based[-1]}: its {BASE_KEY} {path} does not exist")
     bases = read_config_file(path).get(BASE_KEY, [])
     for base in bases if isinstance(bases, list) else [bases]:
         if not isinstance(base, str):
@@ -63,11 +65,21 @@ def read_config_file(path: str) -> Dict[str, Any]:
         ValueError: see :func:`merge_config_file`.
     """
     if not PathManager.isfile(path):
-        raise FileNotFoundError(f"{path}: no such config file")
+        what = "is a folder, give a file of it" if PathManager.isdir(path) else "does not exist"
+        raise FileNotFoundError(f"config file {path} {what}")
+    if path.endswith(".py"):
+        raise ValueError(f"{path} is Python, as LazyConfigs are; a config here is a YAML file")
     with PathManager.open(path, "rb") as file:
         content = file.read(_MAX_BYTES + 1)
     if len(content) > _MAX_BYTES:
         raise ValueError(f"{path} must have at most {_MAX_BYTES} bytes to be a config")
+    try:
+        content.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path}: byte {error.start} ({content[error.start]:#x}) is not UTF-8; save the file "
+            "as UTF-8"
+        ) from error
     try:
         loader = yaml.SafeLoader(content)
         root = loader.get_single_node()
@@ -80,6 +92,8 @@ def read_config_file(path: str) -> Dict[str, Any]:
             raise
         # PyYAML's are of several lines.
         reason = " ".join(str(error).replace(' in "<byte string>"', "").split())
+        if r"'\t'" in reason:
+            reason = f"{reason}; indent with spaces, not with tabs"
         raise ValueError(
             f"{path} is no YAML of plain values: {reason or type(error).__name__}"
         ) from error

@@ -2,6 +2,7 @@
 
 from .augmentation import ResizeToRange, build_train_augmentations
 from .builtin import register_all
+from .catalog import check_registered
 from .dataset_mapper import PanopticDatasetMapper, TargetGenerator
 from .frame_target_generators import (
     NextFrameTargetGenerator,

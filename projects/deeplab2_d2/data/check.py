@@ -13,6 +13,7 @@ from typing import Dict, List, Optional, Sequence
 
 from tabulate import tabulate
 
+from ..command import run_command
 from .findings import KINDS, DatasetReport, Finding
 from .inspection import inspect_dataset
 
@@ -77,14 +78,13 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--stride", type=int, default=4, help="output stride of the network")
     parser.add_argument("--max-images", type=int, default=None, help="inspect only so many")
     parser.add_argument("--all", action="store_true", help="print every finding")
-    options = parser.parse_args(arguments)
-    try:
-        report = inspect_dataset(
-            options.dataset, output_stride=options.stride, max_images=options.max_images
-        )
-    except (KeyError, ValueError) as error:
-        print(f"check: {error.args[0]}", file=sys.stderr)
-        return 2
+    return run_command("check", _check, parser.parse_args(arguments), status=2)
+
+
+def _check(options: argparse.Namespace) -> int:
+    report = inspect_dataset(
+        options.dataset, output_stride=options.stride, max_images=options.max_images
+    )
     print(format_report(report, max_lines=sys.maxsize if options.all else 10))
     return 1 if report.num_errors else 0
 

@@ -4,43 +4,54 @@ From masks or instance annotations and a semantic map to COCO panoptic format.
 See ``convert.py`` for the command and ``docs/tutorial_own_data.md`` for how to use it.
 """
 
-import json
+import glob
 import os
-from dataclasses import dataclass
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from ..structures import photo_size, read_label_map, write_json
+from ..structures import BrokenImageError, find_near_file, mask_fault, read_photo, write_json
+from .annotated_images import IMAGE_ENDINGS, AnnotatedImage, usable_segmentation
+from .catalog import check_registered
+from .coco_source import size_in
 from .conversion_outputs import SOFTWARE, check_outputs
 from .marker import MARKER, read_marker
 from .mask_files import check_mask_folders, decode_segmentation, masks_in, parse_mask_name
+from .omissions import Omissions, leave_out
 from .panoptic_writer import PanopticWriter, Segment, instance_annotations, pngs_of_images
 from .photo_sizes import check_drawn_size
 from .registration import panoptic_metadata
+from .semantic_maps import SemanticMaps
 
 Categories = Sequence[Mapping[str, Any]]
-_IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
-# Values of a semantic map that mean "unlabeled", unless a category has them.
-_UNLABELED = (0, 255)
+# Of an omission: an image that is left out, because it or a mask or map of it cannot be read.
+UNREADABLE = "image that cannot be read, or a mask or map of it"
 
 
-@dataclass(frozen=True)
-class AnnotatedImage:
+def list_images(image_root: str, suffix: str = "") -> List[str]:
     """
-    An image and its instances, by class name.
+    The images of a folder, sorted; hidden files, such as macOS' ``._photo.jpg``, are none.
 
     Args:
-        file_name: path of the image, relative to the folder of the images.
-        instances: (class name, segmentation, is_crowd). A segmentation is an (H, W) bool mask,
-            the path of a PNG (see :func:`read_mask`), or polygons or RLE as COCO has them.
-        size: (height, width) of the image that the instances were drawn on; None if nothing tells.
-    """
+        image_root: the folder.
+        suffix: what their names end in, as Cityscapes' ``_leftImg8bit.png``; folders in the folder
+            are then looked through, too. "": any image of the folder itself.
 
-    file_name: str
-    instances: Sequence[Tuple[str, Any, bool]] = ()
-    size: Optional[Tuple[int, int]] = None
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    if suffix:
+        pattern = os.path.join(glob.escape(image_root), "**", f"*{glob.escape(suffix)}")
+        files = sorted(glob.glob(pattern, recursive=True))
+        names = [os.path.relpath(file, image_root) for file in files]
+    else:
+        names = sorted(os.listdir(image_root))
+        names = [n for n in names if n.lower().endswith(IMAGE_ENDINGS) and not n.startswith(".")]
+    if not names:
+        wanted = f"*{suffix}" if suffix else ", ".join(IMAGE_ENDINGS)
+        raise FileNotFoundError(f"folder {image_root} has no image ({wanted})")
+    return names
 
 
 def images_with_masks(image_root: str, mask_root: Optional[str]) -> List[AnnotatedImage]:
@@ -61,9 +72,7 @@ def images_with_masks(image_root: str, mask_root: Optional[str]) -> List[Annotat
         FileNotFoundError: if ``image_root`` has no image, or ``mask_root`` no folder of any.
         ValueError: if there are other files than PNGs among the masks, or folders of no image.
     """
-    names = sorted(n for n in os.listdir(image_root) if n.lower().endswith(_IMAGE_ENDINGS))
-    if not names:
-        raise FileNotFoundError(f"folder {image_root} has no image ({', '.join(_IMAGE_ENDINGS)})")
+    names = list_images(image_root)
     if mask_root is None:
         return [AnnotatedImage(name) for name in names]
     stems = [os.path.splitext(name)[0] for name in names]
@@ -74,39 +83,6 @@ def images_with_masks(image_root: str, mask_root: Optional[str]) -> List[Annotat
         )
         for name, stem in zip(names, stems)
     ]
-
-
-def images_of_coco_json(instances_json: str) -> List[AnnotatedImage]:
-    """
-    Images and instances of a COCO instance annotation.
-
-    Args:
-        instances_json: with ``images``, ``annotations`` and ``categories``.
-
-    Returns:
-        the images, those without annotations included.
-    """
-    with open(instances_json) as f:
-        content = json.load(f)
-    names = {category["id"]: category["name"] for category in content["categories"]}
-    instances: Dict[Any, List[Tuple[str, Any, bool]]] = {i["id"]: [] for i in content["images"]}
-    for annotation in content["annotations"]:
-        instances[annotation["image_id"]].append(
-            (
-                names[annotation["category_id"]],
-                annotation["segmentation"],
-                bool(annotation.get("iscrowd", 0)),
-            )
-        )
-    return [
-        AnnotatedImage(i["file_name"], instances[i["id"]], _size_in(i)) for i in content["images"]
-    ]
-
-
-def _size_in(entry: Mapping[str, Any]) -> Optional[Tuple[int, int]]:
-    """The size that an annotation tells of its image."""
-    size = entry.get("height"), entry.get("width")
-    return (int(size[0]), int(size[1])) if None not in size else None
 
 
 def images_of_dataset(name: str, image_root: str) -> List[AnnotatedImage]:
@@ -120,6 +96,7 @@ def images_of_dataset(name: str, image_root: str) -> List[AnnotatedImage]:
     Returns:
         the images.
     """
+    check_registered(name)
     # Detectron2 knows the classes of many datasets once they are loaded.
     dataset_dicts = DatasetCatalog.get(name)
     classes = MetadataCatalog.get(name).thing_classes
@@ -127,10 +104,10 @@ def images_of_dataset(name: str, image_root: str) -> List[AnnotatedImage]:
         AnnotatedImage(
             os.path.relpath(dataset_dict["file_name"], image_root),
             [
-                (classes[a["category_id"]], a["segmentation"], bool(a.get("iscrowd", 0)))
+                (classes[a["category_id"]], a.get("segmentation"), bool(a.get("iscrowd", 0)))
                 for a in dataset_dict.get("annotations", ())
             ],
-            _size_in(dataset_dict),
+            size_in(dataset_dict),
         )
         for dataset_dict in dataset_dicts
     ]
@@ -146,7 +123,9 @@ def convert_split(
     categories: Categories,
     semantic_root: Optional[str] = None,
     sources: Sequence[str] = (),
-    unlabeled: Sequence[int] = _UNLABELED,
+    background: Optional[str] = None,
+    omitted: Optional[Omissions] = None,
+    **map_options: Any,
 ) -> str:
     """
     Write one split of a dataset and its entry in ``panoptic_dataset.json``.
@@ -165,7 +144,10 @@ def convert_split(
         semantic_root: folder of the semantic maps, ``<image without its ending>.png`` with one
             channel of category ids; None for a dataset without stuff.
         sources: other files that were read.
-        unlabeled: values of the semantic maps that are no category.
+        background: name of the stuff class that pixels have which nothing else covers; None: they
+            are unlabeled.
+        omitted: where images and masks go that cannot be read; None: the first is an error.
+        map_options: of :class:`SemanticMaps`.
 
     Returns:
         the name of the split's dataset.
@@ -179,18 +161,15 @@ def convert_split(
             be written over that no conversion wrote.
     """
     panoptic_metadata(categories)
+    background_id = _background_id(categories, background)
     marker = _read_marker(folder, name, categories)
-    paths = {
-        "images": os.path.relpath(image_root, folder),
-        "panoptic": f"panoptic_{split}",
-        "panoptic_json": os.path.join("annotations", f"panoptic_{split}.json"),
-        "instances_json": os.path.join("annotations", f"instances_{split}.json"),
-    }
+    paths = _paths(split, image_root, folder)
+    maps = None if semantic_root is None else SemanticMaps(semantic_root, **map_options)
     check_outputs(
         folder,
         paths,
         pngs_of_images(image.file_name for image in images),
-        inputs=[*sources, *_files_of(images, image_root, semantic_root)],
+        inputs=[*sources, *_files_of(images, image_root, maps)],
         input_folders=[image_root] if semantic_root is None else [image_root, semantic_root],
         earlier=marker["splits"].get(split, {}),
     )
@@ -204,20 +183,17 @@ def convert_split(
     entries: List[Dict[str, Any]] = []
     instances: List[Dict[str, Any]] = []
     for image_id, image in enumerate(images, start=1):
-        photo = os.path.join(image_root, image.file_name)
-        size = photo_size(photo)
-        if image.size is not None:
-            check_drawn_size(photo, image.size, "its annotation")
-        segments: List[Segment] = []
-        if semantic_root is not None:
-            file = _semantic_map_of(image, semantic_root)
-            segments = _stuff(file, photo, categories, unlabeled)
-        segments += _instances(image, photo, size, categories)
+        read = _read_segments(image, image_root, categories, maps, background_id, omitted)
+        if read is None:
+            continue
+        size, segments = read
         kept = writer.add(image.file_name, size, segments, image_id)
         kept = [segment for segment in kept if segment.category_id in things]
         instances += instance_annotations(kept, image_id=image_id, first_id=len(instances) + 1)
         entry = {"id": image_id, "file_name": image.file_name}
         entries.append({**entry, "height": size[0], "width": size[1]})
+    if omitted is not None and images and not entries:
+        raise ValueError(f"no image can be used: all are left out\n{omitted.report()}")
     writer.close()
     content = {
         "info": {"contributor": SOFTWARE},
@@ -232,61 +208,103 @@ def convert_split(
     return f"{name}_{split}"
 
 
+def _paths(split: str, image_root: str, folder: str) -> Dict[str, str]:
+    """Of the split's files, relative to the folder of the dataset."""
+    return {
+        "images": os.path.relpath(image_root, folder),
+        "panoptic": f"panoptic_{split}",
+        "panoptic_json": os.path.join("annotations", f"panoptic_{split}.json"),
+        "instances_json": os.path.join("annotations", f"instances_{split}.json"),
+    }
+
+
 def _files_of(
-    images: Sequence[AnnotatedImage], image_root: str, semantic_root: Optional[str]
+    images: Sequence[AnnotatedImage], image_root: str, maps: Optional[SemanticMaps]
 ) -> Iterable[str]:
     """The files that images and their annotations are read from."""
     for image in images:
         yield os.path.join(image_root, image.file_name)
-        if semantic_root is not None:
-            yield _semantic_map_of(image, semantic_root)
+        if maps is not None:
+            yield maps.path_of(image.file_name)
         for _, segmentation, _ in image.instances:
             if isinstance(segmentation, str):
                 yield segmentation
 
 
-def _semantic_map_of(image: AnnotatedImage, root: str) -> str:
-    return os.path.join(root, os.path.splitext(image.file_name)[0] + ".png")
-
-
-def _stuff(
-    file: str, photo: str, categories: Categories, unlabeled: Sequence[int]
-) -> List[Segment]:
-    if not os.path.isfile(file):
-        raise FileNotFoundError(f"semantic map {file} of {photo} does not exist")
-    semantic = read_label_map(file, "semantic map")
-    check_drawn_size(photo, semantic.shape, f"semantic map {file}")
-    values, counts = np.unique(semantic, return_counts=True)
-    is_unknown = ~np.isin(values, [*(c["id"] for c in categories), *unlabeled])
-    if is_unknown.any():
-        share = 100 * counts[is_unknown].sum() / semantic.size
-        raise ValueError(
-            f"semantic map {file} has values that are no category id, "
-            f"{values[is_unknown][:10].tolist()} on {share:.1f} % of its pixels; add categories, "
-            f"or name the values that mean unlabeled (--unlabeled, here {list(unlabeled)})"
-        )
-    stuff = [c["id"] for c in categories if not c["isthing"]]
-    return [Segment(semantic == i, i) for i in stuff if i in values]
+def _read_segments(
+    image: AnnotatedImage,
+    image_root: str,
+    categories: Categories,
+    maps: Optional[SemanticMaps],
+    background: Optional[int],
+    omitted: Optional[Omissions],
+) -> Optional[Tuple[Tuple[int, int], List[Segment]]]:
+    """Size and segments of an image, from the lowest on; None of one that was left out."""
+    photo = os.path.join(image_root, image.file_name)
+    if omitted is not None and not os.path.isfile(photo):
+        near = find_near_file(photo)
+        omitted.add("image that is not there", f"{photo}, but {near}" if near else photo)
+        return None
+    try:
+        # All pixels, so that a file that was cut short is found.
+        height, width = read_photo(photo).shape[:2]
+        size = (height, width)
+        if image.size is not None:
+            check_drawn_size(photo, image.size, "its annotation")
+        segments: List[Segment] = []
+        if background is not None:
+            segments.append(Segment(np.ones(size, bool), background))
+        if maps is not None:
+            segments += maps.segments(image.file_name, photo, categories)
+        segments += _instances(image, photo, size, categories, omitted)
+    except BrokenImageError as error:
+        if omitted is None:
+            raise
+        omitted.add(UNREADABLE, str(error))
+        return None
+    return size, segments
 
 
 def _instances(
-    image: AnnotatedImage, photo: str, size: Tuple[int, int], categories: Categories
+    image: AnnotatedImage,
+    photo: str,
+    size: Tuple[int, int],
+    categories: Categories,
+    omitted: Optional[Omissions],
 ) -> List[Segment]:
     by_name = {c["name"]: c for c in categories}
     segments = []
     for name, segmentation, is_crowd in image.instances:
         category = by_name.get(name)
-        if category is None or not category["isthing"]:
-            things = sorted(c["name"] for c in categories if c["isthing"])
-            raise ValueError(f"{image.file_name}: instance of {name!r}, which is none of {things}")
-        try:
-            mask = decode_segmentation(segmentation, size)
-        except ValueError as error:
-            raise ValueError(f"{image.file_name}: instance of {name!r}: {error}") from error
+        if category is None or not (category["isthing"] or image.may_be_stuff):
+            known = sorted(n for n, c in by_name.items() if c["isthing"] or image.may_be_stuff)
+            raise ValueError(f"{image.file_name}: instance of {name!r}, which is none of {known}")
+        source = f"{image.file_name}: instance of {name!r}"
+        usable = segmentation
+        if not isinstance(segmentation, (str, np.ndarray)):
+            usable = usable_segmentation(segmentation, source, omitted)
+            fault = mask_fault(usable, size, allows_short_polygons=False) if usable else None
+            if fault is not None:
+                leave_out(omitted, "mask that cannot be used", f"{source}: {fault}")
+                usable = None
+        if usable is None:
+            continue
+        mask = decode_segmentation(usable, size)
         what = segmentation if isinstance(segmentation, str) else name
         check_drawn_size(photo, mask.shape, f"mask {what}")
         segments.append(Segment(mask, category["id"], is_crowd))
-    return sorted(segments, key=lambda segment: -int(segment.mask.sum()))
+    # Stuff below things, and the larger below the smaller.
+    things = {c["id"] for c in categories if c["isthing"]}
+    return sorted(segments, key=lambda s: (s.category_id in things, -int(s.mask.sum())))
+
+
+def _background_id(categories: Categories, background: Optional[str]) -> Optional[int]:
+    if background is None:
+        return None
+    found = [c["id"] for c in categories if c["name"] == background and not c["isthing"]]
+    if not found:
+        raise ValueError(f"background must be a category that is stuff, got {background!r}")
+    return found[0]
 
 
 def _read_marker(folder: str, name: str, categories: Categories) -> Dict[str, Any]:

@@ -23,9 +23,9 @@ from ..structures import (
     read_photo,
     sift_panoptic_json,
 )
+from .catalog import check_registered
 from .findings import DatasetReport
 from .instance_inspection import inspect_instances
-from .shared_names import require_registered
 from .video_inspection import inspect_depth, inspect_sequences, inspect_tracks
 
 # An image of 16 bits whose values are all below uses an eighth of them.
@@ -53,7 +53,7 @@ def inspect_dataset(
     """
     if output_stride < 1:
         raise ValueError(f"output_stride must be at least 1, got {output_stride}")
-    require_registered(name)
+    check_registered(name)
     metadata = MetadataCatalog.get(name)
     if not metadata.get("panoptic_json") or not metadata.get("stuff_classes"):
         raise ValueError(f"dataset {name} must have panoptic_json and the classes in its metadata")

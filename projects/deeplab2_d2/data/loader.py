@@ -26,8 +26,8 @@ from detectron2.utils import comm
 from torch.utils.data import IterableDataset, get_worker_info
 
 from ..records import DatasetMapper
+from .catalog import check_registered
 from .samplers import SampleKey, SequenceSampler, build_sample_keys
-from .shared_names import require_registered
 
 # Metadata that names a file or a folder which has to be there before anything is read.
 # Images that a mapper may leave out in turn.
@@ -235,7 +235,7 @@ def check_dataset_paths(name: str) -> None:
         KeyError: if no dataset of that name is registered.
         FileNotFoundError: if a file or a folder that its metadata names does not exist.
     """
-    require_registered(name)
+    check_registered(name)
     metadata = MetadataCatalog.get(name)
     for key in (*_PATHS, "json_file") if metadata.get("has_instances") else _PATHS:
         path = metadata.get(key)

@@ -1,6 +1,5 @@
 """Registering datasets in COCO panoptic format, one's own among them."""
 
-import difflib
 import glob
 import logging
 import os
@@ -258,19 +257,14 @@ def register_own_datasets(root: str) -> List[str]:
     return names
 
 
-def describe_missing(name: str) -> str:
+def broken_markers(name: str) -> List[str]:
     """
-    What to say where no dataset of a name is registered.
+    Why files that may have described a dataset could not be used.
 
     Args:
-        name: that was asked for.
+        name: of the dataset that is not there.
 
     Returns:
-        one sentence, with names like it, the folder that was searched, and why files that may have
-        described it could not be used.
+        a sentence for each.
     """
-    near = difflib.get_close_matches(name, DatasetCatalog.list(), n=3)
-    like = f"; names like it: {', '.join(near)}" if near else ""
-    root = os.environ.get("DETECTRON2_DATASETS", "datasets (the default)")
-    reasons = "".join(f"; {reason}" for reason in find_broken(_BROKEN_MARKERS, name))
-    return f"dataset {name} is not registered{like}; DETECTRON2_DATASETS is {root}{reasons}"
+    return find_broken(_BROKEN_MARKERS, name)

@@ -14,7 +14,7 @@ from detectron2.data import DatasetCatalog
 from .ade20k import FOLDER as ADE20K_FOLDER
 from .ade20k import ade20k_categories
 from .mapillary_vistas import mapillary_vistas_categories
-from .registration import describe_missing, panoptic_metadata, register_panoptic_dataset
+from .registration import panoptic_metadata, register_panoptic_dataset
 
 # The folder of all datasets, once it is known.
 _ROOT: Dict[str, str] = {}
@@ -81,12 +81,3 @@ def is_registered(name: str) -> bool:
     if name in _SHARED and name not in DatasetCatalog.list() and _ROOT:
         _SHARED[name](_ROOT["path"])
     return name in DatasetCatalog.list()
-
-
-def require_registered(name: str) -> None:
-    """
-    Raises:
-        KeyError: if no dataset of that name is registered; see :func:`describe_missing`.
-    """
-    if not is_registered(name):
-        raise KeyError(describe_missing(name))

@@ -13,9 +13,11 @@ import sys
 import time
 from typing import Dict, Mapping
 
+from detectron2.config import CfgNode
 from PIL import Image
 from tabulate import tabulate
 
+from ..command import run_command
 from ..data.shapes import prepare_shapes
 from ..structures import atomic_path
 from .baselines import score_baselines
@@ -37,10 +39,7 @@ def main(args: argparse.Namespace) -> Dict[str, Dict[str, float]]:
         The panoptic scores of "model", "trivial" and "oracle", in percent.
     """
     start = time.perf_counter()
-    cfg = setup(args)
-    if any(name.startswith("shapes_") for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)):
-        root = os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets"))
-        prepare_shapes(os.path.join(root, "shapes"))
+    cfg = setup(args, _prepare)
     dataset_name = cfg.DATASETS.TEST[0]
     if "panoptic_seg" not in model_outputs(cfg):
         raise ConfigError(
@@ -63,6 +62,12 @@ def main(args: argparse.Namespace) -> Dict[str, Dict[str, float]]:
     return scores
 
 
+def _prepare(cfg: CfgNode) -> None:
+    if any(name.startswith("shapes_") for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)):
+        root = os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets"))
+        prepare_shapes(os.path.join(root, "shapes"))
+
+
 def _table(scores: Mapping[str, Mapping[str, float]]) -> str:
     names = {"model": "this model", "trivial": "commonest stuff class", "oracle": "stride-4 oracle"}
     rows = [[names[key], *(score[name] for name in SCORES)] for key, score in scores.items()]
@@ -75,7 +80,4 @@ def _summary(results: Mapping[str, Mapping[str, float]]) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main(parse_demo_arguments(__doc__, CONFIG, "demo", None))
-    except ConfigError as error:
-        sys.exit(f"demo: {error}")
+    sys.exit(run_command("demo", lambda: main(parse_demo_arguments(__doc__, CONFIG, "demo", None))))

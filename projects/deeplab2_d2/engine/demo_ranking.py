@@ -14,10 +14,12 @@ import sys
 import time
 from typing import Any, Dict
 
+from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 from tabulate import tabulate
 
+from ..command import run_command
 from ..data.shapes_layers import prepare_shapes_layers
 from ..structures import DatasetClasses, atomic_path
 from ..visualization import sheet
@@ -43,11 +45,7 @@ def main(args: argparse.Namespace) -> Dict[str, OrderScores]:
         See :func:`score_orders`.
     """
     start = time.perf_counter()
-    cfg = setup(args)
-    check_ranks(cfg)
-    if any(name.startswith("shapes_layers_") for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)):
-        root = os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets"))
-        prepare_shapes_layers(os.path.join(root, "shapes_layers"))
+    cfg = setup(args, _prepare)
     dataset_name = cfg.DATASETS.TEST[0]
     check_has_order(dataset_name)
     trainer = DeepLab2Trainer(cfg)
@@ -70,6 +68,13 @@ def main(args: argparse.Namespace) -> Dict[str, OrderScores]:
     print(format_scores(scores))
     print(f"Pictures: {picture}   Log: {cfg.OUTPUT_DIR}/log.txt   Time: {minutes:.1f} minutes")
     return scores
+
+
+def _prepare(cfg: CfgNode) -> None:
+    check_ranks(cfg)
+    if any(name.startswith("shapes_layers_") for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)):
+        root = os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets"))
+        prepare_shapes_layers(os.path.join(root, "shapes_layers"))
 
 
 def check_has_order(dataset_name: str) -> None:
@@ -127,7 +132,8 @@ def _recovered(detection: Any, module: Any, truth: Any) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main(parse_demo_arguments(__doc__, CONFIG, "demo-oanet", None))
-    except ConfigError as error:
-        sys.exit(f"demo_ranking: {error}")
+    sys.exit(
+        run_command(
+            "demo_ranking", lambda: main(parse_demo_arguments(__doc__, CONFIG, "demo-oanet", None))
+        )
+    )

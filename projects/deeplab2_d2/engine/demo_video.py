@@ -15,10 +15,12 @@ import time
 from typing import Any, Dict, Iterator, List, Tuple
 
 import numpy as np
+from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from PIL import Image
 from tabulate import tabulate
 
+from ..command import run_command
 from ..data.reading import read_image
 from ..data.shapes_video import FOLDERS, prepare_shapes_video
 from ..evaluation import DEPTH_ERRORS
@@ -52,11 +54,8 @@ def main(args: argparse.Namespace) -> Dict[str, Any]:
         of the model and of mean depths, if the model predicts depth.
     """
     start = time.perf_counter()
-    cfg = setup(args)
+    cfg = setup(args, _prepare)
     train_name, dataset_name = cfg.DATASETS.TRAIN[0], cfg.DATASETS.TEST[0]
-    if dataset_name.startswith("shapes_video_"):
-        root = os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets"))
-        prepare_shapes_video(os.path.join(root, FOLDERS["step"]))
     outputs = model_outputs(cfg)
     if "panoptic_seg" not in outputs:
         raise ConfigError(
@@ -80,6 +79,12 @@ def main(args: argparse.Namespace) -> Dict[str, Any]:
     minutes = (time.perf_counter() - start) / 60
     print(f"\nVideo: {pictures.video}   Sheet: {pictures.sheet}   Time: {minutes:.1f} minutes")
     return scores
+
+
+def _prepare(cfg: CfgNode) -> None:
+    if any(name.startswith("shapes_video_") for name in cfg.DATASETS.TEST):
+        root = os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets"))
+        prepare_shapes_video(os.path.join(root, FOLDERS["step"]))
 
 
 def group_of(sequence: str) -> str:
@@ -155,7 +160,8 @@ class _Pictures:
 
 
 if __name__ == "__main__":
-    try:
-        main(parse_demo_arguments(__doc__, CONFIG, "demo-video", None))
-    except ConfigError as error:
-        sys.exit(f"demo_video: {error}")
+    sys.exit(
+        run_command(
+            "demo_video", lambda: main(parse_demo_arguments(__doc__, CONFIG, "demo-video", None))
+        )
+    )

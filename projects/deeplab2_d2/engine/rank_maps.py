@@ -19,6 +19,7 @@ from detectron2.data import MetadataCatalog
 from PIL import Image
 from tabulate import tabulate
 
+from ..command import run_command
 from ..data.reading import read_image
 from ..records import RankedImage
 from ..structures import atomic_path
@@ -231,7 +232,4 @@ def parse_arguments(arguments: "list[str] | None" = None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    try:
-        main(parse_arguments())
-    except (ConfigError, FileNotFoundError) as error:
-        sys.exit(f"rank_maps: {error}")
+    sys.exit(run_command("rank_maps", lambda: main(parse_arguments())))

@@ -2,13 +2,16 @@
 
 import argparse
 import logging
-from typing import Any
+from typing import Any, Callable
 
 from detectron2.config import CfgNode, get_cfg
-from detectron2.engine import default_argument_parser, default_setup
+from detectron2.engine import default_argument_parser
 
 from ..config import add_deeplab2_config, merge_config_file, validate_config
 from ..records import find_record
+from .config_error import ConfigError
+from .logs import start_logs
+from .preflight import check_run
 
 logger = logging.getLogger(__name__)
 
@@ -37,10 +40,6 @@ IGNORED_INPUT_KEYS = {
 }
 # What a key without effect may say beside its default, because it is what is done.
 _TRUE_VALUES = {"INPUT.CROP.TYPE": "absolute"}
-
-
-class ConfigError(ValueError):
-    """A config file or an override that cannot be used; the message names it."""
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -103,19 +102,27 @@ def _message(error: BaseException) -> str:
     return str(error.args[0]) if error.args else type(error).__name__
 
 
-def setup(args: argparse.Namespace) -> CfgNode:
+def setup(args: argparse.Namespace, prepare: "Callable[[CfgNode], None] | None" = None) -> CfgNode:
     """
-    Load the config that the arguments name, freeze it, and start Detectron2's logging.
+    Load the config that the arguments name, freeze it, check the run and start the logs.
+
+    What can be known beforehand is refused before anything is written; see :func:`check_run`. The
+    config as a whole, its file and the environment go to ``OUTPUT_DIR/log.txt``, and a few lines to
+    the screen.
 
     Args:
         args: from :func:`argument_parser`.
+        prepare: called with the config before the run is checked, as to generate its dataset.
 
     Raises:
-        ConfigError: see :func:`load_config`.
+        ConfigError: see :func:`load_config` and :func:`check_run`.
     """
     cfg = load_config(args.config_file, args.opts)
     cfg.freeze()
-    default_setup(cfg, args)
+    if prepare is not None:
+        prepare(cfg)
+    check_run(cfg, trains=not args.eval_only, resume=args.resume)
+    start_logs(cfg, args)
     warn_of_ignored_keys(cfg)
     return cfg
 

@@ -29,6 +29,7 @@ from .ema import WeightAverage, WeightAverageHook
 from .evaluators import add_tracker, build_evaluators
 from .loaders import build_test_loader, build_train_loader
 from .pictures import PredictionPictures, PredictionSheets, has_panoptic_truth
+from .preflight import check_device
 from .setup import ConfigError
 from .throughput import Throughput
 from .training_metrics import TrainingMetrics
@@ -141,6 +142,7 @@ class DeepLab2Trainer(DefaultTrainer):
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
+        check_device(cfg)
         model = build_model(cfg)
         if isinstance(model, Segmenter):
             check_classes(cfg)

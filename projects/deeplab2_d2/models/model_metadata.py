@@ -4,7 +4,7 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
 from ..checkpoint import adopt_classes
-from ..data.registration import describe_missing
+from ..data.catalog import describe_missing
 from ..data.shared_names import is_registered
 from ..structures import DatasetClasses
 from .class_map import class_map_from_config

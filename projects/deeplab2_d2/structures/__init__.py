@@ -10,6 +10,7 @@ from .coco_masks import check_instance_masks, mask_fault
 from .dataset_classes import DatasetClasses
 from .depth_png import UNITS_PER_METER, read_depth, read_depth_png
 from .image_files import (
+    BrokenImageError,
     find_near_file,
     has_16_bits,
     is_photo_turned,
@@ -49,6 +50,7 @@ __all__ = [
     "NUM_PANOPTIC_IDS",
     "UNITS_PER_METER",
     "VOID_PANOPTIC_LABEL",
+    "BrokenImageError",
     "ClassMap",
     "DatasetClasses",
     "Encoded",

@@ -32,6 +32,10 @@ _SWAPPING = (5, 6, 7, 8)
 _ONE_CHANNEL = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L")
 
 
+class BrokenImageError(ValueError):
+    """A file that is no image, is cut short or damaged, or has more pixels than are read."""
+
+
 @contextlib.contextmanager
 def naming_broken_images(file_name: str, kind: str = "image") -> Iterator[None]:
     """
@@ -43,7 +47,7 @@ def naming_broken_images(file_name: str, kind: str = "image") -> Iterator[None]:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no image that can be read, or one of more pixels than PIL allows.
+        BrokenImageError: if it is no image that can be read, or has more pixels than PIL allows.
     """
     if not PathManager.isfile(file_name):
         near = find_near_file(file_name)
@@ -52,7 +56,7 @@ def naming_broken_images(file_name: str, kind: str = "image") -> Iterator[None]:
     try:
         yield
     except _BROKEN as error:
-        raise ValueError(f"{kind} {file_name} cannot be read: {error}") from error
+        raise BrokenImageError(f"{kind} {file_name} cannot be read: {error}") from error
 
 
 def find_near_file(file_name: str, root: str = "") -> str:

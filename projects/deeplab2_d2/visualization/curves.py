@@ -6,8 +6,10 @@ Curves of one or several trainings, laid over each other.
 
 import argparse
 import json
+import sys
 from typing import Dict, Sequence
 
+from ..command import run_command
 from ..structures import atomic_path
 
 
@@ -75,4 +77,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command("curves", main))

@@ -16,6 +16,7 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.data import MetadataCatalog
 from PIL import Image
 
+from ...command import run_command
 from ...config import add_deeplab2_config, merge_config_file
 from ...records import DatasetMapper, find_record
 from ...structures import atomic_path
@@ -86,15 +87,14 @@ def sample_pictures(sample: Dict[str, Any], colors: np.ndarray) -> Dict[str, np.
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run the command; the exit status."""
-    options = _parse(arguments)
-    try:
-        cfg = _config(options)
-        loader = build_train_loader(cfg, _mapper(cfg))
-        batches = itertools.islice(loader, options.num_samples)
-        samples = [sample for batch in batches for sample in batch]
-    except (FileNotFoundError, KeyError, ValueError) as error:
-        print(f"show: {error.args[0] if error.args else error}", file=sys.stderr)
-        return 1
+    return run_command("show", _show, _parse(arguments))
+
+
+def _show(options: argparse.Namespace) -> None:
+    cfg = _config(options)
+    loader = build_train_loader(cfg, _mapper(cfg))
+    batches = itertools.islice(loader, options.num_samples)
+    samples = [sample for batch in batches for sample in batch]
     colors = np.array(MetadataCatalog.get(options.dataset).stuff_colors)
     pictures = [sample_pictures(sample, colors) for sample in samples]
     rows = [list(row.values()) for row in pictures]
@@ -105,7 +105,6 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     for sample in samples:
         print(sample["file_name"])
     print(f"Wrote {options.output}")
-    return 0
 
 
 def _mapper(cfg: CfgNode) -> DatasetMapper:

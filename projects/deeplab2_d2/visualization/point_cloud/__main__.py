@@ -19,6 +19,7 @@ from typing import List, Optional
 import numpy as np
 from PIL import Image
 
+from ...command import run_command
 from ...data.reading import read_image
 from ...structures import atomic_path, read_depth, read_panoptic_png
 from . import View, centered_camera, color_segments, draw_view, read_camera, unproject, write_ply
@@ -81,7 +82,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(parse_arguments())
-    except (FileNotFoundError, ValueError) as error:
-        sys.exit(f"point_cloud: {error}")
+    sys.exit(run_command("point_cloud", lambda: main(parse_arguments())))

@@ -22,6 +22,7 @@ from detectron2.data import MetadataCatalog
 from PIL import Image
 from tqdm import tqdm
 
+from ...command import run_command
 from ...data.loader import load_dataset_dicts
 from ...engine import ConfigError, add_random_weights_flag, load_config
 from ...engine.loaders import build_test_loader
@@ -40,13 +41,7 @@ NUM_PICTURED = 3
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run the command; the exit status."""
     options = _parse(arguments)
-    try:
-        path = draw_slots(_config(options), options)
-    except (ConfigError, FileNotFoundError, KeyError, ValueError) as error:
-        print(f"slots: {error.args[0] if len(error.args) == 1 else error}", file=sys.stderr)
-        return 1
-    print(f"Wrote {path}")
-    return 0
+    return run_command("slots", lambda: print(f"Wrote {draw_slots(_config(options), options)}"))
 
 
 def draw_slots(cfg: CfgNode, options: argparse.Namespace) -> str:
