@@ -14,7 +14,14 @@ from detectron2.structures import Instances
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 
-from ..structures import DatasetClasses, check_instance_masks, read_panoptic_png, write_json
+from ..structures import (
+    DatasetClasses,
+    check_instance_masks,
+    check_instances_json,
+    read_json_object,
+    read_panoptic_png,
+    write_json,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +64,10 @@ class PanopticInstanceEvaluator(COCOEvaluator):
             if not json_file or not PathManager.isfile(json_file):
                 json_file = os.path.join(folder, "instances.json")
                 _write_instances(dataset_name, json_file)
+            # Before pycocotools, which believes what it reads.
+            content = read_json_object(json_file)
+            check_instances_json(content, json_file)
+            check_instance_masks(content, json_file)
             name = f"{dataset_name}_as_instances"
             MetadataCatalog.pop(name, None)
             MetadataCatalog.get(name).set(
@@ -73,7 +84,12 @@ class PanopticInstanceEvaluator(COCOEvaluator):
                 max_dets_per_image=max_dets_per_image,
                 use_fast_impl=False,
             )
-        check_instance_masks(self._coco_api.dataset, json_file)
+        for annotation in self._coco_api.dataset["annotations"]:
+            # What its scoring asks for, and many files leave out.
+            annotation.setdefault("iscrowd", 0)
+            if "area" not in annotation:
+                rle = self._coco_api.annToRLE(annotation)
+                annotation["area"] = float(mask_util.area(rle))
 
     def process(
         self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]
