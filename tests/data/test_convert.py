@@ -212,6 +212,14 @@ def test_a_name_that_leads_out_of_the_images_is_refused_before_anything_is_writt
     assert _everything(photos) == before
 
 
+@pytest.mark.parametrize("name", ["a\0.png", "a\n.png", "..\\a.png"], ids=ascii)
+def test_a_name_that_cannot_be_printed_is_refused_before_anything_is_written(photos, name):
+    before = _everything(photos)
+    with pytest.raises(ValueError, match="in characters that can be printed"):
+        _convert(photos, [AnnotatedImage("a.png"), AnnotatedImage(name)])
+    assert _everything(photos) == before
+
+
 @pytest.mark.parametrize("other", ["a.jpg", "A.png", "b/../a.png", "a.png"])
 def test_two_images_never_share_an_annotation(photos, other):
     before = _everything(photos)

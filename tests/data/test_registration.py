@@ -234,6 +234,16 @@ def test_names_that_mask2former_registers_too_are_its_own_in_either_order(regist
         DatasetCatalog.get("ade20k_panoptic_test")
 
 
+@pytest.mark.parametrize("name", ["../fruit", "/tmp/fruit", "fr\nuit"])
+def test_a_name_that_would_lead_out_of_the_folder_of_results_is_refused(tmp_path, name, caplog):
+    split = {"images": "train", "panoptic": "panoptic_train", "panoptic_json": "train.json"}
+    marker = {"name": name, "categories": _CATEGORIES, "splits": {"train": split}}
+    (tmp_path / "my_fruit").mkdir()
+    (tmp_path / "my_fruit" / "panoptic_dataset.json").write_text(json.dumps(marker))
+    assert register_own_datasets(str(tmp_path)) == []
+    assert "panoptic_dataset.json cannot be used: names of images and sequences must" in caplog.text
+
+
 def test_vistas_has_65_categories_of_which_37_are_things():
     categories = mapillary_vistas_categories()
     assert [c["id"] for c in categories] == list(range(1, 66))

@@ -169,14 +169,14 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
             return {"model": weights, "__author__": AUTHOR, "unknown": unknown}
         if filename.endswith(".pkl"):
             return _named_arrays(load_pkl(filename))
-        if not filename.endswith(".pth"):
-            return super()._load_file(filename)
         try:
             loaded = load_pth(filename)
         except CheckpointFormatError as error:
             raise CheckpointFormatError(
                 filename, error.offset, error.reason + self._offer_another(filename)
             ) from error
+        if filename.endswith(".pyth"):
+            return _named_by_pycls(loaded)
         return loaded if "model" in loaded else {"model": loaded}
 
     def _load_model(self, checkpoint: Dict[str, Any]) -> Any:
@@ -254,6 +254,13 @@ def _named_arrays(data: Dict[str, Any]) -> Dict[str, Any]:
     blobs = data.get("blobs", data)
     weights = {name: value for name, value in blobs.items() if not name.endswith("_momentum")}
     return {"model": weights, "__author__": "Caffe2", "matching_heuristics": True}
+
+
+def _named_by_pycls(data: Dict[str, Any]) -> Dict[str, Any]:
+    """A checkpoint of pycls, as Detectron2 reads it."""
+    weights = data.get("model_state", {}).items()
+    kept = {name: value for name, value in weights if not name.endswith("num_batches_tracked")}
+    return {"model": kept, "__author__": "pycls", "matching_heuristics": True}
 
 
 def _is_start(report: LoadReport, model: nn.Module) -> bool:

@@ -4,6 +4,8 @@ import json
 import os
 from typing import Any, Dict, List, Mapping, Sequence
 
+from ..structures import check_output_name
+
 # A file of this name in a folder below $DETECTRON2_DATASETS registers the datasets of the folder.
 MARKER = "panoptic_dataset.json"
 # Of a split: the folders of images and panoptic PNGs, and the annotation.
@@ -42,6 +44,9 @@ def read_marker(path: str) -> Dict[str, Any]:
         raise ValueError(f"{path}: 'name' must be a text, got {content['name']!r}")
     check_categories(content["categories"], f"{path}: 'categories'")
     _check_splits(content["splits"], path)
+    for split in content["splits"]:
+        # It becomes a part of file names.
+        check_output_name(f"{content['name']}_{split}", path)
     return content
 
 

@@ -14,7 +14,14 @@ from detectron2.structures import Instances
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 
-from ..structures import DatasetClasses, check_instance_masks, read_panoptic_png, write_json
+from ..structures import (
+    DatasetClasses,
+    check_instance_masks,
+    check_instances_json,
+    read_json_object,
+    read_panoptic_png,
+    write_json,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +64,10 @@ class PanopticInstanceEvaluator(COCOEvaluator):
             if not json_file or not PathManager.isfile(json_file):
                 json_file = os.path.join(folder, "instances.json")
                 _write_instances(dataset_name, json_file)
+            # Before pycocotools, which believes what it reads.
+            content = read_json_object(json_file)
+            check_instances_json(content, json_file)
+            check_instance_masks(content, json_file)
             name = f"{dataset_name}_as_instances"
             MetadataCatalog.pop(name, None)
             MetadataCatalog.get(name).set(
@@ -66,19 +77,19 @@ class PanopticInstanceEvaluator(COCOEvaluator):
                     entry["id"]: i for i, entry in enumerate(categories.values())
                 },
             )
-            try:
-                super().__init__(
-                    name,
-                    tasks=tuple(tasks),
-                    output_dir=output_dir,
-                    max_dets_per_image=max_dets_per_image,
-                    use_fast_impl=False,
-                )
-                check_instance_masks(self._coco_api.dataset, json_file)
-            except KeyError as error:
-                # pycocotools and Detectron2 look entries up without a word about the file.
-                raise ValueError(f"{json_file}: an entry lacks {error}") from error
-        self._complete_annotations()
+            super().__init__(
+                name,
+                tasks=tuple(tasks),
+                output_dir=output_dir,
+                max_dets_per_image=max_dets_per_image,
+                use_fast_impl=False,
+            )
+        for annotation in self._coco_api.dataset["annotations"]:
+            # What its scoring asks for, and many files leave out.
+            annotation.setdefault("iscrowd", 0)
+            if "area" not in annotation:
+                rle = self._coco_api.annToRLE(annotation)
+                annotation["area"] = float(mask_util.area(rle))
 
     def process(
         self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]
@@ -107,13 +118,6 @@ class PanopticInstanceEvaluator(COCOEvaluator):
             return None
         logger.warning("AP is not measured: the dataset has no class that is a thing")
         return {}
-
-    def _complete_annotations(self) -> None:
-        """Add what exporters leave out and pycocotools needs: no crowds, and counted areas."""
-        for annotation in self._coco_api.dataset.get("annotations", ()):
-            annotation.setdefault("iscrowd", 0)
-            if "area" not in annotation:
-                annotation["area"] = float(mask_util.area(self._coco_api.annToRLE(annotation)))
 
     def _renumber(self, instances: Instances) -> Instances:
         classes = instances.pred_classes.tolist()

@@ -17,7 +17,13 @@ from tabulate import tabulate
 from torch import Tensor
 
 from ..compat import require_panopticapi
-from ..structures import DatasetClasses, encode_panoptic_png, stem_of, write_json
+from ..structures import (
+    DatasetClasses,
+    check_output_name,
+    encode_panoptic_png,
+    stem_of,
+    write_json,
+)
 from .panoptic_statistics import nan_of_no_class
 from .panoptic_truth import read_panoptic_truth
 
@@ -200,6 +206,7 @@ def compute_panoptic_quality(
 def _write_png(prediction: Mapping[str, Any], folder: str, number: int) -> str:
     """Write a prediction's PNG; its path in ``folder``. Frames of two videos may share a name."""
     png = prediction["file_name"]
+    check_output_name(png, f"image {prediction['image_id']!r}")
     if os.path.exists(os.path.join(folder, png)):
         os.makedirs(os.path.join(folder, str(number)))
         png = os.path.join(str(number), png)

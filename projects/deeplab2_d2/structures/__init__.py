@@ -6,7 +6,7 @@ This room imports no other.
 
 from .atomic import atomic_path, write_json
 from .class_map import ClassMap, deeplab2_coco_class_map, identity_class_map
-from .coco_masks import check_instance_masks, mask_fault
+from .coco_masks import mask_fault
 from .dataset_classes import DatasetClasses
 from .depth_png import UNITS_PER_METER, read_depth, read_depth_png
 from .image_files import (
@@ -22,10 +22,11 @@ from .image_files import (
     read_photo,
     turn_upright,
 )
+from .instances_json import check_instance_masks, check_instances_json
 from .maps import MapKind, Prediction, select_images
 from .memory import Encoded, Memory, MemoryShape
 from .new_parts import new_names
-from .output_names import check_distinct_stems, claim_output, stem_of
+from .output_names import check_distinct_stems, check_output_name, claim_output, stem_of
 from .panoptic_json import (
     JsonFault,
     PanopticJson,
@@ -63,6 +64,8 @@ __all__ = [
     "atomic_path",
     "check_distinct_stems",
     "check_instance_masks",
+    "check_instances_json",
+    "check_output_name",
     "check_panoptic_json",
     "claim_output",
     "colors_to_ids",

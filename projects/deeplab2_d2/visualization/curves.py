@@ -22,11 +22,14 @@ def read_curve(path: str, key: str) -> Dict[int, float]:
         key: such as "total_loss" or "panoptic_seg/PQ".
 
     Raises:
-        ValueError: if no line of the file has the key.
+        ValueError: if no line of the file has the key, or one is no JSON object with numbers.
     """
-    with open(path) as file:
-        rows = [json.loads(line) for line in file]
-    curve = {int(row["iteration"]): float(row[key]) for row in rows if key in row}
+    try:
+        with open(path, encoding="utf-8") as file:
+            rows = [json.loads(line) for line in file]
+        curve = {int(row["iteration"]): float(row[key]) for row in rows if key in row}
+    except (ValueError, LookupError, TypeError, RecursionError, OverflowError) as error:
+        raise ValueError(f"{path} must have a JSON object in each line: {error!r}") from error
     if not curve:
         raise ValueError(f"{path} has no {key!r}")
     return curve
