@@ -81,5 +81,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (ConfigError, FileNotFoundError) as error:
+    except (FileNotFoundError, ValueError) as error:
         sys.exit(f"demo.py: {error}")

@@ -53,3 +53,25 @@ def test_negative_ids_are_refused_and_nothing_is_written(tmp_path):
     with pytest.raises(ValueError, match=r"x_panoptic.png: segment ids .* got -1"):
         writer.add("x.jpg", IMAGE, _segments([0, 2, -1]))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_inputs_are_not_written_over(tmp_path):
+    names = [str(tmp_path / name) for name in ("a.jpg", "a_overlay.png")]
+    for name in names:
+        (tmp_path / name).write_bytes(b"a photo")
+    with pytest.raises(ValueError, match="a_overlay.png is one; choose another folder"):
+        PredictionWriter(str(tmp_path), METADATA, file_names=names)
+    PredictionWriter(str(tmp_path), METADATA, file_names=names[:1])
+    assert {path.read_bytes() for path in tmp_path.iterdir()} == {b"a photo"}
+
+
+def test_an_annotation_in_the_folder_is_not_replaced_by_predictions(tmp_path):
+    annotation = {"images": [], "annotations": [{"image_id": 1, "file_name": "a.png"}]}
+    (tmp_path / "panoptic.json").write_text(json.dumps(annotation))
+    with pytest.raises(ValueError, match="panoptic.json must be of predictions of a run before"):
+        PredictionWriter(str(tmp_path), METADATA, file_names=["x.jpg"])
+    (tmp_path / "panoptic.json").unlink()
+    for _ in range(2):
+        writer = PredictionWriter(str(tmp_path), METADATA, file_names=["x.jpg"])
+        writer.add("x.jpg", IMAGE, _segments([0, 2, 70001]))
+        writer.close()

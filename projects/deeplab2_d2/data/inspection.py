@@ -88,6 +88,8 @@ def _pair_entries(
     content: Mapping[str, Any], path: str, report: DatasetReport
 ) -> Iterator[Tuple[Dict[str, Any], Dict[str, Any]]]:
     images = {image["id"]: image for image in content["images"]}
+    for image_id, count in _more_than(1, Counter(image["id"] for image in content["images"])):
+        report.add("repeated_image", path, f"image id {image_id!r} {count} times in images")
     seen = set()
     for annotation in content["annotations"]:
         image_id, file_name = annotation["image_id"], annotation["file_name"]
@@ -192,7 +194,7 @@ def _inspect_segments(
         report.add("divisor_overflow", png, detail)
 
 
-def _more_than(limit: int, counts: Counter) -> List[Tuple[int, int]]:
+def _more_than(limit: int, counts: Counter) -> List[Tuple[Any, int]]:
     return [(key, count) for key, count in counts.items() if count > limit]
 
 

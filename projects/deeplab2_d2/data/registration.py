@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.file_io import PathManager
 
-from ..structures import DatasetClasses
+from ..structures import DatasetClasses, is_thing_category
 from .instances import load_instances_json
 from .sequences import join_frames
 
@@ -31,7 +31,8 @@ def panoptic_metadata(categories: Sequence[Mapping[str, Any]]) -> Dict[str, Any]
         class names, colors and the maps from category to contiguous ids.
 
     Raises:
-        ValueError: if an id or a name is there twice, or there is no category.
+        ValueError: if an id or a name is there twice, there is no category, or ``isthing`` of one
+            is neither 0 nor 1.
     """
     for key in ("id", "name"):
         values = [category[key] for category in categories]
@@ -40,6 +41,7 @@ def panoptic_metadata(categories: Sequence[Mapping[str, Any]]) -> Dict[str, Any]
             raise ValueError(
                 f"categories must have distinct {key}s and be some, got twice: {twice}"
             )
+    is_thing = {category["id"]: is_thing_category(category) for category in categories}
     names = [category["name"] for category in categories]
     colors = [list(c.get("color", _color(k))) for k, c in enumerate(categories)]
     return {
@@ -48,10 +50,10 @@ def panoptic_metadata(categories: Sequence[Mapping[str, Any]]) -> Dict[str, Any]
         "thing_colors": colors,
         "stuff_colors": list(colors),
         "thing_dataset_id_to_contiguous_id": {
-            c["id"]: k for k, c in enumerate(categories) if c["isthing"]
+            c["id"]: k for k, c in enumerate(categories) if is_thing[c["id"]]
         },
         "stuff_dataset_id_to_contiguous_id": {
-            c["id"]: k for k, c in enumerate(categories) if not c["isthing"]
+            c["id"]: k for k, c in enumerate(categories) if not is_thing[c["id"]]
         },
     }
 
@@ -156,13 +158,18 @@ def load_panoptic_json(
         their neighbors; see :func:`join_frames`.
 
     Raises:
-        ValueError: if an annotation has no image in the list, or a category that the metadata
-            lacks, or if only some images have a place in a video.
+        ValueError: if an image or its annotation is there twice, if an annotation has no image in
+            the list, or a category that the metadata lacks, or if only some images have a place in
+            a video.
     """
     with PathManager.open(panoptic_json) as f:
         content = json.load(f)
     classes = DatasetClasses.from_metadata(metadata, needs_things=False)
-    images = {image["id"]: image for image in content["images"]}
+    images: Dict[Any, Mapping[str, Any]] = {}
+    for image in content["images"]:
+        if images.setdefault(image["id"], image) is not image:
+            raise ValueError(f"{panoptic_json}: image id {image['id']!r} is twice in images")
+    annotated = set()
     dicts: List[Dict[str, Any]] = []
     for annotation in content["annotations"]:
         image = images.get(annotation["image_id"])
@@ -171,6 +178,9 @@ def load_panoptic_json(
             raise ValueError(
                 f"{source} has image_id {annotation['image_id']!r}, which is not among the images"
             )
+        if annotation["image_id"] in annotated:
+            raise ValueError(f"{source} is another of image_id {annotation['image_id']!r}")
+        annotated.add(annotation["image_id"])
         segments = [_with_contiguous_id(s, classes, source) for s in annotation["segments_info"]]
         dicts.append(
             {

@@ -14,6 +14,7 @@ from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 
 from ..structures import DatasetClasses, read_panoptic_png, write_json
+from .seen_images import SeenImages
 
 
 class PanopticInstanceEvaluator(COCOEvaluator):
@@ -48,7 +49,8 @@ class PanopticInstanceEvaluator(COCOEvaluator):
         self._thing_index = {contiguous: i for i, contiguous in enumerate(categories)}
         with tempfile.TemporaryDirectory(prefix="instances_") as folder:
             json_file = metadata.get("json_file")
-            if not json_file or not PathManager.isfile(json_file):
+            has_json = bool(json_file) and PathManager.isfile(json_file)
+            if not has_json:
                 json_file = os.path.join(folder, "instances.json")
                 _write_instances(dataset_name, json_file)
             name = f"{dataset_name}_as_instances"
@@ -67,6 +69,16 @@ class PanopticInstanceEvaluator(COCOEvaluator):
                 max_dets_per_image=max_dets_per_image,
                 use_fast_impl=False,
             )
+        # Of the JSON that is made here, only the main process has the content.
+        image_ids = self._coco_api.getImgIds()
+        if not has_json:
+            image_ids = [record["image_id"] for record in DatasetCatalog.get(dataset_name)]
+        self._images = SeenImages(image_ids, dataset_name)
+
+    def reset(self) -> None:
+        """Begin anew."""
+        super().reset()
+        self._images.reset()
 
     def process(
         self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]
@@ -78,10 +90,23 @@ class PanopticInstanceEvaluator(COCOEvaluator):
                 contiguous ``pred_classes``.
 
         Raises:
-            ValueError: if a predicted class is not a thing.
+            ValueError: if a predicted class is not a thing, or an image has come before.
         """
+        for sample in inputs:
+            self._images.add(sample["image_id"])
         renumbered = [{"instances": self._renumber(output["instances"])} for output in outputs]
         super().process(inputs, renumbered)
+
+    def evaluate(self, img_ids: Any = None) -> Any:
+        """
+        As ``COCOEvaluator.evaluate``.
+
+        Raises:
+            ValueError: if an image has no prediction.
+        """
+        if img_ids is None:
+            self._images.check_complete()
+        return super().evaluate(img_ids)
 
     def _renumber(self, instances: Instances) -> Instances:
         classes = instances.pred_classes.tolist()

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..compat import require_panopticapi
 from ..structures import DatasetClasses, encode_panoptic_png, stem_of, write_json
+from .panoptic_truth import check_distinct, correct_areas, load_panoptic_truth
 
 logger = logging.getLogger(__name__)
 
@@ -109,6 +110,8 @@ class PanopticQualityEvaluator(COCOPanopticEvaluator):
         if not comm.is_main_process():
             return None
         predictions = list(itertools.chain(*gathered))
+        ids = (prediction["image_id"] for prediction in predictions)
+        check_distinct(ids, "predictions", self._metadata.panoptic_json)
         scores = self._score(predictions)
         result = {}
         for suffix, part in (("", "All"), ("_th", "Things"), ("_st", "Stuff")):
@@ -163,7 +166,8 @@ def compute_panoptic_quality(
     Args:
         predictions: annotations of COCO's panoptic format (``image_id``, ``file_name`` and
             ``segments_info`` with ids of the dataset), each with its PNG in ``png_string``.
-        panoptic_json, panoptic_root: ground truth of the same images.
+        panoptic_json, panoptic_root: ground truth of the same images. Areas are those of the PNGs,
+            whatever the JSON says.
         output_dir: existing folder that keeps the annotations as ``predictions.json``.
 
     Returns:
@@ -172,15 +176,17 @@ def compute_panoptic_quality(
     """
     from panopticapi.evaluation import pq_compute
 
-    truth_json = PathManager.get_local_path(panoptic_json)
+    panoptic_root = PathManager.get_local_path(panoptic_root)
     with tempfile.TemporaryDirectory(prefix="panoptic_eval_") as folder:
         annotations = []
         for number, prediction in enumerate(predictions):
             png = _write_png(prediction, folder, number)
             kept = {k: v for k, v in prediction.items() if k != "png_string"}
             annotations.append({**kept, "file_name": png})
-        with open(truth_json) as f:
-            content = json.load(f)
+        content = load_panoptic_truth(panoptic_json)
+        correct_areas(content["annotations"], panoptic_root, panoptic_json)
+        truth_json = os.path.join(folder, "truth.json")
+        write_json(truth_json, content)
         content["annotations"] = annotations
         predictions_json = os.path.join(output_dir or folder, "predictions.json")
         write_json(predictions_json, content)
@@ -188,7 +194,7 @@ def compute_panoptic_quality(
             return pq_compute(
                 truth_json,
                 PathManager.get_local_path(predictions_json),
-                gt_folder=PathManager.get_local_path(panoptic_root),
+                gt_folder=panoptic_root,
                 pred_folder=folder,
             )
 

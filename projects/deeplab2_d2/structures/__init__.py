@@ -6,7 +6,7 @@ This room imports no other.
 
 from .atomic import atomic_path, write_json
 from .class_map import ClassMap, deeplab2_coco_class_map, identity_class_map
-from .dataset_classes import DatasetClasses
+from .dataset_classes import DatasetClasses, is_thing_category
 from .depth_png import UNITS_PER_METER, read_depth, read_depth_png
 from .image_files import (
     has_16_bits,
@@ -22,7 +22,7 @@ from .image_files import (
 from .maps import MapKind, Prediction, select_images
 from .memory import Encoded, Memory, MemoryShape
 from .new_parts import new_names
-from .output_names import check_distinct_stems, claim_output, stem_of
+from .output_names import check_distinct_stems, check_not_inputs, claim_output, stem_of
 from .panoptic_label import VOID_PANOPTIC_LABEL, decode_panoptic, encode_panoptic
 from .panoptic_png import (
     NUM_PANOPTIC_IDS,
@@ -46,6 +46,7 @@ __all__ = [
     "Prediction",
     "atomic_path",
     "check_distinct_stems",
+    "check_not_inputs",
     "claim_output",
     "colors_to_ids",
     "decode_panoptic",
@@ -54,6 +55,7 @@ __all__ = [
     "encode_panoptic_png",
     "identity_class_map",
     "ids_to_colors",
+    "is_thing_category",
     "naming_broken_images",
     "new_names",
     "open_image",

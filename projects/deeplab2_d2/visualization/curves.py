@@ -8,7 +8,7 @@ import argparse
 import json
 from typing import Dict, Sequence
 
-from ..structures import atomic_path
+from ..structures import atomic_path, check_not_inputs
 
 
 def read_curve(path: str, key: str) -> Dict[int, float]:
@@ -42,12 +42,13 @@ def draw_curves(
         keys: see :func:`read_curve`; each has a panel, one above the other.
 
     Raises:
-        ValueError: if there is no key, or see :func:`read_curve`.
+        ValueError: if there is no key, one of the files is ``output``, or see :func:`read_curve`.
     """
     from matplotlib.figure import Figure
 
     if not keys:
         raise ValueError("keys must name at least one scalar, got none")
+    check_not_inputs([output], paths)
     figure = Figure(figsize=(8, 1 + 3 * len(keys)), layout="tight")
     panels = figure.subplots(len(keys), squeeze=False)[:, 0]
     for axes, key in zip(panels, keys):

@@ -1,0 +1,97 @@
+"""Ground truth of panoptic quality: each image once, and areas that are those of the PNGs."""
+
+import json
+import logging
+import os
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Dict, Iterable, List, Mapping
+
+import numpy as np
+from detectron2.utils.file_io import PathManager
+
+from ..structures import is_thing_category, read_panoptic_png
+
+logger = logging.getLogger(__name__)
+
+# Readers of PNGs, which wait for files and for zlib.
+_NUM_THREADS = 4
+
+
+def load_panoptic_truth(panoptic_json: str) -> Dict[str, Any]:
+    """
+    Read an annotation that predictions are to be scored against.
+
+    Args:
+        panoptic_json: in COCO panoptic format.
+
+    Returns:
+        its content; ``isthing`` of its categories is 0 or 1.
+
+    Raises:
+        ValueError: if an image or the annotation of an image is there twice, which would be scored
+            twice, or a category does not say whether it is a thing.
+    """
+    with PathManager.open(panoptic_json) as file:
+        content = json.load(file)
+    check_distinct((image["id"] for image in content.get("images", ())), "images", panoptic_json)
+    ids = (annotation["image_id"] for annotation in content["annotations"])
+    check_distinct(ids, "annotations", panoptic_json)
+    content["categories"] = [
+        {**category, "isthing": int(is_thing_category(category))}
+        for category in content["categories"]
+    ]
+    return content
+
+
+def check_distinct(image_ids: Iterable[Any], what: str, source: str) -> None:
+    """
+    Raises:
+        ValueError: if an image is there twice.
+    """
+    twice = [image_id for image_id, count in Counter(image_ids).items() if count > 1]
+    if twice:
+        raise ValueError(
+            f"{source} must have each image once in its {what}, got {len(twice)} of them more "
+            f"often, such as image_id {twice[0]!r}"
+        )
+
+
+def correct_areas(annotations: List[Dict[str, Any]], panoptic_root: str, source: str) -> int:
+    """
+    Give segments the areas that they have in the PNGs, in place.
+
+    panopticapi takes the JSON's, which another resolution or a hand may have left behind: the
+    quality then is anything, also above 100.
+
+    Args:
+        annotations: of COCO panoptic format.
+        panoptic_root: folder of their PNGs.
+        source: their JSON, named in a warning.
+
+    Returns:
+        the number of segments whose area was another.
+
+    Raises:
+        FileNotFoundError, ValueError: if a PNG is not there or cannot be read.
+    """
+
+    def areas_of(annotation: Mapping[str, Any]) -> Dict[int, int]:
+        ids = read_panoptic_png(os.path.join(panoptic_root, annotation["file_name"]))
+        values, counts = np.unique(ids, return_counts=True)
+        return dict(zip(values.tolist(), counts.tolist()))
+
+    wrong = 0
+    with ThreadPoolExecutor(_NUM_THREADS) as pool:
+        for annotation, areas in zip(annotations, pool.map(areas_of, annotations)):
+            for segment in annotation["segments_info"]:
+                area = areas.get(segment["id"], 0)
+                wrong += segment.get("area") != area
+                segment["area"] = area
+    if wrong:
+        logger.warning(
+            "%s: %d segments have another area than in the PNG; those of the PNGs are used",
+            source,
+            wrong,
+        )
+    return wrong
