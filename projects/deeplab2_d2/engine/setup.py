@@ -9,6 +9,8 @@ from detectron2.engine import default_argument_parser, default_setup
 
 from ..config import add_deeplab2_config, validate_config
 from ..records import find_record
+from .config_error import ConfigError
+from .run_lock import lock_output_dir
 
 logger = logging.getLogger(__name__)
 
@@ -37,10 +39,6 @@ IGNORED_INPUT_KEYS = {
 }
 # What a key without effect may say beside its default, because it is what is done.
 _TRUE_VALUES = {"INPUT.CROP.TYPE": "absolute"}
-
-
-class ConfigError(ValueError):
-    """A config file or an override that cannot be used; the message names it."""
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -109,10 +107,11 @@ def setup(args: argparse.Namespace) -> CfgNode:
         args: from :func:`argument_parser`.
 
     Raises:
-        ConfigError: see :func:`load_config`.
+        ConfigError: see :func:`load_config` and :func:`lock_output_dir`.
     """
     cfg = load_config(args.config_file, args.opts)
     cfg.freeze()
+    lock_output_dir(cfg.OUTPUT_DIR)
     default_setup(cfg, args)
     warn_of_ignored_keys(cfg)
     return cfg

@@ -29,6 +29,7 @@ from .ema import WeightAverage, WeightAverageHook
 from .evaluators import add_tracker, build_evaluators
 from .loaders import build_test_loader, build_train_loader
 from .pictures import PredictionPictures, PredictionSheets, has_panoptic_truth
+from .run_lock import locked_output_dir
 from .setup import ConfigError
 from .throughput import Throughput
 from .training_metrics import TrainingMetrics
@@ -128,6 +129,16 @@ class DeepLab2Trainer(DefaultTrainer):
                 return evaluate()
 
         return evaluate_average
+
+    def train(self) -> Any:
+        """
+        Run the training; see :meth:`DefaultTrainer.train`.
+
+        Raises:
+            ConfigError: if another run is using OUTPUT_DIR.
+        """
+        with locked_output_dir(self.cfg.OUTPUT_DIR):
+            return super().train()
 
     def state_dict(self) -> Dict[str, Any]:
         state = super().state_dict()
