@@ -36,6 +36,7 @@ _DONE = {
     "INPUT.CROP.ENABLED": True,
     "DATALOADER.ASPECT_RATIO_GROUPING": False,
     "SOLVER.WARMUP_METHOD": "linear",
+    "SOLVER.LR_SCHEDULER_NAME": "DeepLab2LRScheduler",
 }
 # What decides instead, where it is not clear from the name.
 _INSTEAD = {

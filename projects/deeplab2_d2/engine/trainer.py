@@ -165,13 +165,13 @@ class DeepLab2Trainer(DefaultTrainer):
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-        return build_optimizer(model, cfg)
+        return build_optimizer(cfg, model)
 
     @classmethod
     def build_lr_scheduler(
         cls, cfg: CfgNode, optimizer: torch.optim.Optimizer
     ) -> torch.optim.lr_scheduler.LRScheduler:
-        return build_lr_scheduler(optimizer, cfg)
+        return build_lr_scheduler(cfg, optimizer)
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode, start_iteration: int = 0) -> Any:
