@@ -207,7 +207,7 @@ def _inspect_segments(
         report.add("divisor_overflow", png, detail)
 
 
-def _more_than(limit: int, counts: Counter) -> List[Tuple[int, int]]:
+def _more_than(limit: int, counts: Counter) -> List[Tuple[Any, int]]:
     return [(key, count) for key, count in counts.items() if count > limit]
 
 

@@ -50,13 +50,14 @@ def build_evaluators(
         cfg: what the model returns, its record says; of a model without one, it is what
             MODEL.DEEPLAB2.POSTPROCESSING asks for.
         dataset_name: registered dataset.
-        output_folder: default OUTPUT_DIR/inference.
+        output_folder: default OUTPUT_DIR/inference; of several datasets of DATASETS.TEST, a folder
+            in it for each.
 
     Raises:
         ValueError: if the dataset's ``evaluator_type`` is none that is known here, and the model's
             record has no evaluators of its own.
     """
-    output_folder = output_folder or os.path.join(cfg.OUTPUT_DIR, "inference")
+    output_folder = output_folder or _output_folder(cfg, dataset_name)
     record = find_record(cfg)
     others: List[DatasetEvaluator] = []
     if record is not None and record.build_evaluators is not None:
@@ -100,6 +101,12 @@ def build_evaluators(
     elif returned[2]:
         evaluators.append(PanopticInstanceEvaluator(dataset_name, output_folder))
     return DatasetEvaluators(evaluators + others)
+
+
+def _output_folder(cfg: CfgNode, dataset_name: str) -> str:
+    folder = os.path.join(cfg.OUTPUT_DIR, "inference")
+    # The files of all datasets have the same names.
+    return os.path.join(folder, dataset_name) if len(cfg.DATASETS.TEST) > 1 else folder
 
 
 def add_tracker(cfg: CfgNode, model: nn.Module) -> nn.Module:

@@ -30,6 +30,7 @@ from .evaluators import add_tracker, build_evaluators
 from .loaders import build_test_loader, build_train_loader
 from .pictures import PredictionPictures, PredictionSheets, has_panoptic_truth
 from .preflight import check_device
+from .run_lock import locked_output_dir
 from .setup import ConfigError
 from .throughput import Throughput
 from .training_metrics import TrainingMetrics
@@ -130,6 +131,16 @@ class DeepLab2Trainer(DefaultTrainer):
 
         return evaluate_average
 
+    def train(self) -> Any:
+        """
+        Run the training; see :meth:`DefaultTrainer.train`.
+
+        Raises:
+            ConfigError: if another run is using OUTPUT_DIR.
+        """
+        with locked_output_dir(self.cfg.OUTPUT_DIR):
+            return super().train()
+
     def state_dict(self) -> Dict[str, Any]:
         state = super().state_dict()
         # Release 0.6 forgets the optimizer.
@@ -156,13 +167,13 @@ class DeepLab2Trainer(DefaultTrainer):
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-        return build_optimizer(model, cfg)
+        return build_optimizer(cfg, model)
 
     @classmethod
     def build_lr_scheduler(
         cls, cfg: CfgNode, optimizer: torch.optim.Optimizer
     ) -> torch.optim.lr_scheduler.LRScheduler:
-        return build_lr_scheduler(optimizer, cfg)
+        return build_lr_scheduler(cfg, optimizer)
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode, start_iteration: int = 0) -> Any:
