@@ -104,7 +104,9 @@ def test_aliases_and_merges_of_a_usual_size_are_read(tmp_path):
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
     (tmp_path / "c.yaml").write_text("_BASE_: other.yaml\n")
-    with pytest.raises(FileNotFoundError, match=r"c\.yaml: its _BASE_ .*other\.yaml does not exist"):
+    with pytest.raises(
+        FileNotFoundError, match=r"c\.yaml: its _BASE_ .*other\.yaml does not exist"
+    ):
         merged(tmp_path / "c.yaml")
 
 

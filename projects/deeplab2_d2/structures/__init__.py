@@ -4,7 +4,7 @@ Labels, class maps, the kinds of dense maps, and files of all of these.
 This room imports no other.
 """
 
-from .atomic import atomic_path, write_json
+from .atomic import atomic_path, remove_leftovers, write_json
 from .class_map import ClassMap, deeplab2_coco_class_map, identity_class_map
 from .dataset_classes import DatasetClasses
 from .depth_png import UNITS_PER_METER, read_depth, read_depth_png
@@ -35,6 +35,7 @@ __all__ = [
     "MemoryShape",
     "Prediction",
     "atomic_path",
+    "remove_leftovers",
     "check_distinct_stems",
     "claim_output",
     "colors_to_ids",
