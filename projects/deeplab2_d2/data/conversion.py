@@ -13,6 +13,7 @@ import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ..structures import open_image, read_label_map, write_json
+from .catalog import check_registered
 from .conversion_outputs import SOFTWARE, check_outputs
 from .panoptic_writer import PanopticWriter, Segment, instance_annotations, pngs_of_images
 from .registration import MARKER, panoptic_metadata
@@ -125,7 +126,14 @@ def images_of_dataset(name: str, image_root: str) -> List[AnnotatedImage]:
     Returns:
         the images.
     """
-    classes = MetadataCatalog.get(name).thing_classes
+    check_registered(name)
+    # First, for Detectron2 learns the classes of COCO files from the files.
+    dataset_dicts = DatasetCatalog.get(name)
+    classes = MetadataCatalog.get(name).get("thing_classes")
+    if classes is None:
+        raise ValueError(
+            f"dataset {name!r} must have thing_classes in its metadata, or a file that names them"
+        )
     return [
         AnnotatedImage(
             os.path.relpath(dataset_dict["file_name"], image_root),
@@ -134,7 +142,7 @@ def images_of_dataset(name: str, image_root: str) -> List[AnnotatedImage]:
                 for a in dataset_dict.get("annotations", ())
             ],
         )
-        for dataset_dict in DatasetCatalog.get(name)
+        for dataset_dict in dataset_dicts
     ]
 
 

@@ -6,19 +6,29 @@ from typing import List, Optional, Tuple
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
+from detectron2.modeling import (
+    META_ARCH_REGISTRY,
+    GeneralizedRCNN,
+    PanopticFPN,
+    RetinaNet,
+    SemanticSegmentor,
+)
 from torch import nn
 
 from ..config import outputs_from_config
 from ..evaluation import (
+    DETECTION_TYPES,
     CityscapesInstanceSubmission,
     CityscapesMaskEvaluator,
     CityscapesSemanticEvaluator,
     CityscapesSemanticSubmission,
     OnTheFlyPanopticEvaluator,
+    PanopticDetectionEvaluator,
     PanopticInstanceEvaluator,
     PanopticQualityEvaluator,
     PanopticSubmission,
     SemanticEvaluator,
+    build_detection_evaluator,
     build_video_evaluators,
 )
 from ..records import find_record
@@ -28,6 +38,13 @@ from .setup import ConfigError
 
 PANOPTIC_TYPES = ("coco_panoptic_seg", "cityscapes_panoptic_seg")
 SEMANTIC_TYPES = ("sem_seg", "cityscapes_sem_seg")
+# Of Detectron2's own meta architectures, a subclass before its base.
+_DETECTRON2_OUTPUTS = {
+    PanopticFPN: ("sem_seg", "panoptic_seg", "instances"),
+    SemanticSegmentor: ("sem_seg",),
+    GeneralizedRCNN: ("instances",),
+    RetinaNet: ("instances",),
+}
 
 
 def build_evaluators(
@@ -61,12 +78,16 @@ def build_evaluators(
     others += video
     metadata = MetadataCatalog.get(dataset_name)
     kind = metadata.get("evaluator_type")
+    if kind in DETECTION_TYPES and "instances" in outputs:
+        tasks = _detection_tasks(cfg)
+        others.append(build_detection_evaluator(dataset_name, output_folder, tasks=tasks))
     if kind not in PANOPTIC_TYPES + SEMANTIC_TYPES:
         if others:
             return DatasetEvaluators(others)
+        known = PANOPTIC_TYPES + SEMANTIC_TYPES + DETECTION_TYPES
         raise ValueError(
-            f"dataset {dataset_name!r} must have an evaluator_type of "
-            f"{', '.join(PANOPTIC_TYPES + SEMANTIC_TYPES)} in its metadata, got {kind!r}"
+            f"dataset {dataset_name!r} must have an evaluator_type of {', '.join(known)} in its "
+            f"metadata that fits a model with {', '.join(outputs)}, got {kind!r}"
         )
     is_panoptic = kind in PANOPTIC_TYPES
     returned = [
@@ -89,11 +110,19 @@ def build_evaluators(
         evaluators.append(OnTheFlyPanopticEvaluator(dataset_name))
     elif returned[1]:
         evaluators.append(PanopticQualityEvaluator(dataset_name, output_folder))
-    if returned[2] and is_cityscapes:
-        evaluators.append(CityscapesMaskEvaluator(dataset_name))
-    elif returned[2]:
-        evaluators.append(PanopticInstanceEvaluator(dataset_name, output_folder))
+    if returned[2]:
+        evaluators.append(_instance_evaluator(cfg, dataset_name, output_folder))
     return DatasetEvaluators(evaluators + others)
+
+
+def _instance_evaluator(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
+    """AP on a panoptic dataset."""
+    if find_record(cfg) is None and model_outputs(cfg) == ("instances",):
+        tasks = _detection_tasks(cfg)
+        return PanopticDetectionEvaluator(dataset_name, output_folder, tasks=tasks)
+    if MetadataCatalog.get(dataset_name).evaluator_type.startswith("cityscapes"):
+        return CityscapesMaskEvaluator(dataset_name)
+    return PanopticInstanceEvaluator(dataset_name, output_folder)
 
 
 def add_tracker(cfg: CfgNode, model: nn.Module) -> nn.Module:
@@ -122,7 +151,18 @@ def model_outputs(cfg: CfgNode) -> Tuple[str, ...]:
     record = find_record(cfg)
     if record is not None and record.outputs is not None:
         return record.outputs(cfg)
+    kind = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
+    for base, outputs in _DETECTRON2_OUTPUTS.items():
+        if isinstance(kind, type) and issubclass(kind, base):
+            return outputs
     return outputs_from_config(cfg)
+
+
+def _detection_tasks(cfg: CfgNode) -> Tuple[str, ...]:
+    """What COCO scores of a model's instances."""
+    has_masks = find_record(cfg) is not None or cfg.MODEL.MASK_ON
+    tasks = ("bbox", "segm") if has_masks else ("bbox",)
+    return (*tasks, "keypoints") if cfg.MODEL.KEYPOINT_ON else tasks
 
 
 def _build_submissions(

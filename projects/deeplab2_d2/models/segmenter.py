@@ -153,7 +153,8 @@ class Segmenter(nn.Module):
             backbone: images to features.
             head: a :class:`Head`.
             criterion, inference: for training and for evaluation.
-            output_stride: network inputs are padded to 1 + a multiple of it.
+            output_stride: network inputs are padded to 1 + a multiple of it, unless the backbone
+                asks for other sizes; see :func:`backbone_size`.
             pixel_mean, pixel_std: a value for each channel of the network's input, of any number.
             pad_to: least (height, width) of the network's input in evaluation.
         """
@@ -223,6 +224,7 @@ class Segmenter(nn.Module):
             pixel_std=self.pixel_std,
             stride=self.output_stride,
             pad_to=(0, 0) if self.training else self.pad_to,
+            backbone=self.backbone,
         )
 
     def network_input(self, sample: Sample) -> Tensor:
