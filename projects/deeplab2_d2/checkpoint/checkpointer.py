@@ -54,6 +54,7 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
         self._allow_partial = allow_partial
         self.unloaded: List[str] = []
         self._found: Optional[str] = None
+        self._source = ""  # What is loaded or checked, for errors.
 
     def load(self, path: str, checkpointables: Optional[List[str]] = None) -> Dict[str, Any]:
         """
@@ -95,6 +96,7 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
 
     def _locate(self, path: str) -> str:
         """The file of a path; "" for ""."""
+        self._source = path
         if not path:
             return path
         local = self.path_manager.get_local_path(path)
@@ -231,7 +233,7 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
         is_usable = report.is_complete or _is_start(report, self.model)
         if not (self._allow_partial or is_usable):
             raise ValueError(
-                f"the weights do not fit the model ({report.summary()}); to load what fits, "
+                f"MODEL.WEIGHTS {self._source}: the weights do not fit the model ({report.summary()}); to load what fits, "
                 f"set MODEL.DEEPLAB2.PARTIAL_WEIGHTS True\n{report.table(_MAX_ROWS)}"
             )
         return report

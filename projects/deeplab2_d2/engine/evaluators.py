@@ -34,7 +34,7 @@ from ..evaluation import (
 from ..records import find_record
 from ..structures import DatasetClasses
 from ..video import TrackedSegmenter
-from .setup import ConfigError
+from .config_error import ConfigError
 
 PANOPTIC_TYPES = ("coco_panoptic_seg", "cityscapes_panoptic_seg")
 SEMANTIC_TYPES = ("sem_seg", "cityscapes_sem_seg")
@@ -84,11 +84,7 @@ def build_evaluators(
     if kind not in PANOPTIC_TYPES + SEMANTIC_TYPES:
         if others:
             return DatasetEvaluators(others)
-        known = PANOPTIC_TYPES + SEMANTIC_TYPES + DETECTION_TYPES
-        raise ValueError(
-            f"dataset {dataset_name!r} must have an evaluator_type of {', '.join(known)} in its "
-            f"metadata that fits a model with {', '.join(outputs)}, got {kind!r}"
-        )
+        raise _no_evaluator(dataset_name, outputs)
     is_panoptic = kind in PANOPTIC_TYPES
     returned = [
         "sem_seg" in outputs,
@@ -156,6 +152,33 @@ def model_outputs(cfg: CfgNode) -> Tuple[str, ...]:
         if isinstance(kind, type) and issubclass(kind, base):
             return outputs
     return outputs_from_config(cfg)
+
+
+def check_evaluator_type(cfg: CfgNode, dataset_name: str) -> None:
+    """
+    Refuse a dataset that :func:`build_evaluators` will have nothing for, before it is read.
+
+    Raises:
+        ValueError: naming the dataset and its ``evaluator_type``.
+    """
+    record, outputs = find_record(cfg), model_outputs(cfg)
+    has_own = record is not None and record.build_evaluators is not None
+    is_video = "track" in outputs or cfg.TEST.DEEPLAB2.TRACKER != "none"
+    kind = MetadataCatalog.get(dataset_name).get("evaluator_type")
+    is_known = kind in PANOPTIC_TYPES + SEMANTIC_TYPES
+    is_known = is_known or (kind in DETECTION_TYPES and "instances" in outputs)
+    if not (has_own or is_video or is_known):
+        raise _no_evaluator(dataset_name, outputs)
+
+
+def _no_evaluator(dataset_name: str, outputs: Tuple[str, ...]) -> ValueError:
+    kind = MetadataCatalog.get(dataset_name).get("evaluator_type")
+    known = PANOPTIC_TYPES + SEMANTIC_TYPES
+    known += DETECTION_TYPES if "instances" in outputs else ()
+    return ValueError(
+        f"dataset {dataset_name!r} must have an evaluator_type of {', '.join(known)} in its "
+        f"metadata for a model that returns {', '.join(outputs)}, got {kind!r}"
+    )
 
 
 def _detection_tasks(cfg: CfgNode) -> Tuple[str, ...]:
