@@ -111,6 +111,10 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
         """Whether the run's folder has a checkpoint to go on from."""
         return bool(self.get_checkpoint_file())
 
+    def newest_name(self) -> str:
+        """What ``last_checkpoint`` names; "" for nothing."""
+        return read_tag(self.save_dir)
+
     def get_checkpoint_file(self) -> str:
         """
         The newest checkpoint of the run's folder: what ``last_checkpoint`` names.
@@ -145,6 +149,9 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
         Args:
             name: without ending.
             kwargs: more to keep in the file.
+
+        Raises:
+            OSError: if it cannot be written; the message offers the newest whole one.
         """
         if not self.save_dir or not self.save_to_disk:
             return
@@ -154,12 +161,20 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
         data.update({key: value.state_dict() for key, value in self.checkpointables.items()})
         path = os.path.join(self.save_dir, f"{name}.pth")
         logger.info("Saving checkpoint to %s", path)
-        save_pth(path, {**data, **kwargs})
-        self.tag_last_checkpoint(os.path.basename(path))
+        try:
+            save_pth(path, {**data, **kwargs})
+            self.tag_last_checkpoint(os.path.basename(path))
+        except OSError as error:
+            what = f"{error.strerror or error}, so that no checkpoint was written"
+            raise OSError(error.errno, what + self._offer_another(path), path) from error
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
-        """Name the newest checkpoint in ``last_checkpoint``."""
-        with atomic_path(os.path.join(self.save_dir, "last_checkpoint")) as temporary:
+        """Name the newest checkpoint in ``last_checkpoint``; a folder of that name makes way."""
+        path = os.path.join(self.save_dir, "last_checkpoint")
+        if os.path.isdir(path):
+            logger.warning("%s is a folder, and becomes %s.folder", path, path)
+            os.rename(path, path + ".folder")
+        with atomic_path(path) as temporary:
             with open(temporary, "w", encoding="utf-8") as file:
                 file.write(last_filename_basename)
 
@@ -245,6 +260,10 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
         except CheckpointFormatError:
             newest = ""
         return f"; the newest whole one is {newest}" if newest else ""
+
+    def describe_newest(self) -> str:
+        """Words that offer the newest whole checkpoint of the run's folder; "" without one."""
+        return self._offer_another(os.path.join(self.save_dir, "last_checkpoint"))
 
 
 def _named_arrays(data: Dict[str, Any]) -> Dict[str, Any]:
