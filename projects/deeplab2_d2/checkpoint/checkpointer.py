@@ -16,6 +16,7 @@ from .run_folder import find_newest, read_tag
 from .saving import save_pth
 from .sorted_table import CheckpointFormatError
 from .surgery import give_to_twins, inflatable_stem, inflate_stem
+from .torchvision_resnet import fit_torchvision_resnet, is_torchvision_resnet
 from .weights_file import AUTHOR, load_pkl, load_pth, read_weights
 
 logger = logging.getLogger(__name__)
@@ -29,7 +30,8 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
     Load and save a model.
 
     Loads, beside what Detectron2 does, ``deeplab2://NAME`` (the zoo), DeepLab2's TensorFlow
-    checkpoints (prefix, index file, folder, archive) and .safetensors. What it saves appears when
+    checkpoints (prefix, index file, folder, archive), .safetensors, and torchvision's ResNets into
+    Detectron2's. What it saves appears when
     it is whole: an interrupt or a full disk leaves the checkpoints before.
 
     Args:
@@ -216,6 +218,11 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
         """
         unknown = checkpoint.pop("unknown", [])
         twins = getattr(self.model, "twins", {})
+        is_resnet = is_torchvision_resnet(checkpoint["model"], self.model)
+        if is_resnet:
+            checkpoint["model"] = fit_torchvision_resnet(
+                checkpoint["model"], self.model, twins, self._allow_partial
+            )
         if twins:
             checkpoint["model"] = give_to_twins(
                 checkpoint["model"],
@@ -234,7 +241,7 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
             checkpoint["model"] = inflate_stem(checkpoint["model"], channels)
             report = self._compare(checkpoint["model"])
         report.unused[:0] = unknown
-        is_usable = report.is_complete or _is_start(report, self.model)
+        is_usable = is_resnet or report.is_complete or _is_start(report, self.model)
         if not (self._allow_partial or is_usable):
             raise ValueError(
                 f"the weights do not fit the model ({report.summary()}); to load what fits, "
