@@ -26,6 +26,7 @@ import torch
 from tqdm import tqdm
 
 from deeplab2_d2.command import run_command
+from deeplab2_d2.data.user_code import add_register_argument, register_user_modules
 from deeplab2_d2.engine import add_random_weights_flag, load_config
 from deeplab2_d2.engine.video_input import VideoInput, open_video
 from deeplab2_d2.engine.video_output import TrackLog, VideoFile
@@ -167,6 +168,7 @@ def parse_arguments() -> argparse.Namespace:
         help=f"of video.mp4; default: the source's, else {FRAMES_PER_SECOND:g}",
     )
     add_random_weights_flag(parser)
+    add_register_argument(parser)
     parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], help="config overrides: KEY VALUE ..."
     )
@@ -178,6 +180,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_arguments()
+    register_user_modules(args.register)
     cfg = load_config(args.config_file, args.opts)
     if cfg.MODEL.DEVICE == "cuda" and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"

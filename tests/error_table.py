@@ -10,6 +10,7 @@ Every mistake is made with the program as it stands, in one process and without 
 import argparse
 import contextlib
 import io
+import logging
 import os
 import re
 import runpy
@@ -32,6 +33,8 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = ROOT / "docs" / "errors.md"
 CONFIG = "panoptic_deeplab_tiny_os16_poly_bs8_crop_129_161.yaml"
 _SHAPES = ("shapes_panoptic_train", "shapes_panoptic_val")
+# A run that comes to its logs sets them up.
+_LOGGERS = ("detectron2", "fvcore", "deeplab2_d2")
 _MARK = "<!-- table: tests/error_table.py -->\n"
 
 
@@ -109,7 +112,8 @@ def _write_files(folder: Path) -> None:
 @contextlib.contextmanager
 def _workspace() -> Iterator[Path]:
     """A folder to make mistakes in, without a GPU, with the shapes in its datasets."""
-    before = os.getcwd()
+    before, logs = os.getcwd(), [logging.getLogger(name) for name in _LOGGERS]
+    states = [(log.level, list(log.handlers), log.propagate) for log in logs]
     with tempfile.TemporaryDirectory() as name, mock.patch.dict(os.environ):
         folder = Path(name).resolve()
         os.environ["DETECTRON2_DATASETS"] = str(folder / "datasets")
@@ -123,6 +127,9 @@ def _workspace() -> Iterator[Path]:
                     yield folder
         finally:
             os.chdir(before)
+            for log, (level, handlers, propagate) in zip(logs, states):
+                log.setLevel(level)
+                log.handlers, log.propagate = handlers, propagate
             _forget()
             del os.environ["DETECTRON2_DATASETS"]
     register_all()

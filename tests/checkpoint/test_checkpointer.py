@@ -328,15 +328,15 @@ class RunsCode:
         return open, (self.path, "w")
 
 
-@pytest.mark.parametrize("ending", [".pth", ".pkl"])
+@pytest.mark.parametrize("ending", [".pth", ".pkl", ".pyth", ".pt", ".PKL", ""])
 def test_no_code_of_a_file_runs(tmp_path, ending, monkeypatch):
     # As before PyTorch 2.6, where a call that says nothing trusts the file.
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     path, content = tmp_path / f"w{ending}", {"model": {"a": RunsCode(tmp_path / "ran")}}
-    if ending == ".pth":
-        torch.save(content, path)
-    else:
+    if ending == ".pkl":
         path.write_bytes(pickle.dumps(content))
+    else:
+        torch.save(content, path)
     for load in (DeepLab2Checkpointer(TinyModel()).load, read_weights):
         with pytest.raises(CheckpointFormatError, match=f"w{ending}"):
             load(str(path))
@@ -398,6 +398,24 @@ def test_pickles_of_detectron2s_model_zoo_load(tmp_path):
     other = TinyModel()
     DeepLab2Checkpointer(other).load(str(path))
     assert all(torch.equal(value, model.state_dict()[n]) for n, value in other.state_dict().items())
+
+
+def test_checkpoints_of_pycls_load(tmp_path):
+    model = TinyModel()
+    torch.save({"model_state": model.state_dict()}, tmp_path / "w.pyth")
+    other = TinyModel()
+    DeepLab2Checkpointer(other).load(str(tmp_path / "w.pyth"))
+    assert all(torch.equal(value, model.state_dict()[n]) for n, value in other.state_dict().items())
+
+
+def test_weights_that_are_cut_while_they_are_in_use_stay(tmp_path):
+    from safetensors.torch import save_file
+
+    values = torch.arange(100_000.0)
+    save_file({"a": values}, tmp_path / "w.safetensors")
+    weights, _ = read_weights(str(tmp_path / "w.safetensors"))
+    os.truncate(tmp_path / "w.safetensors", 0)  # Of a mapped file, the process would die.
+    assert torch.equal(weights["a"], values)
 
 
 def test_a_missing_file_is_named():

@@ -1,14 +1,16 @@
 import base64
+import contextlib
 import errno
 import hashlib
 import os
+import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pytest
 from file_server import serve
 
-from deeplab2_d2.checkpoint.download import DownloadError, download
+from deeplab2_d2.checkpoint.download import DownloadError, _Redirects, download
 
 DATA = np.random.default_rng(0).bytes(300_000)
 
@@ -118,6 +120,99 @@ def test_no_network_is_told_with_the_address(target):
     url = "http://nothing.invalid/file.tar.gz"
     with pytest.raises(DownloadError, match=url):
         download(url, str(target), wait_seconds=0.0, num_attempts=2)
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [
+        b"",
+        b"{",
+        b"\xff\xfe",
+        b"[1]",
+        b"{}",
+        b'{"validator": 5}',
+        b'{"validator": "1\\r\\nX-Injected: 1"}',
+        b"[" * 100_000,
+    ],
+    ids=range(8),
+)
+def test_a_state_file_that_is_damaged_is_not_believed(server, target, notes):
+    server.cut_at = [100_000]
+    with pytest.raises(DownloadError):
+        fetch(server, target, num_attempts=1)
+    Path(f"{target}.part.json").write_bytes(notes)
+    fetch(server, target)
+    assert target.read_bytes() == DATA
+    assert server.ranges == [None, None]
+
+
+@pytest.mark.parametrize("length", ["many", "-5", "1e9"])
+def test_a_length_that_is_none_is_not_believed(server, target, length):
+    answer = server.answer
+
+    def answer_otherwise(request):
+        send = request.send_header
+        request.send_header = lambda name, value: send(
+            name, length if name == "Content-Length" else value
+        )
+        answer(request)
+
+    server.answer = answer_otherwise
+    with contextlib.suppress(DownloadError):
+        fetch(server, target, num_attempts=1)
+    assert not target.exists() or target.read_bytes() == DATA
+
+
+@pytest.mark.parametrize(
+    "start, end, is_followed",
+    [
+        ("https", "https", True),
+        ("https", "http", False),
+        ("https", "ftp", False),
+        ("http", "https", True),
+        ("http", "http", True),
+        ("http", "file", False),
+    ],
+)
+def test_the_way_never_leads_out_of_https(start, end, is_followed):
+    request = urllib.request.Request(f"{start}://one.example/a")
+    arguments = (request, None, 302, "Found", {}, f"{end}://two.example/a")
+    if is_followed:
+        assert _Redirects().redirect_request(*arguments).full_url == f"{end}://two.example/a"
+    else:
+        with pytest.raises(DownloadError, match=f"one.example/a: the server leads to {end}://two"):
+            _Redirects().redirect_request(*arguments)
+
+
+def test_a_redirect_to_another_protocol_is_refused_and_a_usual_one_followed(server, target):
+    answer, place = server.answer, [f"{server.address}/moved", "ftp://two.example/a"]
+
+    def redirect(request):
+        if not place:
+            return answer(request)
+        request.send_response(302)
+        request.send_header("Location", place.pop(0))
+        request.end_headers()
+
+    server.answer = redirect
+    with pytest.raises(DownloadError, match="leads to ftp://two.example/a, which is not https or"):
+        fetch(server, target)
+    place.append(f"{server.address}/moved")
+    fetch(server, target)
+    assert target.read_bytes() == DATA
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://one.example/a", "/etc/passwd"])
+def test_other_addresses_are_refused(target, url):
+    with pytest.raises(DownloadError, match="must be https or http"):
+        download(url, str(target))
+
+
+def test_more_than_any_checkpoint_has_is_given_up(server, target, monkeypatch):
+    monkeypatch.setattr("deeplab2_d2.checkpoint.download._MAX_BYTES", 200_000)
+    with pytest.raises(DownloadError, match="more than 200000 bytes came"):
+        fetch(server, target)
+    assert not target.exists()
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")

@@ -78,6 +78,30 @@ def test_a_table_that_unfolds_without_end_is_refused(tmp_path, monkeypatch, key_
         TensorBundle(tmp_path / "ckpt")
 
 
+@pytest.mark.parametrize(
+    "key", [b"\xff\xfe", b"a\0b", b"\x1b[31mred", b"a\nb", b"k" * 5000], ids=range(5)
+)
+def test_a_key_that_is_no_word_is_refused_in_a_short_line(tmp_path, key):
+    index = table([(b"", field(1, 1)), (key, entry(np.zeros(1, np.float32), 0, 0))])
+    (tmp_path / "ckpt.index").write_bytes(index)
+    with pytest.raises(
+        CheckpointFormatError, match="a key must be a word of at most 4096"
+    ) as error:
+        TensorBundle(tmp_path / "ckpt")
+    assert str(error.value).isprintable() and len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize("shape", [(0, 2**63), (2**40, 0, 2**40), (1,) * 70])
+def test_a_shape_that_no_array_has_is_refused(tmp_path, shape):
+    dimensions = b"".join(field(2, field(1, size)) for size in shape)
+    value = field(1, 1) + field(2, dimensions) + field(5, 0)
+    index = table([(b"", field(1, 1)), (b"k", value)])
+    (tmp_path / "ckpt.index").write_bytes(index)
+    (tmp_path / "ckpt.data-00000-of-00001").write_bytes(b"")
+    with pytest.raises(CheckpointFormatError, match="k must have at most 32 dimensions and 2"):
+        TensorBundle(tmp_path / "ckpt")
+
+
 def test_a_missing_shard_is_named(tmp_path, arrays):
     write_bundle(tmp_path / "ckpt", arrays, num_shards=2)
     (tmp_path / "ckpt.data-00001-of-00002").unlink()

@@ -154,6 +154,34 @@ def test_what_the_user_put_into_the_cache_is_used(cache, archive, as_folder):
     assert placed.exists()  # It is the user's.
 
 
+@pytest.mark.parametrize("is_parent", [False, True])
+def test_weights_in_a_folder_that_all_users_write_to_are_refused(cache, archive, is_parent):
+    cache.mkdir(parents=True)
+    archive.rename(cache / f"{NAME}.tar.gz")
+    folder = cache.parent if is_parent else cache
+    for mode in (0o777, 0o1777):
+        folder.chmod(mode)
+        with pytest.raises(PermissionError, match=f"{folder} can be written to by all users"):
+            fetch(NAME)
+    folder.chmod(0o775)  # A group's is its own affair.
+    assert weights_equal(fetch(NAME))
+
+
+def test_the_fallback_of_another_user_is_refused(tmp_path, monkeypatch):
+    folder = tmp_path / "iopath_cache"
+    folder.mkdir()
+    monkeypatch.setattr(zoo_cache, "get_cache_dir", lambda: str(folder))
+    if os.getuid() == 0:
+        os.chown(folder, 12345, -1)  # Root's are everyone's to trust.
+    owner = folder.stat().st_uid
+    monkeypatch.setattr(os, "getuid", lambda: owner + 1)
+    # A cache that was chosen may be a colleague's.
+    assert zoo_cache.cache_folder() == str(folder / "deeplab2")
+    monkeypatch.setattr(zoo_cache, "_FALLBACK", str(folder))
+    with pytest.raises(PermissionError, match="iopath_cache belongs to another user: .*FVCORE_C"):
+        zoo_cache.cache_folder()
+
+
 def test_a_local_archive_or_folder_loads_as_weights(archive):
     assert weights_equal(str(archive))
     assert weights_equal(str(archive.parent / "model"))

@@ -81,8 +81,8 @@ def _break_everything(dataset):
     Image.fromarray(np.zeros((8, 10), np.uint8)).save(folder / "png" / "3.png")
     Image.fromarray(np.zeros((4, 5, 3), np.uint8)).save(folder / "images" / "4.jpg")
     segments(5).append(dict(segments(5)[0], category_id=1))
-    segments(6).append({"id": 256**3, "category_id": 1, "area": 3})
-    segments(7).append({"id": 77, "category_id": 1, "area": 3})
+    segments(6).append({"id": 256**3, "category_id": 1, "area": 3, "iscrowd": 0})
+    segments(7).append({"id": 77, "category_id": 1, "area": 3, "iscrowd": 0})
     segments(8).pop()
     segments(9)[1]["category_id"] = 99
     segments(10)[1]["category_id"] = 5
@@ -145,7 +145,8 @@ def test_an_image_that_pil_thinks_a_bomb_is_a_finding(dataset, monkeypatch):
 
 
 def test_an_area_that_does_not_belong_to_the_repeated_id_is_reported_too(dataset):
-    dataset.segments(0).append({"id": dataset.segments(0)[0]["id"], "category_id": 1, "area": 7})
+    first = dataset.segments(0)[0]
+    dataset.segments(0).append({**first, "category_id": 1, "area": 7})
     dataset.save()
     assert dataset.kinds() == [("overlapping_segments", "0.png"), ("wrong_area", "0.png")]
 
@@ -169,6 +170,63 @@ def test_a_missing_and_a_broken_json_are_findings(dataset):
     assert dataset.kinds() == [("missing_annotation", "panoptic.json")]
     (dataset.folder / "panoptic.json").unlink()
     assert dataset.kinds() == [("missing_annotation", "panoptic.json")]
+
+
+@pytest.mark.parametrize(
+    "change, entry",
+    [
+        (lambda c: c["annotations"][1].pop("segments_info"), "annotations[1] (1.png)"),
+        (lambda c: c.pop("images"), "there must be a list 'images'"),
+        (lambda c: c["images"][3].pop("height"), "images[3] (3.jpg)"),
+        (
+            lambda c: c["annotations"][2]["segments_info"][1].update(id="4"),
+            "annotations[2] (2.png)",
+        ),
+    ],
+)
+def test_a_broken_entry_is_a_finding_and_the_same_in_training(dataset, change, entry):
+    change(dataset.content)
+    dataset.save()
+    findings = inspect_dataset("test_broken").findings
+    broken = [f for f in findings if f.kind == "broken_entry"]
+    assert len(broken) == 1 and entry in broken[0].detail
+    assert broken[0].source == str(dataset.folder / "panoptic.json")
+    with pytest.raises(ValueError) as error:
+        DatasetCatalog.get("test_broken")
+    assert str(error.value) == f"{broken[0].source}: {broken[0].detail}"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["/elsewhere/images/{}.jpg", "C:\\data\\images\\{}.jpg", "images\\{}.jpg", "{}.PNG"],
+)
+def test_a_path_to_nowhere_is_found_as_training_would_and_what_is_meant_is_named(dataset, name):
+    for k, image in enumerate(dataset.content["images"]):
+        image["file_name"] = name.format(k)
+    dataset.save()
+    findings = inspect_dataset("test_broken").findings
+    assert {f.kind for f in findings} == {"missing_image"} and len(findings) == _NUM_IMAGES
+    loaded = DatasetCatalog.get("test_broken")
+    for k, finding in enumerate(findings):
+        assert finding.source == loaded[k]["file_name"]
+        assert finding.detail == f"there is {dataset.folder}/images/{k}.jpg"
+
+
+def test_image_ids_as_text_in_one_of_the_lists_are_told(dataset):
+    dataset.content["annotations"][1]["image_id"] = "2"
+    dataset.save()
+    found = [f.detail for f in inspect_dataset("test_broken").findings]
+    unknown = "1.png has image_id '2', which is not among the images: there it is of type int"
+    assert unknown in found
+
+
+def test_what_the_loader_of_a_user_refuses_is_a_finding(dataset):
+    def load():
+        raise KeyError("height")
+
+    DatasetCatalog.remove("test_broken")
+    DatasetCatalog.register("test_broken", load)
+    assert dataset.kinds() == [("cannot_load", "panoptic.json")]
 
 
 def test_faults_of_videos_and_depth_are_found(dataset):
@@ -215,9 +273,10 @@ def test_the_text_names_files_and_says_what_to_do(dataset):
     assert text.endswith("test_broken: 14 images, 17 errors, 5 remarks")
     shown = {kind for kind in KINDS if KINDS[kind].title in text}
     of_videos = {"broken_sequence", "broken_track", "broken_depth"}
+    of_entries = {"broken_entry", "missing_entry", "cannot_load"}
     of_instances = {"other_things", "unpaired_image", "instance_size", "no_instance"}
-    absent = {"small_instance", "absent_class", "missing_annotation"}
-    assert shown == set(KINDS) - of_videos - of_instances - absent
+    absent = {"small_instance", "absent_class", "missing_annotation", "dark_image", "turned_image"}
+    assert shown == set(KINDS) - of_videos - of_instances - of_entries - absent
 
 
 def test_the_exit_status_tells_errors_from_remarks(dataset, capsys):
@@ -244,3 +303,35 @@ def test_the_module_runs_as_a_command_on_a_set_below_detectron2_datasets(dataset
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip().endswith("fruit_all: 16 images, 0 errors, 0 remarks")
+
+
+def test_photos_are_inspected_as_training_reads_them(dataset):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo = dataset.folder / "images" / "0.jpg"
+    Image.new("RGB", (8, 10)).save(photo, exif=exif)  # upright 10 wide, as its PNG
+    assert dataset.kinds() == [("turned_image", "0.jpg")]
+    Image.new("RGB", (10, 8)).save(photo, exif=exif)
+    report = inspect_dataset("test_broken")
+    (mismatch,) = [f for f in report.findings if f.kind == "size_mismatch"]
+    assert mismatch.detail.endswith("has 10 x 8, upright as its EXIF data say")
+
+
+def test_an_image_of_16_bits_that_uses_few_of_them_is_remarked(dataset):
+    values = np.full((8, 10), 4095, np.uint16)
+    for k, factor in enumerate((1, 16)):
+        Image.fromarray(values * factor).save(dataset.folder / "images" / f"{k}.png")
+        dataset.content["images"][k]["file_name"] = f"{k}.png"
+    dataset.save()
+    assert dataset.kinds() == [("dark_image", "0.png")]
+
+
+@pytest.mark.parametrize("name", ["/elsewhere/0.jpg", "train\\0.jpg", "0.png"])
+def test_an_image_is_looked_for_where_training_looks_for_it(dataset, name):
+    dataset.content["images"][0]["file_name"] = name
+    dataset.save()
+    (finding,) = inspect_dataset("test_broken").findings
+    assert finding.kind == "missing_image"
+    assert finding.source == DatasetCatalog.get("test_broken")[0]["file_name"]
+    if name == "0.png":
+        assert finding.detail == f"there is {dataset.folder / 'images' / '0.jpg'}"

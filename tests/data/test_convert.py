@@ -3,19 +3,20 @@ import json
 import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets import register_coco_instances
 from detectron2.structures import BoxMode
 from PIL import Image
 from pycocotools import mask as mask_util
 
+from deeplab2_d2.data.annotated_images import AnnotatedImage
+from deeplab2_d2.data.coco_source import images_of_coco_json
 from deeplab2_d2.data.conversion import (
-    AnnotatedImage,
     convert_split,
-    decode_segmentation,
-    images_of_coco_json,
     images_of_dataset,
     images_with_masks,
 )
 from deeplab2_d2.data.convert import main
+from deeplab2_d2.data.mask_files import decode_segmentation
 from deeplab2_d2.structures import read_panoptic_png
 
 _CATEGORIES = [
@@ -168,7 +169,7 @@ def test_splits_share_one_marker_and_must_agree(photos):
         (AnnotatedImage("a.png", [("table", _box(0, 1, 0, 1), False)]), "a.png: .*'table'"),
         (
             AnnotatedImage("a.png", [("apple", np.ones((2, 2)), False)]),
-            "a.png: mask apple has size",
+            r"mask apple must be of the size of its image .*a.png, \(4, 6\), got \(2, 2\)",
         ),
     ],
 )
@@ -179,10 +180,12 @@ def test_what_does_not_fit_is_named(photos, image, message):
 
 def test_a_semantic_map_of_another_size_or_missing_is_named(photos):
     _save(photos / "maps" / "a.png", np.zeros((2, 2)))
-    with pytest.raises(ValueError, match=r"maps/a.png must have one channel and the size \(4, 6\)"):
+    with pytest.raises(
+        ValueError, match=r"maps/a.png must be of the size of its image .*, \(4, 6\), got"
+    ):
         _convert(photos, [AnnotatedImage("a.png")])
     (photos / "maps" / "a.png").unlink()
-    with pytest.raises(FileNotFoundError, match="maps/a.png of a.png does not exist"):
+    with pytest.raises(FileNotFoundError, match="maps/a.png of .*a.png does not exist"):
         _convert(photos, [AnnotatedImage("a.png")])
 
 
@@ -206,6 +209,14 @@ def test_a_name_that_leads_out_of_the_images_is_refused_before_anything_is_writt
     before = _everything(photos)
     with pytest.raises(ValueError, match="must be relative to its folder and stay in it"):
         _convert(photos, [AnnotatedImage("a.png"), AnnotatedImage(name.format(root=photos))])
+    assert _everything(photos) == before
+
+
+@pytest.mark.parametrize("name", ["a\0.png", "a\n.png", "..\\a.png"], ids=ascii)
+def test_a_name_that_cannot_be_printed_is_refused_before_anything_is_written(photos, name):
+    before = _everything(photos)
+    with pytest.raises(ValueError, match="in characters that can be printed"):
+        _convert(photos, [AnnotatedImage("a.png"), AnnotatedImage(name)])
     assert _everything(photos) == before
 
 
@@ -313,3 +324,63 @@ def test_masks_that_would_be_left_out_are_named(photos):
         images_with_masks(str(photos / "photos"), str(photos / "masks"))
     with pytest.raises(FileNotFoundError, match="there is none, such as .*maskz/a"):
         images_with_masks(str(photos / "photos"), str(photos / "maskz"))
+
+
+def test_values_of_a_map_that_are_no_category_are_refused_with_their_share(photos):
+    semantic = np.where(_box(2, 4, 0, 6), 250, 0)
+    semantic[0, :3] = 150
+    _save(photos / "maps" / "a.png", semantic)
+    # 3 + 12 of 24 pixels.
+    with pytest.raises(ValueError, match=r"a.png has values .*, \[150, 250\] on 62.5 % .*--unlab"):
+        _convert(photos, [AnnotatedImage("a.png")])
+    segments, classes = _convert(photos, [AnnotatedImage("a.png")], unlabeled=(0, 150, 250))
+    assert segments == [] and not classes.any()
+
+
+def test_masks_must_be_drawn_on_the_photo_as_it_is_read(photos):
+    # Stored lying on its side, 6 x 4; upright it is 4 x 6.
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", _SIZE).save(photos / "photos" / "a.png", exif=exif)
+    upright = [("apple", _box(0, 2, 0, 3), False)]
+    segments, classes = _convert(photos, [AnnotatedImage("a.png", upright)])
+    assert classes.shape == _SIZE and segments[1]["bbox"] == [0, 0, 3, 2]
+    message = r"mask apple must be of .*\(4, 6\), got \(6, 4\).*has an EXIF orientation"
+    with pytest.raises(ValueError, match=message):
+        _convert(photos, [AnnotatedImage("a.png", [("apple", _box(0, 2, 0, 3).T, False)])])
+    # Polygons have no size of their own; the annotation tells it.
+    polygon = [("apple", [[0, 0, 2, 0, 2, 4, 0, 4]], False)]
+    with pytest.raises(ValueError, match="its annotation must be of .*EXIF orientation"):
+        _convert(photos, [AnnotatedImage("a.png", polygon, size=(6, 4))])
+
+
+def test_folders_of_masks_that_are_of_no_image_are_named(photos, caplog):
+    _save(photos / "masks" / "a" / "apple.png", _box(0, 2, 0, 3))
+    _save(photos / "masks" / "A_" / "apple.png", _box(0, 2, 0, 3))
+    _save(photos / "photos" / "b.png", np.zeros((*_SIZE, 3)))
+    images = images_with_masks(str(photos / "photos"), str(photos / "masks"))
+    assert [len(image.instances) for image in images] == [1, 0]
+    assert "1 masks of no image, which are not read: A_" in caplog.text
+    assert "1 images without a folder of masks, which have no instance: b" in caplog.text
+    _save(photos / "masks" / "a" / "pear.gif", _box(0, 2, 0, 3))
+    with pytest.raises(ValueError, match="masks must be PNGs.*pear.gif"):
+        images_with_masks(str(photos / "photos"), str(photos / "masks"))
+
+
+def test_the_classes_of_a_registered_dataset_are_those_it_has_once_loaded(tmp_path):
+    content = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "apple"}]}
+    (tmp_path / "c.json").write_text(json.dumps(content))
+    register_coco_instances("late_classes", {}, str(tmp_path / "c.json"), str(tmp_path))
+    try:
+        assert images_of_dataset("late_classes", str(tmp_path)) == []
+        assert MetadataCatalog.get("late_classes").thing_classes == ["apple"]
+    finally:
+        DatasetCatalog.remove("late_classes")
+        MetadataCatalog.remove("late_classes")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e9, -1e9])
+def test_a_polygon_that_would_end_the_process_is_told(photos, value):
+    images = [AnnotatedImage("a.png", [("apple", [[0.0, 0.0, 5.0, 0.0, 5.0, value]], False)])]
+    with pytest.raises(ValueError, match="a.png: instance of 'apple': coordinates must be from -6"):
+        _convert(photos, images)

@@ -168,6 +168,16 @@ _FAULTS = [
         r"annotation 12 of image_id 1: its mask must be .*\(8, 10\), got \(10, 8\)",
     ),
     (
+        lambda c: c["annotations"][0].update(segmentation=[[1, 1, 4, 1, 4, float("nan")]]),
+        "instance_size",
+        "annotation 11 of image_id 1: coordinates must be from -10 to 20 in .*, got nan",
+    ),
+    (
+        lambda c: c["annotations"][1]["segmentation"].update(counts=[3, 5]),
+        "instance_size",
+        "annotation 12 of image_id 1: the run lengths of its RLE must .* got 3 .* and 8 together",
+    ),
+    (
         lambda c: c["annotations"][0].update(image_id=5),
         "unknown_image_id",
         "annotation 11 of image_id 5: must be of one of the images",

@@ -7,11 +7,10 @@ from PIL import Image
 
 from deeplab2_d2.data.builtin import (
     load_image_info,
-    register_ade20k,
-    register_mapillary_vistas,
     register_step,
     register_test_splits,
 )
+from deeplab2_d2.data.catalog import describe_missing
 from deeplab2_d2.data.mapillary_vistas import mapillary_vistas_categories
 from deeplab2_d2.data.panoptic_writer import PanopticWriter, Segment
 from deeplab2_d2.data.registration import (
@@ -20,6 +19,12 @@ from deeplab2_d2.data.registration import (
     register_own_datasets,
     register_panoptic_dataset,
 )
+from deeplab2_d2.data.shared_names import (
+    is_registered,
+    register_ade20k,
+    register_mapillary_vistas,
+)
+from deeplab2_d2.structures import DatasetClasses
 
 _CATEGORIES = [
     {"id": 8, "name": "table", "isthing": 0, "color": [1, 2, 3]},
@@ -44,8 +49,9 @@ def registered():
 
 def _forget(*names):
     for name in names:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
+        if name in DatasetCatalog.list():
+            DatasetCatalog.remove(name)
+            MetadataCatalog.remove(name)
 
 
 def _write_set(root, split, image_file="a/x.tif"):
@@ -136,12 +142,106 @@ def test_a_folder_with_a_marker_registers_its_splits(tmp_path, registered):
     assert MetadataCatalog.get("fruit_train").evaluator_type == "coco_panoptic_seg"
 
 
-@pytest.mark.parametrize("content", ["no json", '{"name": "fruit"}'])
-def test_a_marker_that_is_wrong_is_named(tmp_path, content):
+@pytest.mark.parametrize(
+    "content, reason",
+    [
+        ("no json", "is no JSON"),
+        ('{"name": "fruit"}', "must have 'name', 'categories' and 'splits'"),
+        ("[]", "must have 'name', 'categories' and 'splits'"),
+        ("[" * 100000, "is no JSON"),
+        ('{"name": 3, "categories": [], "splits": {}}', "'name' must be a text, got 3"),
+        ('{"name": "x", "categories": null, "splits": {}}', "'categories' must be a list"),
+        ('{"name": "x", "categories": [7], "splits": {}}', r"'categories'\[0\] must be"),
+        (
+            '{"name": "x", "categories": [{"id": 1, "name": "a", "isthing": 1}], "splits": []}',
+            "'splits' must be an object",
+        ),
+        (
+            '{"name": "x", "categories": [{"id": 1, "name": "a", "isthing": 1}],'
+            ' "splits": {"train": {"images": "i"}}}',
+            "split 'train': 'panoptic' must be a path, got None",
+        ),
+        (None, "is no file"),
+        ("x" * (2**24 + 1), "must have at most"),
+    ],
+)
+def test_a_marker_that_is_wrong_is_named_and_told_to_who_asks(
+    tmp_path, caplog, registered, content, reason
+):
+    _write_set(tmp_path / "sound", "train")
+    split = {"images": "train", "panoptic": "p", "panoptic_json": "annotations/p.json"}
+    sound = {"name": "sound", "categories": _CATEGORIES, "splits": {"train": split}}
+    (tmp_path / "sound" / "panoptic_dataset.json").write_text(json.dumps(sound))
+    marker = tmp_path / "fruit" / "panoptic_dataset.json"
+    marker.parent.mkdir()
+    if content is None:
+        marker.symlink_to(tmp_path / "nowhere")
+    else:
+        marker.write_text(content)
+    assert register_own_datasets(str(tmp_path)) == ["sound_train"]
+    assert f"{marker} cannot be used" in caplog.text
+    with pytest.raises(AssertionError, match=reason):
+        raise AssertionError(describe_missing("fruit_train"))
+    assert "near it are sound_train" in describe_missing("sound_trian")
+    # Mended, it is forgotten.
+    marker.unlink()
+    marker.write_text(json.dumps({**sound, "name": "fruit"}))
+    assert register_own_datasets(str(tmp_path)) == ["fruit_train", "sound_train"]
+    assert str(marker) not in describe_missing("fruit_trian")
+
+
+def test_two_folders_with_one_name_are_named(tmp_path, caplog, registered):
+    split = {"images": "train", "panoptic": "p", "panoptic_json": "p.json"}
+    marker = {"name": "twice", "categories": _CATEGORIES, "splits": {"train": split}}
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "panoptic_dataset.json").write_text(json.dumps(marker))
+    register_own_datasets(str(tmp_path))
+    assert f"twice_train of {tmp_path}/b/panoptic_dataset.json is not registered" in caplog.text
+    assert str(tmp_path / "a" / "p.json") in caplog.text
+
+
+def _as_mask2former(name):
+    """How Mask2Former registers a set: without asking, things alone in thing_classes."""
+    DatasetCatalog.register(name, lambda: ["Mask2Former's"])
+    metadata = MetadataCatalog.get(name)
+    metadata.set(
+        thing_classes=["bed", "car"],
+        stuff_classes=["wall", "bed", "sky", "car"],
+        thing_dataset_id_to_contiguous_id={7: 1, 20: 3},
+        stuff_dataset_id_to_contiguous_id={0: 0, 7: 1, 2: 2, 20: 3},
+        evaluator_type="ade20k_panoptic_seg",
+        ignore_label=255,
+        label_divisor=1000,
+    )
+    return metadata
+
+
+def test_names_that_mask2former_registers_too_are_its_own_in_either_order(registered):
+    names = [f"{s}_panoptic_{p}" for s in ("ade20k", "mapillary_vistas") for p in ("train", "val")]
+    _forget(*names)
+    for name in names:
+        assert name not in DatasetCatalog.list()
+        classes = DatasetClasses.from_metadata(_as_mask2former(name))
+        assert classes.names == ("wall", "bed", "sky", "car") and classes.thing_ids == (1, 3)
+        assert is_registered(name) and DatasetCatalog.get(name) == ["Mask2Former's"]
+    _forget(*names)
+    # Nobody registers it: ours is there when it is asked for.
+    with pytest.raises(FileNotFoundError, match="ade20k_panoptic_val.json"):
+        DatasetCatalog.get("ade20k_panoptic_val")
+    assert len(MetadataCatalog.get("ade20k_panoptic_val").stuff_classes) == 150
+    with pytest.raises(KeyError, match="not registered"):
+        DatasetCatalog.get("ade20k_panoptic_test")
+
+
+@pytest.mark.parametrize("name", ["../fruit", "/tmp/fruit", "fr\nuit"])
+def test_a_name_that_would_lead_out_of_the_folder_of_results_is_refused(tmp_path, name, caplog):
+    split = {"images": "train", "panoptic": "panoptic_train", "panoptic_json": "train.json"}
+    marker = {"name": name, "categories": _CATEGORIES, "splits": {"train": split}}
     (tmp_path / "my_fruit").mkdir()
-    (tmp_path / "my_fruit" / "panoptic_dataset.json").write_text(content)
-    with pytest.raises(ValueError, match="my_fruit/panoptic_dataset.json does not describe"):
-        register_own_datasets(str(tmp_path))
+    (tmp_path / "my_fruit" / "panoptic_dataset.json").write_text(json.dumps(marker))
+    assert register_own_datasets(str(tmp_path)) == []
+    assert "panoptic_dataset.json cannot be used: names of images and sequences must" in caplog.text
 
 
 def test_vistas_has_65_categories_of_which_37_are_things():

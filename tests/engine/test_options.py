@@ -199,7 +199,7 @@ def test_an_evaluation_needs_trained_weights_in_every_part(dataset, tmp_path):
     state = {k: v for k, v in network().state_dict().items() if k.startswith("backbone.")}
     torch.save({"model": state}, weights)
     message = (
-        r"backbone.pth', which leaves random: head.semantic_decoder \(\d+\), head.*--allow-random"
+        r"backbone.pth', which leaves random head.semantic_decoder \(\d+\), head.*--allow-random"
     )
     for use in (evaluate, DeepLab2Predictor, VideoPredictor):
         with pytest.raises(ConfigError, match=message):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from detectron2.data import Metadata
 
-from deeplab2_d2.engine.prediction_files import PredictionWriter
+from deeplab2_d2.engine.prediction_files import PredictionWriter, panoptic_of_output
 from deeplab2_d2.structures import read_panoptic_png
 
 METADATA = Metadata(
@@ -53,3 +53,15 @@ def test_negative_ids_are_refused_and_nothing_is_written(tmp_path):
     with pytest.raises(ValueError, match=r"x_panoptic.png: segment ids .* got -1"):
         writer.add("x.jpg", IMAGE, _segments([0, 2, -1]))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_of_a_semantic_output_each_class_is_a_segment():
+    scores = torch.tensor([[[2.0, 0.0, 0.0]], [[1.0, 5.0, 6.0]], [[0.0, 1.0, 2.0]]])
+    ids, segments = panoptic_of_output({"sem_seg": scores})
+    assert ids.tolist() == [[1, 2, 2]] and ids.dtype == torch.int32
+    assert segments == [
+        {"id": 1, "category_id": 0, "isthing": False},
+        {"id": 2, "category_id": 1, "isthing": False},
+    ]
+    output = {"sem_seg": scores, "panoptic_seg": ("map", [])}
+    assert panoptic_of_output(output) == ("map", [])

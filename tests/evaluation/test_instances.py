@@ -1,5 +1,8 @@
+import json
+
 import pytest
 import torch
+from detectron2.data import MetadataCatalog
 
 from deeplab2_d2.evaluation import GroundTruthPredictor, PanopticInstanceEvaluator
 
@@ -74,3 +77,19 @@ def test_model_that_finds_nothing_has_no_score(tiny_dataset, tiny_records, run):
         output["instances"] = output["instances"][:0]
     scores = run(PanopticInstanceEvaluator(tiny_dataset), tiny_records, outputs)
     assert all(score != score for score in scores["segm"].values())
+
+
+def test_ground_truth_that_would_end_the_process_is_refused_at_the_start(tiny_dataset, tmp_path):
+    # pycocotools would read it after the last image, and die of the coordinate.
+    polygon = [0.0, 0.0, 5.0, 0.0, 5.0, 1e9]
+    annotation = {"id": 5, "image_id": 1, "category_id": 1, "iscrowd": 0, "area": 1}
+    content = {
+        "images": [{"id": 1, "height": 4, "width": 6}],
+        "annotations": [{**annotation, "bbox": [0, 0, 1, 1], "segmentation": [polygon]}],
+        "categories": [],
+    }
+    path = tmp_path / "instances.json"
+    path.write_text(json.dumps(content))
+    MetadataCatalog.get(tiny_dataset).set(json_file=str(path))
+    with pytest.raises(ValueError, match="instances.json: annotation 5 of image_id 1: coordinates"):
+        PanopticInstanceEvaluator(tiny_dataset)

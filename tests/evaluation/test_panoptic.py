@@ -7,7 +7,11 @@ import pytest
 import torch
 from detectron2.data import MetadataCatalog
 
-from deeplab2_d2.evaluation import GroundTruthPredictor, PanopticQualityEvaluator
+from deeplab2_d2.evaluation import (
+    GroundTruthPredictor,
+    OnTheFlyPanopticEvaluator,
+    PanopticQualityEvaluator,
+)
 
 pytest.importorskip("panopticapi")
 
@@ -103,3 +107,28 @@ def test_of_a_part_without_classes_there_is_no_score(tiny_dataset, tiny_records,
     missing = {name for name, score in scores.items() if np.isnan(score)}
     assert missing == {"PQ_st", "SQ_st", "RQ_st"}
     assert {score for name, score in scores.items() if name not in missing} == {100.0}
+
+
+def test_what_the_json_leaves_out_is_worked_out_and_what_is_broken_is_named(
+    tiny_dataset, tiny_records, run
+):
+    path = Path(MetadataCatalog.get(tiny_dataset).panoptic_json)
+    whole = path.read_text()
+    try:
+        content = json.loads(whole)
+        del content["categories"]
+        for annotation in content["annotations"]:
+            for segment in annotation["segments_info"]:
+                del segment["area"]
+                if not segment["iscrowd"]:
+                    del segment["iscrowd"]
+        path.write_text(json.dumps(content))
+        for evaluator in (PanopticQualityEvaluator, OnTheFlyPanopticEvaluator):
+            scores = run(evaluator(tiny_dataset), tiny_records, _truth(tiny_records))
+            assert set(scores["panoptic_seg"].values()) == {100.0}
+        content["annotations"][1]["segments_info"][0]["id"] = "1"
+        path.write_text(json.dumps(content))
+        with pytest.raises(ValueError, match=r"annotations\[1\] .*id must be a whole number"):
+            run(PanopticQualityEvaluator(tiny_dataset), tiny_records, _truth(tiny_records))
+    finally:
+        path.write_text(whole)

@@ -195,6 +195,15 @@ def test_frames_of_one_file_and_unknown_formats_are_refused(dataset, tmp_path):
         VideoSubmission(NAME, str(tmp_path), "semkitti_dvps", has_depth=False)
 
 
+@pytest.mark.parametrize("sequence", ["../../outside", "/tmp/outside", "a\0b", "a\nb"], ids=ascii)
+def test_a_sequence_whose_name_leads_out_of_the_folder_is_refused(dataset, tmp_path, sequence):
+    records, _, metadata = dataset
+    for record in records:
+        record["sequence"] = sequence if record["sequence"] == "long" else record["sequence"]
+    with pytest.raises(ValueError, match="must lead to a file in the folder that is written to"):
+        VideoSubmission(NAME, str(tmp_path), "step", has_depth=False)
+
+
 def test_a_dataset_without_ground_truth_gets_files_of_its_format(dataset, tmp_path):
     records, _, metadata = dataset
     videos.remove(NAME)

@@ -1,5 +1,7 @@
 """The CUDA kernels give the reference's integers, whatever the schedule of their threads."""
 
+import time
+
 import pytest
 import torch
 from hypothesis import given
@@ -17,7 +19,7 @@ from deeplab2_d2.postprocessing import Frames, panoptic_from_centers
     height=st.integers(1, 12),
     width=st.integers(1, 80),
     up=st.sampled_from([1, 2, 4, 3.3]),
-    nms_kernel=st.sampled_from([1, 2, 3, 6, 13]),
+    nms_kernel=st.sampled_from([1, 2, 3, 6, 13, 41]),
     top_k=st.sampled_from([-1, 1, 3, 40, 400]),
     levels=st.sampled_from([1, 2, 5, 1000]),
     dtype=st.sampled_from(FLOATS),
@@ -40,6 +42,23 @@ def test_centers(
     for _ in schedules(kernel_device, monkeypatch):
         assert_equal(ops.find_centers(maps, size, scale, **options), expected)
     assert torch.equal(maps.cpu(), heatmap)
+
+
+def test_centers_of_a_plateau_take_time_by_the_side_of_the_window(kernel_device):
+    (heatmap,) = to_device(kernel_device, torch.ones(1, 65, 65))
+
+    def seconds(nms_kernel):
+        times = []
+        for _ in range(2):
+            start = time.perf_counter()
+            options = {"threshold": 0.1, "nms_kernel": nms_kernel, "top_k": 4}
+            counts = ops.find_centers(heatmap, (65, 65), (1.0, 1.0), **options)[2]
+            assert counts.tolist() == [4]  # read, so that a GPU is waited for
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    # The sides' ratio is 17, the areas' 289.
+    assert seconds(51) < 50 * seconds(3)
 
 
 @few

@@ -1,6 +1,6 @@
 import pytest
 
-from deeplab2_d2.structures import check_distinct_stems, claim_output, stem_of
+from deeplab2_d2.structures import check_distinct_stems, check_output_name, claim_output, stem_of
 
 
 def test_a_stem_has_neither_folder_nor_ending():
@@ -20,3 +20,31 @@ def test_a_refused_claim_leaves_the_owner():
     with pytest.raises(ValueError, match="got first and second: both would have the mask A.png"):
         claim_output(owners, "A.png", "second", "the mask")
     assert owners == {"a.png": "first"}
+
+
+HOSTILE = [
+    "",
+    "/tmp/a",
+    "../a",
+    "a/../../b",
+    "..",
+    "..\\a",
+    "\\a",
+    "a\0b",
+    "a\nb",
+    "\x1b[31ma",
+    "a\u202eb",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=ascii)
+def test_a_name_that_leads_out_of_its_folder_or_cannot_be_printed_is_refused(name):
+    for check in (check_output_name, lambda name, owner: claim_output({}, name, owner)):
+        with pytest.raises(ValueError, match="got 'photo' with the output") as error:
+            check(name, "photo")
+        assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize("name", ["a", "a/b.png", "..a", "a..b", "...", "a b", "größe/写真.png"])
+def test_usual_names_are_taken(name):
+    check_output_name(name, "photo")

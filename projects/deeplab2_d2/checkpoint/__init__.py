@@ -1,6 +1,7 @@
 from detectron2.utils.file_io import PathManager
 
 from .checkpointer import DeepLab2Checkpointer
+from .classes import adopt_classes, classes_of_dataset, read_classes
 from .convert import build_meta_model
 from .deeplab2_options import ImportedOptions, config_from_options, import_options
 from .load import (
@@ -22,12 +23,15 @@ __all__ = [
     "ImportedOptions",
     "LoadReport",
     "TensorBundle",
+    "adopt_classes",
+    "classes_of_dataset",
     "build_meta_model",
     "compare_deeplab2_shapes",
     "config_from_options",
     "import_options",
     "load_deeplab2_weights",
     "parameter_for_key",
+    "read_classes",
     "summarize_names",
     "with_published_classes",
 ]

@@ -9,12 +9,14 @@ from torch import nn
 
 from ..structures import atomic_path, new_names
 from .archive import ARCHIVE_ENDINGS
+from .classes import CLASSES_KEY
 from .deeplab2_checkpoint import find_prefix
 from .load import LoadReport, compare_shapes, is_weight, summarize_names
 from .run_folder import find_newest, read_tag
 from .saving import save_pth
 from .sorted_table import CheckpointFormatError
 from .surgery import give_to_twins, inflatable_stem, inflate_stem
+from .torchvision_resnet import fit_torchvision_resnet, is_torchvision_resnet
 from .weights_file import AUTHOR, load_pkl, load_pth, read_weights
 
 logger = logging.getLogger(__name__)
@@ -28,13 +30,15 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
     Load and save a model.
 
     Loads, beside what Detectron2 does, ``deeplab2://NAME`` (the zoo), DeepLab2's TensorFlow
-    checkpoints (prefix, index file, folder, archive) and .safetensors. What it saves appears when
+    checkpoints (prefix, index file, folder, archive), .safetensors, and torchvision's ResNets into
+    Detectron2's. What it saves appears when
     it is whole: an interrupt or a full disk leaves the checkpoints before.
 
     Args:
         model: the model.
         save_dir: folder of this run's checkpoints.
         allow_partial: load what fits of weights that do not fit the model, instead of refusing.
+        classes: of the dataset, kept in what is saved; see :func:`classes_of_dataset`.
         checkpointables: as in Detectron2.
 
     Attributes:
@@ -48,9 +52,11 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
         save_dir: str = "",
         *,
         allow_partial: bool = False,
+        classes: Optional[Dict[str, Any]] = None,
         **checkpointables: Any,
     ) -> None:
         super().__init__(model, save_dir, **checkpointables)
+        self._classes = classes
         self._allow_partial = allow_partial
         self.unloaded: List[str] = []
         self._found: Optional[str] = None
@@ -154,6 +160,8 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
         if not self.save_dir or not self.save_to_disk:
             return
         data = {"model": self.model.state_dict()}
+        if self._classes is not None:
+            data[CLASSES_KEY] = self._classes
         data.update({key: value.state_dict() for key, value in self.checkpointables.items()})
         path = os.path.join(self.save_dir, f"{name}.pth")
         logger.info("Saving checkpoint to %s", path)
@@ -180,14 +188,14 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
             return {"model": weights, "__author__": AUTHOR, "unknown": unknown}
         if filename.endswith(".pkl"):
             return _named_arrays(load_pkl(filename))
-        if not filename.endswith(".pth"):
-            return super()._load_file(filename)
         try:
             loaded = load_pth(filename)
         except CheckpointFormatError as error:
             raise CheckpointFormatError(
                 filename, error.offset, error.reason + self._offer_another(filename)
             ) from error
+        if filename.endswith(".pyth"):
+            return _named_by_pycls(loaded)
         return loaded if "model" in loaded else {"model": loaded}
 
     def _load_model(self, checkpoint: Dict[str, Any]) -> Any:
@@ -212,6 +220,11 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
         """
         unknown = checkpoint.pop("unknown", [])
         twins = getattr(self.model, "twins", {})
+        is_resnet = is_torchvision_resnet(checkpoint["model"], self.model)
+        if is_resnet:
+            checkpoint["model"] = fit_torchvision_resnet(
+                checkpoint["model"], self.model, twins, self._allow_partial
+            )
         if twins:
             checkpoint["model"] = give_to_twins(
                 checkpoint["model"],
@@ -230,11 +243,11 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
             checkpoint["model"] = inflate_stem(checkpoint["model"], channels)
             report = self._compare(checkpoint["model"])
         report.unused[:0] = unknown
-        is_usable = report.is_complete or _is_start(report, self.model)
+        is_usable = is_resnet or report.is_complete or _is_start(report, self.model)
         if not (self._allow_partial or is_usable):
             raise ValueError(
-                f"MODEL.WEIGHTS {self._source}: the weights do not fit the model ({report.summary()}); to load what fits, "
-                f"set MODEL.DEEPLAB2.PARTIAL_WEIGHTS True\n{report.table(_MAX_ROWS)}"
+                f"MODEL.WEIGHTS {self._source}: the weights do not fit the model "
+                f"({report.summary()}); to load what fits, set MODEL.DEEPLAB2.PARTIAL_WEIGHTS True\n{report.table(_MAX_ROWS)}"
             )
         return report
 
@@ -269,6 +282,13 @@ def _named_arrays(data: Dict[str, Any]) -> Dict[str, Any]:
     blobs = data.get("blobs", data)
     weights = {name: value for name, value in blobs.items() if not name.endswith("_momentum")}
     return {"model": weights, "__author__": "Caffe2", "matching_heuristics": True}
+
+
+def _named_by_pycls(data: Dict[str, Any]) -> Dict[str, Any]:
+    """A checkpoint of pycls, as Detectron2 reads it."""
+    weights = data.get("model_state", {}).items()
+    kept = {name: value for name, value in weights if not name.endswith("num_batches_tracked")}
+    return {"model": kept, "__author__": "pycls", "matching_heuristics": True}
 
 
 def _is_start(report: LoadReport, model: nn.Module) -> bool:

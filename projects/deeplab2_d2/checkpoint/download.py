@@ -9,9 +9,10 @@ import re
 import socket
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from http.client import HTTPException, HTTPResponse
-from typing import Dict, Optional
+from typing import Any, Dict, Optional
 
 from tqdm import tqdm
 
@@ -22,6 +23,9 @@ logger = logging.getLogger(__name__)
 _CHUNK = 1 << 20
 _TIMEOUT_SECONDS = 30.0
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+# The largest checkpoint of DeepLab2 takes about 7 GB.
+_MAX_BYTES = 32 << 30
+_MAX_NOTES = 1 << 16
 _MD5 = re.compile(r"md5=([A-Za-z0-9+/=]+)")
 
 
@@ -35,7 +39,8 @@ def download(url: str, path: str, *, num_attempts: int = 5, wait_seconds: float 
 
     Until then its beginning stands in ``path``.part, from where this or a later call goes on. The
     server's ETag (or date) is kept beside it: a file that has changed meanwhile is fetched anew.
-    The size is checked, and the MD5 sum where the server sends one (Google's storage does).
+    The size is checked, and the MD5 sum where the server sends one (Google's storage does). From
+    https the way never leads elsewhere.
 
     Args:
         url: http or https.
@@ -44,9 +49,12 @@ def download(url: str, path: str, *, num_attempts: int = 5, wait_seconds: float 
         wait_seconds: before the second attempt; doubles with each further one.
 
     Raises:
-        DownloadError: if the server cannot be reached, refuses, or breaks off too often.
+        DownloadError: if the server cannot be reached, refuses, breaks off too often, leads from
+            https to another protocol, or sends more than any checkpoint has.
         OSError: if the disk is full; the beginning stays.
     """
+    if not url.startswith(("https://", "http://")):
+        raise DownloadError(f"{url}: an address must be https or http")
     part = _Part(path)
     failures = 0
     while True:
@@ -71,6 +79,20 @@ def download(url: str, path: str, *, num_attempts: int = 5, wait_seconds: float 
     part.finish()
 
 
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows to http only from http, and to nothing else than http and https."""
+
+    def redirect_request(
+        self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> Any:
+        allowed = ("https",) if req.type == "https" else ("https", "http")
+        if urllib.parse.urlsplit(newurl).scheme not in allowed:
+            raise DownloadError(
+                f"{req.full_url}: the server leads to {newurl}, which is not {' or '.join(allowed)}"
+            )
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
 class _Part:
     """The beginning of a file on disk, and which version of the file it begins."""
 
@@ -89,8 +111,17 @@ class _Part:
         """The server's name for the version that was begun; None if there is none."""
         if self.size == 0 or not os.path.exists(self._notes):
             return None
-        with open(self._notes, encoding="utf-8") as file:
-            return json.load(file)["validator"]
+        with open(self._notes, "rb") as file:
+            text = file.read(_MAX_NOTES)
+        try:
+            validator = json.loads(text)["validator"]
+        except (ValueError, LookupError, TypeError, RecursionError):
+            validator = None
+        # It becomes a line of a request.
+        is_sound = isinstance(validator, str) and validator.isascii() and validator.isprintable()
+        if not is_sound:
+            logger.warning("%s is damaged: the download begins anew", self._notes)
+        return validator if is_sound else None
 
     def restart(self, validator: Optional[str]) -> None:
         open(self.data, "wb").close()
@@ -110,13 +141,14 @@ def _continue(url: str, part: _Part) -> None:
     if validator is not None:
         headers.update({"Range": f"bytes={part.size}-", "If-Range": validator})
     request = urllib.request.Request(url, headers=headers)
+    opener = urllib.request.build_opener(_Redirects)
     try:
-        response = urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS)
+        response = opener.open(request, timeout=_TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
         if error.code != 416:  # Range not satisfiable: what stands there is not its beginning.
             raise
         part.restart(None)
-        response = urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS)
+        response = opener.open(url, timeout=_TIMEOUT_SECONDS)
     with response:
         found = response.headers.get("ETag") or response.headers.get("Last-Modified")
         start = _range_start(response)
@@ -138,8 +170,8 @@ def _range_start(response: HTTPResponse) -> Optional[int]:
 
 
 def _receive(response: HTTPResponse, url: str, part: _Part) -> None:
-    length = response.headers.get("Content-Length")
-    expected = None if length is None else part.size + int(length)
+    length = response.headers.get("Content-Length", "")
+    expected = part.size + int(length) if length.isdecimal() else None
     name = os.path.basename(url)
     with (
         open(part.data, "ab") as file,
@@ -158,6 +190,8 @@ def _receive(response: HTTPResponse, url: str, part: _Part) -> None:
                 # A failed write knows its reason (a full disk), but not its file.
                 raise OSError(error.errno, error.strerror, part.data) from error
             progress.update(len(chunk))
+            if part.size > _MAX_BYTES:
+                raise DownloadError(f"{url}: more than {_MAX_BYTES} bytes came")
     if expected is not None and part.size != expected:
         raise ConnectionError(f"the connection was closed at byte {part.size} of {expected}")
 

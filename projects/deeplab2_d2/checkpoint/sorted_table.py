@@ -17,7 +17,8 @@ _MAGIC = 0xDB4775248B80FB57
 _TRAILER_SIZE = 5
 # Keys share prefixes, and blocks may be named twice: a small file can unfold to any size. Those of
 # the largest models take less than a megabyte.
-_MAX_UNFOLDED = 128 << 20
+_MAX_BYTES = 32 << 20
+_MAX_UNFOLDED = 32 << 20
 # Of an entry, beside its bytes.
 _ENTRY_COST = 128
 
@@ -91,7 +92,11 @@ def read_sorted_table(path: str) -> List[Tuple[bytes, bytes]]:
             to more than any checkpoint's.
     """
     with open(path, "rb") as file:
-        data = file.read()
+        data = file.read(_MAX_BYTES + 1)
+    if len(data) > _MAX_BYTES:
+        raise CheckpointFormatError(
+            path, len(data), f"the index of a checkpoint has at most {_MAX_BYTES} bytes"
+        )
     start = len(data) - _FOOTER_SIZE
     if start < 0:
         raise CheckpointFormatError(

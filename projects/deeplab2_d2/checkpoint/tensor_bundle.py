@@ -33,6 +33,12 @@ _DTYPES: Dict[int, np.dtype] = {
 }
 
 
+# Those of DeepLab2 have less than 200 characters, and 4 dimensions.
+_MAX_KEY, _MAX_RANK = 4096, 32
+# Of a tensor, counting dimensions of 0 as 1.
+_MAX_NUMBERS = 1 << 48
+
+
 @dataclass(frozen=True)
 class BundleEntry:
     """Type, shape and place of one tensor."""
@@ -69,7 +75,8 @@ class TensorBundle:
             raise CheckpointFormatError(self._index_path, 0, "a table, but not of a checkpoint")
         num_shards = self._parse_header(table[0][1])
         self.entries: Dict[str, BundleEntry] = {
-            key.decode("utf-8"): self._parse_entry(key, value) for key, value in table[1:]
+            name: self._parse_entry(name, value)
+            for name, value in ((self._parse_key(key), value) for key, value in table[1:])
         }
         self._shards: List[str] = []
         self._sizes: List[int] = []
@@ -132,7 +139,17 @@ class TensorBundle:
             raise CheckpointFormatError(self._index_path, 0, f"{num_shards} shards")
         return num_shards
 
-    def _parse_entry(self, key: bytes, value: bytes) -> BundleEntry:
+    def _parse_key(self, key: bytes) -> str:
+        try:
+            name = key.decode("utf-8")
+        except UnicodeDecodeError:
+            name = "\0"
+        if not name.isprintable() or not 0 < len(key) <= _MAX_KEY:
+            reason = f"a key must be a word of at most {_MAX_KEY} bytes, got {key[:80]!r}"
+            raise CheckpointFormatError(self._index_path, 0, reason)
+        return name
+
+    def _parse_entry(self, key: str, value: bytes) -> BundleEntry:
         numbers = {1: 0, 3: 0, 4: 0, 5: 0, 6: 0}
         shape: List[int] = []
         for field, content in _parse_message(value, self._index_path):
@@ -140,10 +157,14 @@ class TensorBundle:
                 shape = _parse_shape(content, self._index_path)
             elif field == 7:
                 raise CheckpointFormatError(
-                    self._index_path, 0, f"{key.decode()} is stored in slices, which are not read"
+                    self._index_path, 0, f"{key} is stored in slices, which are not read"
                 )
             elif field in numbers and isinstance(content, int):
                 numbers[field] = content
+        if len(shape) > _MAX_RANK or math.prod(max(n, 1) for n in shape) > _MAX_NUMBERS:
+            got = f"{shape[:_MAX_RANK]}{' and more' * (len(shape) > _MAX_RANK)}"
+            reason = f"{key} must have at most {_MAX_RANK} dimensions and 2**48 numbers, got {got}"
+            raise CheckpointFormatError(self._index_path, 0, reason)
         return BundleEntry(
             dtype=numbers[1],
             shape=tuple(shape),

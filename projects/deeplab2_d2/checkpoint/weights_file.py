@@ -2,10 +2,11 @@
 
 import os
 import pickle
+import struct
 import tempfile
 import zipfile
 import zlib
-from typing import IO, Any, Dict, List, Mapping, Optional, Tuple
+from typing import IO, Any, Dict, Iterator, List, Mapping, Optional, Set, Tuple
 
 import torch
 from torch import Tensor
@@ -107,10 +108,26 @@ def read_iteration(path: str) -> Optional[int]:
     Raises:
         CheckpointFormatError: as :func:`load_pth`.
     """
-    _check_whole(path)
-    loaded = _load_by_name(path, mmap=True if zipfile.is_zipfile(path) else None)
+    loaded = _load_without_values(path)
     iteration = loaded.get("iteration")
     return iteration if isinstance(iteration, int) and "model" in loaded else None
+
+
+def read_entry(path: str, name: str) -> Any:
+    """
+    What a .pth holds beside its tensors, by name; None where it holds nothing of that name.
+
+    Values of tensors are neither read nor checked.
+
+    Raises:
+        CheckpointFormatError: as :func:`load_pth`.
+    """
+    return _load_without_values(path).get(name)
+
+
+def _load_without_values(path: str) -> Dict[str, Any]:
+    _check_whole(path)
+    return _load_by_name(path, mmap=True if zipfile.is_zipfile(path) else None)
 
 
 def _load_by_name(path: str, **options: Any) -> Dict[str, Any]:
@@ -121,7 +138,39 @@ def _load_by_name(path: str, **options: Any) -> Dict[str, Any]:
         raise CheckpointFormatError(path, 0, f"it holds more than weights ({reason})") from error
     except _DAMAGE as error:
         raise CheckpointFormatError(path, 0, f"the file is damaged: {error}") from error
-    return _check_names(path, loaded)
+    loaded = _check_names(path, loaded)
+    for tensor in _tensors(loaded):
+        _check_extent(path, tensor)
+    return loaded
+
+
+def _tensors(loaded: Any) -> Iterator[Tensor]:
+    """All tensors within dicts and lists, which may be within themselves."""
+    seen: Set[int] = set()
+    waiting = [loaded]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, Tensor):
+            yield item
+        elif isinstance(item, (Mapping, list, tuple)) and id(item) not in seen:
+            seen.add(id(item))
+            waiting.extend(item.values() if isinstance(item, Mapping) else item)
+
+
+# A view that repeats its numbers takes no memory until it is copied.
+_MAX_REPEATED = 16 << 20
+
+
+def _check_extent(path: str, tensor: Tensor) -> None:
+    if tensor.layout != torch.strided:
+        reason = f"tensors must be dense, got one of {tensor.layout}"
+        raise CheckpointFormatError(path, 0, reason)
+    extent = tensor.numel() * tensor.element_size()
+    if tensor.device.type == "meta" or extent > max(
+        tensor.untyped_storage().nbytes(), _MAX_REPEATED
+    ):
+        shape = tuple(tensor.shape)
+        raise CheckpointFormatError(path, 0, f"the numbers of a tensor of {shape} are not there")
 
 
 def _check_names(path: str, loaded: Any) -> Dict[str, Any]:
@@ -163,7 +212,8 @@ def check_whole_and_sound(path: str) -> None:
 # What readers of zip archives and of pickles raise for bytes that are wrong.
 _DAMAGE = (
     *(zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, LookupError),
-    *(RuntimeError, TypeError, AttributeError),
+    *(RuntimeError, TypeError, AttributeError, ImportError, ArithmeticError, MemoryError),
+    *(AssertionError, struct.error),
 )
 _IS_FOLDER = 0x10  # Of a member's attributes, as MS-DOS has them.
 
@@ -177,6 +227,11 @@ def _check_sums(path: str, file: IO[bytes]) -> None:
                 raise CheckpointFormatError(
                     path, member.header_offset, f"{member.filename!r} must be a file, got a folder"
                 )
+        # PyTorch stores them as they are. What is packed, or shared by several, unfolds.
+        unfolded = sum(member.file_size for member in members)
+        if unfolded > os.fstat(file.fileno()).st_size:
+            reason = f"it must not unfold to more than it has, got {unfolded} bytes"
+            raise CheckpointFormatError(path, 0, reason)
         if not any(member.CRC for member in members):
             return
         damaged = archive.testzip()
@@ -203,7 +258,8 @@ _PICKLED = {
 }
 
 
-class _ArrayUnpickler(pickle.Unpickler):
+# The one in Python: the one in C takes as much memory as a file of 20 bytes asks for.
+class _ArrayUnpickler(pickle._Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _PICKLED:
             raise pickle.UnpicklingError(f"{module}.{name}")
@@ -264,9 +320,12 @@ def write_weights(path: str, weights: Mapping[str, Tensor], source: str) -> None
 
 def _read_safetensors(path: str) -> Weights:
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load
 
+    # Not mapped into memory: where another process cuts a mapped file short, this one dies.
+    with open(path, "rb") as file:
+        content = file.read()
     try:
-        return load_file(path)
-    except SafetensorError as error:
+        return load(content)
+    except (SafetensorError, *_DAMAGE) as error:
         raise CheckpointFormatError(path, os.path.getsize(path), str(error)) from error

@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import stat
 import tempfile
 from typing import Any, List, Optional
 
@@ -18,11 +19,36 @@ logger = logging.getLogger(__name__)
 
 # Part of the file names: raised when the same variables get other names here.
 _FORMAT = 1
+# Where iopath puts its cache if the home folder cannot be written to.
+_FALLBACK = os.path.join(tempfile.gettempdir(), "iopath_cache")
 
 
 def cache_folder() -> str:
-    """Where converted checkpoints are kept: inside Detectron2's cache ($FVCORE_CACHE)."""
-    return os.path.join(get_cache_dir(), "deeplab2")
+    """
+    Where converted checkpoints are kept: inside Detectron2's cache ($FVCORE_CACHE).
+
+    Raises:
+        PermissionError: if others can put files there: weights that are found would be theirs.
+    """
+    cache = get_cache_dir()
+    folder = os.path.join(cache, "deeplab2")
+    for path in (cache, folder):
+        _refuse_of_others(path, is_fallback=cache == _FALLBACK)
+    return folder
+
+
+def _refuse_of_others(path: str, *, is_fallback: bool) -> None:
+    if os.name != "posix" or not os.path.exists(path):
+        return
+    found = os.stat(path)
+    # A shared $FVCORE_CACHE may be a colleague's; the fallback's name is known to everyone.
+    is_of_another = is_fallback and found.st_uid not in (os.getuid(), 0)
+    if is_of_another or found.st_mode & stat.S_IWOTH:
+        reason = "belongs to another user" if is_of_another else "can be written to by all users"
+        raise PermissionError(
+            f"{path} {reason}: weights in it could be anyone's; set FVCORE_CACHE to a folder of "
+            "your own"
+        )
 
 
 def fetch(name: str, url: Optional[str] = None) -> str:
@@ -41,6 +67,7 @@ def fetch(name: str, url: Optional[str] = None) -> str:
 
     Raises:
         KeyError: if there is no such row.
+        PermissionError: if others can put files into the cache.
         DownloadError: if the archive cannot be had; the message says where to put it.
         ValueError: if it is hostile or damaged, or no network here has its variables.
     """

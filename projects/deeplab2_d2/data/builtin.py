@@ -8,19 +8,18 @@ import functools
 import glob
 import json
 import os
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.file_io import PathManager
 
 from . import dvps, step
-from .ade20k import FOLDER as ADE20K_FOLDER
-from .ade20k import ade20k_categories
 from .mapillary_vistas import mapillary_vistas_categories
 from .registration import panoptic_metadata, register_own_datasets, register_panoptic_dataset
 from .shapes import register_shapes
 from .shapes_layers import register_shapes_layers
 from .shapes_video import register_shapes_video
+from .shared_names import offer_shared_names
 
 _CATEGORY_KEYS = (
     "thing_classes",
@@ -47,8 +46,7 @@ def register_all(root: Optional[str] = None) -> None:
     register_shapes_layers(root)
     register_shapes_video(root)
     register_coco_with_instances(root)
-    register_ade20k(root)
-    register_mapillary_vistas(root)
+    offer_shared_names(root)
     register_step(root)
     register_dvps(root)
     register_test_splits(root)
@@ -74,34 +72,6 @@ def register_coco_with_instances(root: str) -> None:
         )
 
 
-def register_ade20k(root: str) -> None:
-    """Register ``ade20k_panoptic_{train,val}``."""
-    metadata = panoptic_metadata(ade20k_categories())
-    for split, folder in (("train", "training"), ("val", "validation")):
-        panoptic = os.path.join(root, ADE20K_FOLDER, f"ade20k_panoptic_{split}")
-        register_panoptic_dataset(
-            f"ade20k_panoptic_{split}",
-            metadata,
-            image_root=os.path.join(root, ADE20K_FOLDER, "images", folder),
-            panoptic_root=panoptic,
-            panoptic_json=f"{panoptic}.json",
-        )
-
-
-def register_mapillary_vistas(root: str) -> None:
-    """Register ``mapillary_vistas_panoptic_{train,val}``."""
-    metadata = panoptic_metadata(mapillary_vistas_categories())
-    for split, folder in (("train", "training"), ("val", "validation")):
-        folder = os.path.join(root, "mapillary_vistas", folder)
-        register_panoptic_dataset(
-            f"mapillary_vistas_panoptic_{split}",
-            metadata,
-            image_root=os.path.join(folder, "images"),
-            panoptic_root=os.path.join(folder, "panoptic"),
-            panoptic_json=os.path.join(folder, "panoptic", "panoptic_2018.json"),
-        )
-
-
 def register_step(root: str) -> None:
     """Register ``{kitti_step,motchallenge_step}_panoptic_{train,val,trainval,test}``."""
     for release in step.STEP_RELEASES:
@@ -117,7 +87,7 @@ def register_step(root: str) -> None:
             )
         _register_images(
             f"{release}_panoptic_test",
-            f"{release}_panoptic_val",
+            MetadataCatalog.get(f"{release}_panoptic_val").as_dict(),
             folder,
             functools.partial(step.load_step_images, folder, release),
         )
@@ -140,7 +110,7 @@ def register_dvps(root: str) -> None:
         images = os.path.join(folder, dvps.FRAMES_FOLDER, "test")
         _register_images(
             f"{name}_panoptic_test",
-            f"{name}_panoptic_val",
+            MetadataCatalog.get(f"{name}_panoptic_val").as_dict(),
             images,
             functools.partial(dvps.load_dvps_images, images),
         )
@@ -161,43 +131,49 @@ def register_test_splits(root: str) -> None:
     coco = os.path.join(root, "coco", "test2017")
     image_info = os.path.join(root, "coco", "annotations", "image_info_test-dev2017.json")
     vistas = os.path.join(root, "mapillary_vistas", "testing", "images")
-    for name, same_classes_as, image_root, load in (
+    # Not of the validation split, whose name another project may register with metadata of its own.
+    vistas_classes = {
+        **panoptic_metadata(mapillary_vistas_categories()),
+        "ignore_label": 255,
+        "label_divisor": 1000,
+        "evaluator_type": "coco_panoptic_seg",
+    }
+    for name, classes, image_root, load in (
         (
             "cityscapes_fine_panoptic_test",
-            "cityscapes_fine_panoptic_val",
+            MetadataCatalog.get("cityscapes_fine_panoptic_val").as_dict(),
             cityscapes,
             lambda: load_cityscapes_images(cityscapes),
         ),
         (
             "coco_2017_test-dev_panoptic",
-            "coco_2017_val_panoptic",
+            MetadataCatalog.get("coco_2017_val_panoptic").as_dict(),
             coco,
             lambda: load_image_info(image_info, coco),
         ),
         (
             "mapillary_vistas_panoptic_test",
-            "mapillary_vistas_panoptic_val",
+            vistas_classes,
             vistas,
             lambda: load_images(os.path.join(vistas, "*.jpg")),
         ),
     ):
-        _register_images(name, same_classes_as, image_root, load)
+        _register_images(name, classes, image_root, load)
 
 
 def _register_images(
     name: str,
-    same_classes_as: str,
+    classes: Mapping[str, Any],
     image_root: str,
     load: Callable[[], List[Dict[str, Any]]],
 ) -> None:
     """Register images without annotations, if no dataset has that name yet."""
     if name in DatasetCatalog.list():
         return
-    classes = MetadataCatalog.get(same_classes_as)
     DatasetCatalog.register(name, load)
     MetadataCatalog.get(name).set(
         image_root=image_root,
-        evaluator_type=classes.evaluator_type,
+        evaluator_type=classes["evaluator_type"],
         has_ground_truth=False,
         **{key: classes.get(key) for key in _CLASS_KEYS},
     )

@@ -16,6 +16,7 @@ from tabulate import tabulate
 from ..command import run_command
 from .findings import KINDS, DatasetReport, Finding
 from .inspection import inspect_dataset
+from .user_code import add_register_argument, register_user_modules
 
 
 def format_report(report: DatasetReport, max_lines: int = 10) -> str:
@@ -78,10 +79,12 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--stride", type=int, default=4, help="output stride of the network")
     parser.add_argument("--max-images", type=int, default=None, help="inspect only so many")
     parser.add_argument("--all", action="store_true", help="print every finding")
+    add_register_argument(parser)
     return run_command("check", _check, parser.parse_args(arguments), status=2)
 
 
 def _check(options: argparse.Namespace) -> int:
+    register_user_modules(options.register)
     report = inspect_dataset(
         options.dataset, output_stride=options.stride, max_images=options.max_images
     )

@@ -4,38 +4,54 @@ From masks or instance annotations and a semantic map to COCO panoptic format.
 See ``convert.py`` for the command and ``docs/tutorial_own_data.md`` for how to use it.
 """
 
-import json
+import glob
 import os
-from dataclasses import dataclass
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from ..structures import open_image, read_label_map, write_json
+from ..structures import BrokenImageError, find_near_file, mask_fault, read_photo, write_json
+from .annotated_images import IMAGE_ENDINGS, AnnotatedImage, usable_segmentation
 from .catalog import check_registered
+from .coco_source import size_in
 from .conversion_outputs import SOFTWARE, check_outputs
+from .marker import MARKER, read_marker
+from .mask_files import check_mask_folders, decode_segmentation, masks_in, parse_mask_name
+from .omissions import Omissions, leave_out
 from .panoptic_writer import PanopticWriter, Segment, instance_annotations, pngs_of_images
-from .registration import MARKER, panoptic_metadata
+from .photo_sizes import check_drawn_size
+from .registration import panoptic_metadata
+from .semantic_maps import SemanticMaps
 
 Categories = Sequence[Mapping[str, Any]]
-_IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
-_CROWD = "_crowd"
+# Of an omission: an image that is left out, because it or a mask or map of it cannot be read.
+UNREADABLE = "image that cannot be read, or a mask or map of it"
 
 
-@dataclass(frozen=True)
-class AnnotatedImage:
+def list_images(image_root: str, suffix: str = "") -> List[str]:
     """
-    An image and its instances, by class name.
+    The images of a folder, sorted; hidden files, such as macOS' ``._photo.jpg``, are none.
 
     Args:
-        file_name: path of the image, relative to the folder of the images.
-        instances: (class name, segmentation, is_crowd). A segmentation is an (H, W) bool mask,
-            the path of a PNG (not 0 = inside), or polygons or RLE as COCO has them.
-    """
+        image_root: the folder.
+        suffix: what their names end in, as Cityscapes' ``_leftImg8bit.png``; folders in the folder
+            are then looked through, too. "": any image of the folder itself.
 
-    file_name: str
-    instances: Sequence[Tuple[str, Any, bool]] = ()
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    if suffix:
+        pattern = os.path.join(glob.escape(image_root), "**", f"*{glob.escape(suffix)}")
+        files = sorted(glob.glob(pattern, recursive=True))
+        names = [os.path.relpath(file, image_root) for file in files]
+    else:
+        names = sorted(os.listdir(image_root))
+        names = [n for n in names if n.lower().endswith(IMAGE_ENDINGS) and not n.startswith(".")]
+    if not names:
+        wanted = f"*{suffix}" if suffix else ", ".join(IMAGE_ENDINGS)
+        raise FileNotFoundError(f"folder {image_root} has no image ({wanted})")
+    return names
 
 
 def images_with_masks(image_root: str, mask_root: Optional[str]) -> List[AnnotatedImage]:
@@ -54,65 +70,19 @@ def images_with_masks(image_root: str, mask_root: Optional[str]) -> List[Annotat
 
     Raises:
         FileNotFoundError: if ``image_root`` has no image, or ``mask_root`` no folder of any.
-        ValueError: if a mask is an image of another format than PNG.
+        ValueError: if there are other files than PNGs among the masks, or folders of no image.
     """
-    names = sorted(n for n in os.listdir(image_root) if n.lower().endswith(_IMAGE_ENDINGS))
-    if not names:
-        raise FileNotFoundError(f"folder {image_root} has no image ({', '.join(_IMAGE_ENDINGS)})")
+    names = list_images(image_root)
     if mask_root is None:
         return [AnnotatedImage(name) for name in names]
-    folders = [os.path.join(mask_root, os.path.splitext(name)[0]) for name in names]
-    if not any(os.path.isdir(folder) for folder in folders):
-        raise FileNotFoundError(
-            f"masks must be in folders named as the images, but there is none, such as {folders[0]}"
-        )
+    stems = [os.path.splitext(name)[0] for name in names]
+    check_mask_folders(mask_root, stems)
     return [
-        AnnotatedImage(name, [_parse_mask_name(file) for file in _masks_in(folder)])
-        for name, folder in zip(names, folders)
-    ]
-
-
-def _masks_in(folder: str) -> List[str]:
-    """The PNGs of a folder, in the order of their names; none where there is no folder."""
-    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-    for name in names:
-        ending = os.path.splitext(name)[1].lower()
-        if ending in _IMAGE_ENDINGS and ending != ".png":
-            raise ValueError(f"masks must be PNGs (a JPEG changes values), got {folder}/{name}")
-    return [os.path.join(folder, name) for name in names if name.lower().endswith(".png")]
-
-
-def _parse_mask_name(file: str) -> Tuple[str, str, bool]:
-    stem = os.path.splitext(os.path.basename(file))[0]
-    head, _, tail = stem.rpartition("_")
-    name = head if tail.isdigit() and head else stem
-    is_crowd = name.endswith(_CROWD)
-    return (name[: -len(_CROWD)] if is_crowd else name), file, is_crowd
-
-
-def images_of_coco_json(instances_json: str) -> List[AnnotatedImage]:
-    """
-    Images and instances of a COCO instance annotation.
-
-    Args:
-        instances_json: with ``images``, ``annotations`` and ``categories``.
-
-    Returns:
-        the images, those without annotations included.
-    """
-    with open(instances_json) as f:
-        content = json.load(f)
-    names = {category["id"]: category["name"] for category in content["categories"]}
-    instances: Dict[Any, List[Tuple[str, Any, bool]]] = {i["id"]: [] for i in content["images"]}
-    for annotation in content["annotations"]:
-        instances[annotation["image_id"]].append(
-            (
-                names[annotation["category_id"]],
-                annotation["segmentation"],
-                bool(annotation.get("iscrowd", 0)),
-            )
+        AnnotatedImage(
+            name, [parse_mask_name(file) for file in masks_in(os.path.join(mask_root, stem))]
         )
-    return [AnnotatedImage(i["file_name"], instances[i["id"]]) for i in content["images"]]
+        for name, stem in zip(names, stems)
+    ]
 
 
 def images_of_dataset(name: str, image_root: str) -> List[AnnotatedImage]:
@@ -138,9 +108,10 @@ def images_of_dataset(name: str, image_root: str) -> List[AnnotatedImage]:
         AnnotatedImage(
             os.path.relpath(dataset_dict["file_name"], image_root),
             [
-                (classes[a["category_id"]], a["segmentation"], bool(a.get("iscrowd", 0)))
+                (classes[a["category_id"]], a.get("segmentation"), bool(a.get("iscrowd", 0)))
                 for a in dataset_dict.get("annotations", ())
             ],
+            size_in(dataset_dict),
         )
         for dataset_dict in dataset_dicts
     ]
@@ -156,6 +127,9 @@ def convert_split(
     categories: Categories,
     semantic_root: Optional[str] = None,
     sources: Sequence[str] = (),
+    background: Optional[str] = None,
+    omitted: Optional[Omissions] = None,
+    **map_options: Any,
 ) -> str:
     """
     Write one split of a dataset and its entry in ``panoptic_dataset.json``.
@@ -174,30 +148,32 @@ def convert_split(
         semantic_root: folder of the semantic maps, ``<image without its ending>.png`` with one
             channel of category ids; None for a dataset without stuff.
         sources: other files that were read.
+        background: name of the stuff class that pixels have which nothing else covers; None: they
+            are unlabeled.
+        omitted: where images and masks go that cannot be read; None: the first is an error.
+        map_options: of :class:`SemanticMaps`.
 
     Returns:
         the name of the split's dataset.
 
     Raises:
         FileNotFoundError: if an image, a mask or a semantic map is missing.
-        ValueError: if a class is not among the categories or is no thing, if sizes differ, or if
-            the folder holds a dataset with another name or other categories. Before anything is
-            written: if a file name leads out of ``image_root``, two images would have one
-            annotation, or a file would be written over that no conversion wrote.
+        ValueError: if a class is not among the categories or is no thing, if sizes differ, if a map
+            has a value that is neither a category nor ``unlabeled``, or if the folder holds a
+            dataset with another name or other categories. Before anything is written: if a file
+            name leads out of ``image_root``, two images would have one annotation, or a file would
+            be written over that no conversion wrote.
     """
     panoptic_metadata(categories)
+    background_id = _background_id(categories, background)
     marker = _read_marker(folder, name, categories)
-    paths = {
-        "images": os.path.relpath(image_root, folder),
-        "panoptic": f"panoptic_{split}",
-        "panoptic_json": os.path.join("annotations", f"panoptic_{split}.json"),
-        "instances_json": os.path.join("annotations", f"instances_{split}.json"),
-    }
+    paths = _paths(split, image_root, folder)
+    maps = None if semantic_root is None else SemanticMaps(semantic_root, **map_options)
     check_outputs(
         folder,
         paths,
         pngs_of_images(image.file_name for image in images),
-        inputs=[*sources, *_files_of(images, image_root, semantic_root)],
+        inputs=[*sources, *_files_of(images, image_root, maps)],
         input_folders=[image_root] if semantic_root is None else [image_root, semantic_root],
         earlier=marker["splits"].get(split, {}),
     )
@@ -211,14 +187,17 @@ def convert_split(
     entries: List[Dict[str, Any]] = []
     instances: List[Dict[str, Any]] = []
     for image_id, image in enumerate(images, start=1):
-        size = _image_size(os.path.join(image_root, image.file_name))
-        segments = [] if semantic_root is None else _stuff(semantic_root, image, size, categories)
-        segments += _instances(image, size, categories)
+        read = _read_segments(image, image_root, categories, maps, background_id, omitted)
+        if read is None:
+            continue
+        size, segments = read
         kept = writer.add(image.file_name, size, segments, image_id)
         kept = [segment for segment in kept if segment.category_id in things]
         instances += instance_annotations(kept, image_id=image_id, first_id=len(instances) + 1)
         entry = {"id": image_id, "file_name": image.file_name}
         entries.append({**entry, "height": size[0], "width": size[1]})
+    if omitted is not None and images and not entries:
+        raise ValueError(f"no image can be used: all are left out\n{omitted.report()}")
     writer.close()
     content = {
         "info": {"contributor": SOFTWARE},
@@ -233,102 +212,110 @@ def convert_split(
     return f"{name}_{split}"
 
 
+def _paths(split: str, image_root: str, folder: str) -> Dict[str, str]:
+    """Of the split's files, relative to the folder of the dataset."""
+    return {
+        "images": os.path.relpath(image_root, folder),
+        "panoptic": f"panoptic_{split}",
+        "panoptic_json": os.path.join("annotations", f"panoptic_{split}.json"),
+        "instances_json": os.path.join("annotations", f"instances_{split}.json"),
+    }
+
+
 def _files_of(
-    images: Sequence[AnnotatedImage], image_root: str, semantic_root: Optional[str]
+    images: Sequence[AnnotatedImage], image_root: str, maps: Optional[SemanticMaps]
 ) -> Iterable[str]:
     """The files that images and their annotations are read from."""
     for image in images:
         yield os.path.join(image_root, image.file_name)
-        if semantic_root is not None:
-            yield _semantic_map_of(image, semantic_root)
+        if maps is not None:
+            yield maps.path_of(image.file_name)
         for _, segmentation, _ in image.instances:
             if isinstance(segmentation, str):
                 yield segmentation
 
 
-def _semantic_map_of(image: AnnotatedImage, root: str) -> str:
-    return os.path.join(root, os.path.splitext(image.file_name)[0] + ".png")
-
-
-def decode_segmentation(segmentation: Any, size: Tuple[int, int]) -> np.ndarray:
-    """
-    A mask from any form that COCO or Detectron2 annotations have.
-
-    Args:
-        segmentation: polygons ``[[x, y, x, y, ...], ...]``, RLE (compressed or not), a mask, or
-            the path of a PNG.
-        size: (height, width) of the image.
-
-    Returns:
-        (H, W) bool.
-    """
-    from pycocotools import mask as mask_util
-
-    if isinstance(segmentation, np.ndarray):
-        return segmentation.astype(bool)
-    if isinstance(segmentation, str):
-        with open_image(segmentation, "mask") as image:
-            pixels = np.asarray(image)
-        inside = pixels != 0
-        return np.any(inside, axis=-1) if pixels.ndim == 3 else inside
-    if isinstance(segmentation, list):
-        rle = mask_util.merge(mask_util.frPyObjects(segmentation, *size))
-    elif isinstance(segmentation["counts"], list):
-        rle = mask_util.frPyObjects(segmentation, *size)
-    else:
-        rle = segmentation
-    return mask_util.decode(rle).astype(bool)
-
-
-def _image_size(file: str) -> Tuple[int, int]:
-    with open_image(file) as image:
-        return image.height, image.width
-
-
-def _stuff(
-    root: str, image: AnnotatedImage, size: Tuple[int, int], categories: Categories
-) -> List[Segment]:
-    file = _semantic_map_of(image, root)
-    if not os.path.isfile(file):
-        raise FileNotFoundError(f"semantic map {file} of {image.file_name} does not exist")
-    semantic = read_label_map(file, "semantic map")
-    if semantic.shape != size:
-        raise ValueError(
-            f"semantic map {file} must have one channel and the size {size} of its image, got "
-            f"{semantic.shape}"
-        )
-    stuff = [c["id"] for c in categories if not c["isthing"]]
-    return [Segment(semantic == i, i) for i in stuff if np.any(semantic == i)]
+def _read_segments(
+    image: AnnotatedImage,
+    image_root: str,
+    categories: Categories,
+    maps: Optional[SemanticMaps],
+    background: Optional[int],
+    omitted: Optional[Omissions],
+) -> Optional[Tuple[Tuple[int, int], List[Segment]]]:
+    """Size and segments of an image, from the lowest on; None of one that was left out."""
+    photo = os.path.join(image_root, image.file_name)
+    if omitted is not None and not os.path.isfile(photo):
+        near = find_near_file(photo)
+        omitted.add("image that is not there", f"{photo}, but {near}" if near else photo)
+        return None
+    try:
+        # All pixels, so that a file that was cut short is found.
+        height, width = read_photo(photo).shape[:2]
+        size = (height, width)
+        if image.size is not None:
+            check_drawn_size(photo, image.size, "its annotation")
+        segments: List[Segment] = []
+        if background is not None:
+            segments.append(Segment(np.ones(size, bool), background))
+        if maps is not None:
+            segments += maps.segments(image.file_name, photo, categories)
+        segments += _instances(image, photo, size, categories, omitted)
+    except BrokenImageError as error:
+        if omitted is None:
+            raise
+        omitted.add(UNREADABLE, str(error))
+        return None
+    return size, segments
 
 
 def _instances(
-    image: AnnotatedImage, size: Tuple[int, int], categories: Categories
+    image: AnnotatedImage,
+    photo: str,
+    size: Tuple[int, int],
+    categories: Categories,
+    omitted: Optional[Omissions],
 ) -> List[Segment]:
     by_name = {c["name"]: c for c in categories}
     segments = []
     for name, segmentation, is_crowd in image.instances:
         category = by_name.get(name)
-        if category is None or not category["isthing"]:
-            things = sorted(c["name"] for c in categories if c["isthing"])
-            raise ValueError(f"{image.file_name}: instance of {name!r}, which is none of {things}")
-        mask = decode_segmentation(segmentation, size)
-        if mask.shape != size:
-            raise ValueError(
-                f"{image.file_name}: mask {segmentation if isinstance(segmentation, str) else name}"
-                f" has size {mask.shape}, but the image has {size}"
-            )
+        if category is None or not (category["isthing"] or image.may_be_stuff):
+            known = sorted(n for n, c in by_name.items() if c["isthing"] or image.may_be_stuff)
+            raise ValueError(f"{image.file_name}: instance of {name!r}, which is none of {known}")
+        source = f"{image.file_name}: instance of {name!r}"
+        usable = segmentation
+        if not isinstance(segmentation, (str, np.ndarray)):
+            usable = usable_segmentation(segmentation, source, omitted)
+            fault = mask_fault(usable, size, allows_short_polygons=False) if usable else None
+            if fault is not None:
+                leave_out(omitted, "mask that cannot be used", f"{source}: {fault}")
+                usable = None
+        if usable is None:
+            continue
+        mask = decode_segmentation(usable, size)
+        what = segmentation if isinstance(segmentation, str) else name
+        check_drawn_size(photo, mask.shape, f"mask {what}")
         segments.append(Segment(mask, category["id"], is_crowd))
-    return sorted(segments, key=lambda segment: -int(segment.mask.sum()))
+    # Stuff below things, and the larger below the smaller.
+    things = {c["id"] for c in categories if c["isthing"]}
+    return sorted(segments, key=lambda s: (s.category_id in things, -int(s.mask.sum())))
+
+
+def _background_id(categories: Categories, background: Optional[str]) -> Optional[int]:
+    if background is None:
+        return None
+    found = [c["id"] for c in categories if c["name"] == background and not c["isthing"]]
+    if not found:
+        raise ValueError(f"background must be a category that is stuff, got {background!r}")
+    return found[0]
 
 
 def _read_marker(folder: str, name: str, categories: Categories) -> Dict[str, Any]:
     path = os.path.join(folder, MARKER)
-    if not os.path.isfile(path):
+    if not os.path.lexists(path):
         return {"name": name, "categories": [dict(c) for c in categories], "splits": {}}
-    with open(path) as f:
-        marker = json.load(f)
-    if not isinstance(marker, dict) or not {"name", "categories", "splits"} <= set(marker):
-        raise ValueError(f"{path} must have 'name', 'categories' and 'splits', as a conversion's")
+    marker = read_marker(path)
     if marker["name"] != name or marker["categories"] != [dict(c) for c in categories]:
         raise ValueError(
             f"{path} is of dataset {marker['name']!r} with {len(marker['categories'])} categories; "

@@ -64,7 +64,7 @@ class PanopticDatasetMapper:
         is_train: training or test samples.
         augmentations: applied in this order; they may ask for ``image`` and ``rng``. Detectron2's
             do, too: their transforms see uint8 images, and what they draw follows from ``rng``.
-        image_format: one that ``detection_utils.read_image`` knows, such as "RGB".
+        image_format: "RGB" or "BGR".
         target_generator: from segment map and table to targets, see :class:`TargetGenerator`, or
             from those of two frames, see :class:`FrameTargetGenerator`; None for test samples.
         num_classes, thing_ids, label_divisor: of the dataset; see :func:`build_segment_map`.

@@ -25,6 +25,13 @@ KINDS = {
     "missing_annotation": Kind(
         "annotation JSON missing or unreadable", "make it, or mend its path in the registration"
     ),
+    "broken_entry": Kind(
+        "entry of the annotation JSON missing or of another type",
+        "write it as COCO's panoptic format has it, ids of segments and categories as numbers",
+    ),
+    "cannot_load": Kind(
+        "dataset that its own loader refuses", "mend what it names, or the loader's paths"
+    ),
     "missing_image": Kind(
         "image missing", "copy the image there, or remove its entry from the JSON"
     ),
@@ -83,8 +90,8 @@ KINDS = {
         "list the same images in both, also those without an instance",
     ),
     "instance_size": Kind(
-        "instances of another size than their image",
-        "write sizes and masks of the image that the panoptic PNG was drawn on",
+        "mask of an instance that cannot be read, or of another size than its image",
+        "write masks (polygons or RLE) and sizes of the image that the panoptic PNG was drawn on",
     ),
     "no_instance": Kind(
         "class of the panoptic map without an instance in the image",
@@ -109,6 +116,21 @@ KINDS = {
     "small_instance": Kind(
         "instance smaller than a cell of the network's output",
         "larger images, a smaller stride, or crowd",
+        False,
+    ),
+    "missing_entry": Kind(
+        "area, iscrowd or categories missing in the annotation JSON",
+        "add them for other tools; here areas are counted, and the rest is as the metadata say",
+        False,
+    ),
+    "dark_image": Kind(
+        "image of 16 bits that uses few of them",
+        "stretch its values: they are divided by 257, so that the network sees it almost black",
+        False,
+    ),
+    "turned_image": Kind(
+        "photo with an EXIF orientation",
+        "it is read upright: what was drawn on it must be upright, too",
         False,
     ),
     "absent_class": Kind("class that never occurs", "remove the class, or add examples", False),

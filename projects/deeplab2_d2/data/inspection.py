@@ -4,20 +4,32 @@ Inspection of a registered panoptic dataset: what would fail, or quietly train o
 It reads the annotation's JSON itself, so that it can report what keeps a dataset from loading.
 """
 
-import json
 import os
 from collections import Counter
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
-from detectron2.data import MetadataCatalog
-from detectron2.utils.file_io import PathManager
+from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from ..structures import DatasetClasses, open_image, read_panoptic_png
+from ..structures import (
+    DatasetClasses,
+    PanopticJson,
+    describe_unknown_image,
+    find_near_file,
+    has_16_bits,
+    is_photo_turned,
+    read_json_object,
+    read_panoptic_png,
+    read_photo,
+    sift_panoptic_json,
+)
 from .catalog import check_registered
 from .findings import DatasetReport
 from .instance_inspection import inspect_instances
 from .video_inspection import inspect_depth, inspect_sequences, inspect_tracks
+
+# An image of 16 bits whose values are all below uses an eighth of them.
+_DARK = 32.0
 
 
 def inspect_dataset(
@@ -43,12 +55,13 @@ def inspect_dataset(
         raise ValueError(f"output_stride must be at least 1, got {output_stride}")
     check_registered(name)
     metadata = MetadataCatalog.get(name)
-    if not metadata.get("panoptic_json") or not metadata.get("thing_dataset_id_to_contiguous_id"):
+    if not metadata.get("panoptic_json") or not metadata.get("stuff_classes"):
         raise ValueError(f"dataset {name} must have panoptic_json and the classes in its metadata")
     classes = DatasetClasses.from_metadata(metadata)
     kinds = {name: classes.is_thing(k) for k, name in enumerate(classes.names)}
     report = DatasetReport(name, kinds)
     content = _read_annotation(metadata.panoptic_json, report)
+    files, refusal = _load_files(name)
     entries = list(_pair_entries(content, metadata.panoptic_json, report))
     has_videos = inspect_sequences([image for image, _ in entries], metadata.panoptic_json, report)
     if metadata.get("has_instances"):
@@ -57,7 +70,8 @@ def inspect_dataset(
         places = np.linspace(0, len(entries) - 1, max_images).round().astype(int)
         entries = [entries[k] for k in places]
     for image, annotation in entries:
-        _inspect_image(image, annotation, metadata, classes, output_stride, report)
+        file = files.get(image["id"], os.path.join(metadata.image_root, image["file_name"]))
+        _inspect_image(image, annotation, file, metadata, classes, output_stride, report)
         if has_videos:
             png = os.path.join(metadata.panoptic_root, annotation["file_name"])
             inspect_tracks(annotation["segments_info"], classes, png, report)
@@ -65,29 +79,44 @@ def inspect_dataset(
         for class_name in classes.names:
             if report.num_images and not report.segments[class_name]:
                 report.add("absent_class", name, class_name)
+    if refusal and not report.num_errors:
+        report.add("cannot_load", metadata.panoptic_json, refusal)
     return report
 
 
-def _read_annotation(path: str, report: DatasetReport) -> Dict[str, Any]:
+def _read_annotation(path: str, report: DatasetReport) -> PanopticJson:
     try:
-        with PathManager.open(path) as f:
-            return json.load(f)
+        content = sift_panoptic_json(read_json_object(path))
     except (OSError, ValueError) as error:
         report.add("missing_annotation", path, str(error))
-        return {"images": [], "annotations": []}
+        return sift_panoptic_json({"images": [], "annotations": [], "categories": []})
+    for fault in content.faults:
+        report.add(fault.kind, path, fault.detail)
+    return content
+
+
+def _load_files(name: str) -> Tuple[Dict[Any, str], str]:
+    """The images' files by their ids, as training finds them, and why it would not find any."""
+    try:
+        return {d["image_id"]: d["file_name"] for d in DatasetCatalog.get(name)}, ""
+    except (AssertionError, LookupError, OSError, TypeError, ValueError) as error:
+        return {}, f"{type(error).__name__}: {error}"
 
 
 def _pair_entries(
-    content: Mapping[str, Any], path: str, report: DatasetReport
+    content: PanopticJson, path: str, report: DatasetReport
 ) -> Iterator[Tuple[Dict[str, Any], Dict[str, Any]]]:
-    images = {image["id"]: image for image in content["images"]}
+    images = content.images
     seen = set()
-    for annotation in content["annotations"]:
+    for annotation in content.annotations:
         image_id, file_name = annotation["image_id"], annotation["file_name"]
         if image_id in seen:
             report.add("repeated_image", path, f"image_id {image_id!r} again at {file_name}")
         elif image_id not in images:
-            report.add("unknown_image_id", path, f"image_id {image_id!r} of {file_name}")
+            # Of images that are broken, or of a list that is not there, there was a finding.
+            if images and image_id not in content.broken_ids:
+                unknown = describe_unknown_image(image_id, images)
+                report.add("unknown_image_id", path, f"{file_name} has {unknown}")
         else:
             yield images[image_id], annotation
         seen.add(image_id)
@@ -99,6 +128,7 @@ def _pair_entries(
 def _inspect_image(
     image: Mapping[str, Any],
     annotation: Mapping[str, Any],
+    image_file: str,
     metadata: Any,
     classes: DatasetClasses,
     output_stride: int,
@@ -106,48 +136,44 @@ def _inspect_image(
 ) -> None:
     report.num_images += 1
     png = os.path.join(metadata.panoptic_root, annotation["file_name"])
-    image_file = _find_image(metadata.image_root, image, annotation)
-    size = _image_size(image_file, report)
+    size = _inspect_photo(image_file, metadata.image_root, report)
     inspect_depth(image, metadata.image_root, size, report)
     segments = annotation["segments_info"]
     _inspect_segments(segments, classes, png, report)
     try:
         ids = read_panoptic_png(png)
     except FileNotFoundError:
-        report.add("missing_png", png)
+        near = find_near_file(png, metadata.panoptic_root)
+        report.add("missing_png", png, f"there is {near}" if near else "")
         return
     except ValueError as error:
         report.add("broken_png", png, str(error))
         return
     if size is not None and size != ids.shape:
         detail = f"{ids.shape[0]} x {ids.shape[1]}, but {image_file} has {size[0]} x {size[1]}"
+        if ids.shape == size[::-1] and is_photo_turned(image_file):
+            detail += ", upright as its EXIF data say"
         report.add("size_mismatch", png, detail)
     _inspect_pixels(ids, segments, classes, png, output_stride, report)
 
 
-def _find_image(root: str, image: Mapping[str, Any], annotation: Mapping[str, Any]) -> str:
-    """Path of an image: as the JSON says, of Cityscapes, or as Detectron2 guesses that of COCO."""
-    name = image["file_name"]
-    candidates = [
-        os.path.join(root, name),
-        os.path.join(root, str(image["id"]).split("_")[0], f"{image['id']}_leftImg8bit.png"),
-        os.path.join(root, os.path.splitext(annotation["file_name"])[0] + ".jpg"),
-    ]
-    return next((c for c in candidates if PathManager.isfile(c)), candidates[0])
-
-
-def _image_size(file: str, report: DatasetReport) -> Optional[Tuple[int, int]]:
-    if not PathManager.isfile(file):
-        report.add("missing_image", file)
-        return None
+def _inspect_photo(file: str, root: str, report: DatasetReport) -> Optional[Tuple[int, int]]:
+    """The size of an image as training reads it; None if it cannot be read."""
     try:
-        with open_image(file) as image:
-            # Reads the pixels as well, so that a file that was cut short is found.
-            image.load()
-            return image.height, image.width
+        # Reads the pixels as well, so that a file that was cut short is found.
+        image = read_photo(file)
+    except FileNotFoundError:
+        near = find_near_file(file, root)
+        report.add("missing_image", file, f"there is {near}" if near else "")
+        return None
     except ValueError as error:
         report.add("broken_image", file, str(error))
         return None
+    if image.max() < _DARK and has_16_bits(file):
+        report.add("dark_image", file, f"its greatest value is {257 * image.max():.0f} of 65535")
+    if is_photo_turned(file):
+        report.add("turned_image", file)
+    return image.shape[0], image.shape[1]
 
 
 def _inspect_segments(

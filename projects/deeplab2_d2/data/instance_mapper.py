@@ -11,13 +11,15 @@ from detectron2.data import DatasetMapper, detection_utils
 from detectron2.data import transforms as T
 from detectron2.structures import BitMasks, Instances
 
-from ..structures import naming_broken_images
-from .instances import mask_of_other_size
+from ..structures import mask_fault
 from .metadata import training_metadata
+from .reading import read_image_bytes
 from .seeding import global_states
 from .segment_map import read_segments
 
 _HANDED_THROUGH = ("file_name", "image_id")
+# Of a dataset dict, what a test sample has not.
+_LEFT_OUT = ("annotations", "sem_seg_file_name")
 # Label maps are resized as bytes, as Detectron2 does it.
 _MOST_CLASSES = 255
 
@@ -45,7 +47,7 @@ class InstancePanopticMapper(DatasetMapper):
     Args:
         is_train: training or test samples.
         augmentations: applied in this order; they may draw from global states, which are seeded.
-        image_format: one that ``detection_utils.read_image`` knows, such as "BGR".
+        image_format: "BGR" or "RGB".
         num_classes, thing_ids, label_divisor, ignore_label: of the dataset; needed in training.
         recompute_boxes: boxes around the transformed masks, for augmentations that crop; else the
             annotation's boxes are transformed.
@@ -132,9 +134,18 @@ class InstancePanopticMapper(DatasetMapper):
         """
         with contextlib.nullcontext() if rng is None else global_states(rng):
             if not self.is_train:
-                with naming_broken_images(dataset_dict["file_name"]):
-                    return super().__call__(dataset_dict)
+                return self._test_sample(dataset_dict)
             return self._train_sample(dataset_dict)
+
+    def _test_sample(self, dataset_dict: Dict[str, Any]) -> Dict[str, Any]:
+        # As Detectron2's, but for the reading.
+        sample = {k: v for k, v in dataset_dict.items() if k not in _LEFT_OUT}
+        image = read_image_bytes(sample["file_name"], self.image_format)
+        detection_utils.check_image_size(sample, image)
+        aug_input = T.AugInput(image)
+        self.augmentations(aug_input)
+        sample["image"] = torch.from_numpy(np.ascontiguousarray(aug_input.image.transpose(2, 0, 1)))
+        return sample
 
     def _train_sample(self, dataset_dict: Dict[str, Any]) -> Optional[Dict[str, Any]]:
         file_name = dataset_dict["file_name"]
@@ -145,8 +156,7 @@ class InstancePanopticMapper(DatasetMapper):
             )
         if self.skips_empty and all(a.get("iscrowd", 0) for a in dataset_dict["annotations"]):
             return None
-        with naming_broken_images(file_name):
-            image = detection_utils.read_image(file_name, format=self.image_format)
+        image = read_image_bytes(file_name, self.image_format)
         detection_utils.check_image_size({**dataset_dict}, image)
         size = image.shape[:2]
         self._check_annotations(dataset_dict["annotations"], size, file_name)
@@ -165,7 +175,7 @@ class InstancePanopticMapper(DatasetMapper):
         self, annotations: Sequence[Dict[str, Any]], size: Tuple[int, int], file_name: str
     ) -> None:
         for k, annotation in enumerate(annotations):
-            wrong = mask_of_other_size(annotation.get("segmentation"), size)
+            wrong = mask_fault(annotation.get("segmentation"), size)
             if annotation.get("segmentation") is None:
                 wrong = "it must have a mask, 'segmentation', got none"
             if not 0 <= annotation["category_id"] < len(self.thing_ids):

@@ -8,13 +8,13 @@ which thing is in front has to see both.
 import json
 import logging
 from collections import defaultdict
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Sequence
 
 import numpy as np
 from detectron2.structures import BoxMode
 from detectron2.utils.file_io import PathManager
 
-from ..structures import DatasetClasses
+from ..structures import DatasetClasses, mask_fault
 
 logger = logging.getLogger(__name__)
 
@@ -141,8 +141,8 @@ def find_disagreements(
     Where an instance annotation does not fit the panoptic one.
 
     Both must list the same images with the same sizes, the categories must be the things of the
-    dataset by id and name, and each annotation must be of an image and a category of the list, a
-    mask in RLE of the size of its image.
+    dataset by id and name, and each annotation must be of an image and a category of the list, with
+    a mask in which :func:`mask_fault` finds nothing.
 
     Args:
         content: of the instances JSON.
@@ -178,28 +178,9 @@ def find_disagreements(
                 f"{source}: category_id must be of the categories, got {annotation['category_id']}",
             )
         else:
-            wrong = mask_of_other_size(annotation["segmentation"], size)
+            wrong = mask_fault(annotation["segmentation"], size)
             if wrong:
                 yield Disagreement("instance_size", f"{source}: {wrong}")
-
-
-def mask_of_other_size(segmentation: Any, size: Tuple[int, int]) -> Optional[str]:
-    """
-    What is wrong with the size of a mask; None if it is right or the mask consists of polygons.
-
-    Args:
-        segmentation: of an annotation: polygons, RLE or (H, W) array.
-        size: (height, width) of the image.
-    """
-    if isinstance(segmentation, dict):
-        found = tuple(segmentation["size"])
-    elif isinstance(segmentation, np.ndarray):
-        found = segmentation.shape
-    else:
-        return None
-    if found == tuple(size):
-        return None
-    return f"its mask must be of the image's size {tuple(size)}, got {found}"
 
 
 def _things(classes: DatasetClasses) -> Dict[int, int]:

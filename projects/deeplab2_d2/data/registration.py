@@ -1,19 +1,26 @@
 """Registering datasets in COCO panoptic format, one's own among them."""
 
 import glob
-import json
+import logging
 import os
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.utils.file_io import PathManager
 
-from ..structures import DatasetClasses
+from ..structures import (
+    DatasetClasses,
+    check_panoptic_json,
+    describe_unknown_image,
+    read_json_object,
+)
 from .instances import load_instances_json
+from .marker import MARKER, find_broken, read_marker, split_paths
 from .sequences import join_frames
 
-# A file of this name in a folder below $DETECTRON2_DATASETS registers the datasets of the folder.
-MARKER = "panoptic_dataset.json"
+logger = logging.getLogger(__name__)
+
+# Why markers could not be used, by their paths: told to who asks for a dataset that is not there.
+_BROKEN_MARKERS: Dict[str, str] = {}
 # What an image of the JSON may tell beside COCO's entries: its place in a video, the focal length
 # of its camera in pixels.
 _OF_IMAGES = ("sequence", "frame", "focal_length")
@@ -156,21 +163,19 @@ def load_panoptic_json(
         their neighbors; see :func:`join_frames`.
 
     Raises:
-        ValueError: if an annotation has no image in the list, or a category that the metadata
-            lacks, or if only some images have a place in a video.
+        ValueError: if an entry is not as the format has it, an annotation has no image in the
+            list or a category that the metadata lacks, or if only some images have a place in a
+            video.
     """
-    with PathManager.open(panoptic_json) as f:
-        content = json.load(f)
+    content = check_panoptic_json(read_json_object(panoptic_json), panoptic_json)
     classes = DatasetClasses.from_metadata(metadata, needs_things=False)
-    images = {image["id"]: image for image in content["images"]}
     dicts: List[Dict[str, Any]] = []
-    for annotation in content["annotations"]:
-        image = images.get(annotation["image_id"])
+    for annotation in content.annotations:
+        image = content.images.get(annotation["image_id"])
         source = f"{panoptic_json}: annotation {annotation['file_name']}"
         if image is None:
-            raise ValueError(
-                f"{source} has image_id {annotation['image_id']!r}, which is not among the images"
-            )
+            unknown = describe_unknown_image(annotation["image_id"], content.images)
+            raise ValueError(f"{source} has {unknown}")
         segments = [_with_contiguous_id(s, classes, source) for s in annotation["segments_info"]]
         dicts.append(
             {
@@ -224,38 +229,42 @@ def register_own_datasets(root: str) -> List[str]:
     A split is registered as ``fruit_train``; it may also have ``instances_json``, and then there
     is ``fruit_train_instances`` as well.
 
+    A file that cannot be used is left out with a warning: an import must not fail because of a
+    dataset that nobody asked for.
+
     Args:
         root: folder of all datasets.
 
     Returns:
         the names.
-
-    Raises:
-        ValueError: if such a file is not as above.
     """
     names = []
-    for marker in sorted(glob.glob(os.path.join(glob.escape(root), "*", MARKER))):
-        folder = os.path.dirname(marker)
+    for path in sorted(glob.glob(os.path.join(glob.escape(root), "*", MARKER))):
+        _BROKEN_MARKERS.pop(path, None)
         try:
-            with open(marker) as f:
-                content = json.load(f)
-            metadata = panoptic_metadata(content["categories"])
-            splits: Dict[str, Dict[str, Any]] = {
-                f"{content['name']}_{split}": {
-                    "image_root": os.path.join(folder, paths["images"]),
-                    "panoptic_root": os.path.join(folder, paths["panoptic"]),
-                    "panoptic_json": os.path.join(folder, paths["panoptic_json"]),
-                    "instances_json": _join(folder, paths.get("instances_json")),
-                }
-                for split, paths in content["splits"].items()
-            }
-        except (KeyError, ValueError) as error:
-            raise ValueError(f"{marker} does not describe a dataset: {error!r}") from error
-        for name, paths in splits.items():
+            marker = read_marker(path)
+            metadata = panoptic_metadata(marker["categories"])
+        except (OSError, ValueError) as error:
+            _BROKEN_MARKERS[path] = f"{path} cannot be used: {error}"
+            logger.warning("%s; its datasets are not registered", _BROKEN_MARKERS[path])
+            continue
+        for name, paths in split_paths(marker, os.path.dirname(path)).items():
             register_panoptic_dataset(name, metadata, **paths)
             names.append(name)
+            found = MetadataCatalog.get(name).get("panoptic_json")
+            if found != paths["panoptic_json"]:
+                logger.warning("dataset %s of %s is not registered: %s has it", name, path, found)
     return names
 
 
-def _join(folder: str, path: Optional[str]) -> Optional[str]:
-    return None if path is None else os.path.join(folder, path)
+def broken_markers(name: str) -> List[str]:
+    """
+    Why files that may have described a dataset could not be used.
+
+    Args:
+        name: of the dataset that is not there.
+
+    Returns:
+        a sentence for each.
+    """
+    return find_broken(_BROKEN_MARKERS, name)

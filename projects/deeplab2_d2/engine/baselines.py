@@ -19,13 +19,14 @@ def score_baselines(cfg: CfgNode, dataset_name: str) -> Dict[str, Dict[str, floa
         dataset_name: registered panoptic dataset.
 
     Returns:
-        ``{"trivial": {"PQ": ..., ...}, "oracle": {...}}``, in percent. Runs in one process.
+        ``{"trivial": {"PQ": ..., ...}, "oracle": {...}}``, in percent; without "trivial" where the
+        dataset shows no stuff. Runs in one process.
     """
     records = DatasetCatalog.get(dataset_name)
     classes = DatasetClasses.from_metadata(MetadataCatalog.get(dataset_name))
-    predictors: Dict[str, Predictor] = {
-        "trivial": ConstantPredictor.for_dataset(records, thing_ids=classes.thing_ids)
-    }
+    predictors: Dict[str, Predictor] = {}
+    if any(not classes.is_thing(s["category_id"]) for r in records for s in r["segments_info"]):
+        predictors["trivial"] = ConstantPredictor.for_dataset(records, thing_ids=classes.thing_ids)
     model = find_record(cfg)
     if model is not None and model.build_oracle is not None:
         predictors["oracle"] = model.build_oracle(cfg, dataset_name)

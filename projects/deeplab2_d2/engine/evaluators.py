@@ -36,7 +36,13 @@ from ..structures import DatasetClasses
 from ..video import TrackedSegmenter
 from .config_error import ConfigError
 
-PANOPTIC_TYPES = ("coco_panoptic_seg", "cityscapes_panoptic_seg")
+# Those of Mask2Former's datasets among them.
+PANOPTIC_TYPES = (
+    "coco_panoptic_seg",
+    "cityscapes_panoptic_seg",
+    "ade20k_panoptic_seg",
+    "mapillary_vistas_panoptic_seg",
+)
 SEMANTIC_TYPES = ("sem_seg", "cityscapes_sem_seg")
 # Of Detectron2's own meta architectures, a subclass before its base.
 _DETECTRON2_OUTPUTS = {

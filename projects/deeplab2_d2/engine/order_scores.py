@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..evaluation import PanopticStatistics, panoptic_quality, panoptic_statistics
 from ..records import RankedImage
-from ..structures import DatasetClasses, read_panoptic_png
+from ..structures import DatasetClasses, mask_fault, read_panoptic_png
 
 ORDERS = ("detection", "module", "truth")
 # IoU with a thing of the truth above which a detection has that thing's place.
@@ -113,7 +113,7 @@ def read_layers(record: Record) -> Tuple[Tensor, Tensor]:
         painting, 0 the lowest.
 
     Raises:
-        ValueError: if an annotation has none.
+        ValueError: if an annotation has none, or a mask that cannot be read.
     """
     from pycocotools import mask as mask_util
 
@@ -126,6 +126,9 @@ def read_layers(record: Record) -> Tuple[Tensor, Tensor]:
                 f"got {sorted(annotation)}"
             )
         shape = annotation["segmentation"]
+        fault = mask_fault(shape, size)
+        if fault is not None:
+            raise ValueError(f"{record['file_name']}: annotation {annotation.get('id')}: {fault}")
         is_rle = isinstance(shape, dict)
         mask = mask_util.decode(shape) if is_rle else polygons_to_bitmask(shape, *size)
         masks = np.concatenate([masks, mask[None].astype(bool)])

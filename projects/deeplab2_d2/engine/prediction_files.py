@@ -4,6 +4,7 @@ import os
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 import numpy as np
+import torch
 from detectron2.data import Metadata
 from PIL import Image
 from torch import Tensor
@@ -20,6 +21,21 @@ from ..structures import (
 from ..visualization import draw_panoptic_overlay, make_class_colors
 
 PanopticSeg = Tuple[Tensor, List[Dict[str, Any]]]
+
+
+def panoptic_of_output(output: Mapping[str, Any]) -> PanopticSeg:
+    """
+    The panoptic prediction of an image; of a semantic model one segment a class.
+
+    Args:
+        output: of a model, with ``panoptic_seg`` or (C, H, W) ``sem_seg``.
+    """
+    if "panoptic_seg" in output:
+        return output["panoptic_seg"]
+    classes = output["sem_seg"].argmax(dim=0)
+    present = torch.unique(classes).tolist()
+    segments = [{"id": k + 1, "category_id": k, "isthing": False} for k in present]
+    return (classes + 1).to(torch.int32), segments
 
 
 class PredictionWriter:

@@ -21,6 +21,7 @@ from tabulate import tabulate
 
 from ..command import run_command
 from ..data.reading import read_image
+from ..data.user_code import add_register_argument, register_user_modules
 from ..records import RankedImage
 from ..structures import atomic_path
 from ..visualization import (
@@ -191,6 +192,7 @@ def _covered(image: RankedImage, k: int) -> torch.Tensor:
 
 def main(args: argparse.Namespace) -> None:
     """Print and draw, image by image."""
+    register_user_modules(args.register)
     cfg = load_config(args.config_file, args.opts)
     cfg.freeze()
     check_ranks(cfg)
@@ -227,6 +229,7 @@ def parse_arguments(arguments: "list[str] | None" = None) -> argparse.Namespace:
     parser.add_argument("--output", default="output/rank-maps", metavar="FOLDER")
     parser.add_argument("--pair", nargs=2, type=int, metavar=("I", "J"))
     add_random_weights_flag(parser)
+    add_register_argument(parser)
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE")
     return parser.parse_args(arguments)
 

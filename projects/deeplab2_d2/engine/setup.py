@@ -10,6 +10,7 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.engine import default_argument_parser
 
 from ..config import add_deeplab2_config, merge_config_file, validate_config
+from ..data.user_code import add_register_argument, register_user_modules
 from ..records import find_record
 from .config_error import ConfigError
 from .logs import start_logs
@@ -55,6 +56,7 @@ def argument_parser() -> argparse.ArgumentParser:
         help="with --eval-only: a further model, averaged with the first one's predictions",
     )
     add_random_weights_flag(parser)
+    add_register_argument(parser)
     return parser
 
 
@@ -151,6 +153,7 @@ def setup(args: argparse.Namespace, prepare: "Callable[[CfgNode], None] | None" 
     Raises:
         ConfigError: see :func:`load_config` and :func:`check_run`.
     """
+    register_user_modules(args.register)
     cfg = load_config(args.config_file, args.opts)
     cfg.freeze()
     if prepare is not None:

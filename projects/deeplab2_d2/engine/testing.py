@@ -7,7 +7,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_backbone
 from torch import nn
 
-from ..checkpoint import summarize_names, with_published_classes
+from ..checkpoint import adopt_classes, summarize_names, with_published_classes
 from ..models import AveragedSegmenter, Segmenter
 from ..records import find_record
 from .checkpointing import build_checkpointer
@@ -107,15 +107,17 @@ def load_model(
     if not resume:
         cfg = with_published_classes(cfg, path)
     cfg = dense_config(cfg)
+    adopt_classes(cfg, path)
     model = DeepLab2Trainer.build_model(cfg)
     checkpointer = build_checkpointer(cfg, model)
     if resume and checkpointer.has_checkpoint():
         path = checkpointer.get_checkpoint_file()
     rest = checkpointer.load(path, checkpointables=[])
     if checkpointer.unloaded and not allow_random_weights:
+        parts = summarize_names(checkpointer.unloaded)
         raise ConfigError(
-            f"config key MODEL.WEIGHTS must be a trained model's, got {path!r}, which leaves random: "
-            f"{summarize_names(checkpointer.unloaded)}; --allow-random-weights uses it all the same"
+            f"config key MODEL.WEIGHTS must be a trained model's, got {path!r}, which leaves "
+            f"random {parts}; --allow-random-weights uses it anyway"
         )
     average = build_average(cfg, model)
     if average is not None:

@@ -2,7 +2,7 @@
 
 import os
 from io import BufferedIOBase
-from typing import Any, Iterator, NamedTuple, Optional
+from typing import Any, Iterator, List, NamedTuple, Optional
 
 import numpy as np
 
@@ -26,6 +26,12 @@ class VideoInput(NamedTuple):
     num_frames: Optional[int] = None
 
 
+def list_image_names(folder: str) -> List[str]:
+    """The names of a folder's images, sorted; hidden files (macOS' ``._photo.jpg``) are none."""
+    names = sorted(os.listdir(folder))
+    return [n for n in names if n.lower().endswith(IMAGE_SUFFIXES) and not n.startswith(".")]
+
+
 def open_video(source: str, *, stream: Optional[BufferedIOBase] = None) -> VideoInput:
     """
     Args:
@@ -45,7 +51,7 @@ def open_video(source: str, *, stream: Optional[BufferedIOBase] = None) -> Video
     if source.isdigit():
         return _open_capture(int(source), f"camera {source}")
     if os.path.isdir(source):
-        names = sorted(n for n in os.listdir(source) if n.lower().endswith(IMAGE_SUFFIXES))
+        names = list_image_names(source)
         if not names:
             raise ValueError(f"folder {source} must have an image ({', '.join(IMAGE_SUFFIXES)})")
         paths = [os.path.join(source, name) for name in names]

@@ -1,5 +1,6 @@
 """COCO's mask AP on any panoptic dataset."""
 
+import logging
 import os
 import tempfile
 from typing import Any, Dict, Mapping, Optional, Sequence
@@ -13,7 +14,9 @@ from detectron2.structures import Instances
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 
-from ..structures import DatasetClasses, read_panoptic_png, write_json
+from ..structures import DatasetClasses, check_instance_masks, read_panoptic_png, write_json
+
+logger = logging.getLogger(__name__)
 
 
 class PanopticInstanceEvaluator(COCOEvaluator):
@@ -41,6 +44,9 @@ class PanopticInstanceEvaluator(COCOEvaluator):
             tasks: of "segm" and "bbox".
             max_dets_per_image: number of instances of an image that count, those of the highest
                 scores; None = 100.
+
+        Raises:
+            ValueError: if a mask of the ground truth cannot be read.
         """
         metadata = MetadataCatalog.get(dataset_name)
         categories = _thing_categories(dataset_name)
@@ -67,6 +73,7 @@ class PanopticInstanceEvaluator(COCOEvaluator):
                 max_dets_per_image=max_dets_per_image,
                 use_fast_impl=False,
             )
+        check_instance_masks(self._coco_api.dataset, json_file)
 
     def process(
         self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]
@@ -82,6 +89,19 @@ class PanopticInstanceEvaluator(COCOEvaluator):
         """
         renumbered = [{"instances": self._renumber(output["instances"])} for output in outputs]
         super().process(inputs, renumbered)
+
+    def evaluate(self, img_ids: Any = None) -> Any:
+        """
+        Returns:
+            ``{"segm": {"AP": ..., "AP50": ..., ...}}`` in percent; NaN where there is nothing to
+            measure, nothing at all for a dataset without things. None in all but the main process.
+        """
+        if self._thing_index:
+            return super().evaluate(img_ids)
+        if not comm.is_main_process():
+            return None
+        logger.warning("AP is not measured: the dataset has no class that is a thing")
+        return {}
 
     def _renumber(self, instances: Instances) -> Instances:
         classes = instances.pred_classes.tolist()

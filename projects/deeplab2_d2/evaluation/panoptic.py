@@ -3,12 +3,11 @@
 import contextlib
 import io
 import itertools
-import json
 import logging
 import os
 import tempfile
 from collections import OrderedDict
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 from detectron2.evaluation import COCOPanopticEvaluator
@@ -18,7 +17,15 @@ from tabulate import tabulate
 from torch import Tensor
 
 from ..compat import require_panopticapi
-from ..structures import DatasetClasses, encode_panoptic_png, stem_of, write_json
+from ..structures import (
+    DatasetClasses,
+    check_output_name,
+    encode_panoptic_png,
+    stem_of,
+    write_json,
+)
+from .panoptic_statistics import nan_of_no_class
+from .panoptic_truth import read_panoptic_truth
 
 logger = logging.getLogger(__name__)
 
@@ -119,11 +126,16 @@ class PanopticQualityEvaluator(COCOPanopticEvaluator):
             result.update(self._name_classes(scores["per_class"], predictions))
         return OrderedDict(panoptic_seg=result)
 
+    def _read_truth(self) -> Dict[str, Any]:
+        """See :func:`read_panoptic_truth`."""
+        metadata = self._metadata
+        return read_panoptic_truth(metadata.panoptic_json, metadata.panoptic_root, self._classes)
+
     def _score(self, predictions: Sequence[Mapping[str, Any]]) -> Dict[str, Any]:
         """Scores as of :func:`compute_panoptic_quality`."""
         return compute_panoptic_quality(
             predictions,
-            self._metadata.panoptic_json,
+            self._read_truth(),
             self._metadata.panoptic_root,
             output_dir=self._output_dir,
         )
@@ -134,8 +146,7 @@ class PanopticQualityEvaluator(COCOPanopticEvaluator):
         predictions: Sequence[Mapping[str, Any]],
     ) -> Dict[str, float]:
         """Scores by class name, of the classes that occur in ground truth or predictions."""
-        with PathManager.open(self._metadata.panoptic_json) as f:
-            annotations = json.load(f)["annotations"]
+        annotations = self._read_truth()["annotations"]
         occurring = {
             segment["category_id"]
             for annotation in itertools.chain(annotations, predictions)
@@ -152,7 +163,7 @@ class PanopticQualityEvaluator(COCOPanopticEvaluator):
 
 def compute_panoptic_quality(
     predictions: Sequence[Mapping[str, Any]],
-    panoptic_json: str,
+    truth: Mapping[str, Any],
     panoptic_root: str,
     *,
     output_dir: Optional[str] = None,
@@ -163,7 +174,8 @@ def compute_panoptic_quality(
     Args:
         predictions: annotations of COCO's panoptic format (``image_id``, ``file_name`` and
             ``segments_info`` with ids of the dataset), each with its PNG in ``png_string``.
-        panoptic_json, panoptic_root: ground truth of the same images.
+        truth: annotation of the same images, complete; see :func:`read_panoptic_truth`.
+        panoptic_root: folder of its PNGs.
         output_dir: existing folder that keeps the annotations as ``predictions.json``.
 
     Returns:
@@ -172,19 +184,17 @@ def compute_panoptic_quality(
     """
     from panopticapi.evaluation import pq_compute
 
-    truth_json = PathManager.get_local_path(panoptic_json)
     with tempfile.TemporaryDirectory(prefix="panoptic_eval_") as folder:
         annotations = []
         for number, prediction in enumerate(predictions):
             png = _write_png(prediction, folder, number)
             kept = {k: v for k, v in prediction.items() if k != "png_string"}
             annotations.append({**kept, "file_name": png})
-        with open(truth_json) as f:
-            content = json.load(f)
-        content["annotations"] = annotations
+        truth_json = os.path.join(folder, "truth.json")
+        write_json(truth_json, truth)
         predictions_json = os.path.join(output_dir or folder, "predictions.json")
-        write_json(predictions_json, content)
-        with contextlib.redirect_stdout(io.StringIO()), _nan_of_no_class():
+        write_json(predictions_json, {**truth, "annotations": annotations})
+        with contextlib.redirect_stdout(io.StringIO()), nan_of_no_class():
             return pq_compute(
                 truth_json,
                 PathManager.get_local_path(predictions_json),
@@ -193,31 +203,10 @@ def compute_panoptic_quality(
             )
 
 
-@contextlib.contextmanager
-def _nan_of_no_class() -> Iterator[None]:
-    """Let panopticapi's means over no class be NaN: it divides by their number."""
-    from panopticapi.evaluation import PQStat
-
-    average, nan = PQStat.pq_average, float("nan")
-
-    def average_or_nan(stat: Any, categories: Mapping[int, Any], isthing: Optional[bool]) -> Any:
-        try:
-            return average(stat, categories, isthing)
-        except ZeroDivisionError:
-            wanted = (k for k, c in categories.items() if isthing in (None, c["isthing"] == 1))
-            per_class = {label: {"pq": 0.0, "sq": 0.0, "rq": 0.0} for label in wanted}
-            return {"pq": nan, "sq": nan, "rq": nan, "n": 0}, per_class
-
-    PQStat.pq_average = average_or_nan
-    try:
-        yield
-    finally:
-        PQStat.pq_average = average
-
-
 def _write_png(prediction: Mapping[str, Any], folder: str, number: int) -> str:
     """Write a prediction's PNG; its path in ``folder``. Frames of two videos may share a name."""
     png = prediction["file_name"]
+    check_output_name(png, f"image {prediction['image_id']!r}")
     if os.path.exists(os.path.join(folder, png)):
         os.makedirs(os.path.join(folder, str(number)))
         png = os.path.join(str(number), png)
@@ -234,3 +223,7 @@ def _log_table(scores: Mapping[str, Any]) -> None:
     headers = ["", "PQ", "SQ", "RQ", "#categories"]
     table = tabulate(rows, headers=headers, tablefmt="pipe", floatfmt=".3f")
     logger.info("Panoptic quality:\n%s", table)
+    for part, what in (("All", "class"), ("Things", "thing"), ("Stuff", "stuff class")):
+        if scores[part]["n"] == 0:
+            message = "PQ of %s is NaN: no %s occurs in the ground truth or the predictions"
+            logger.warning(message, part.lower(), what)

@@ -1,10 +1,7 @@
 """Panoptic quality while the predictions come, without PNGs of them."""
 
-import json
 import os
 from typing import Any, Dict, Mapping, Sequence
-
-from detectron2.utils.file_io import PathManager
 
 from ..structures import read_panoptic_png
 from .panoptic import PanopticQualityEvaluator
@@ -26,8 +23,7 @@ class OnTheFlyPanopticEvaluator(PanopticQualityEvaluator):
             dataset_name, per_class: as in :class:`PanopticQualityEvaluator`.
         """
         super().__init__(dataset_name, per_class=per_class)
-        with PathManager.open(self._metadata.panoptic_json) as f:
-            content = json.load(f)
+        content = self._read_truth()
         self._annotations = {item["image_id"]: item for item in content["annotations"]}
         self._categories = {item["id"]: item for item in content["categories"]}
 

@@ -1,9 +1,10 @@
 """Panoptic quality's counts of one image, equal to panopticapi's to the last digit."""
 
+import contextlib
 import multiprocessing
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -152,11 +153,34 @@ def panoptic_quality(
             _add_image(stat, statistics[image])
         total += stat
     scores: Dict[str, Any] = {}
-    for name, is_thing in (("All", None), ("Things", True), ("Stuff", False)):
-        scores[name], per_class = total.pq_average(categories, isthing=is_thing)
-        if is_thing is None:
-            scores["per_class"] = per_class
+    with nan_of_no_class():
+        for name, is_thing in (("All", None), ("Things", True), ("Stuff", False)):
+            scores[name], per_class = total.pq_average(categories, isthing=is_thing)
+            if is_thing is None:
+                scores["per_class"] = per_class
     return scores
+
+
+@contextlib.contextmanager
+def nan_of_no_class() -> Iterator[None]:
+    """Let panopticapi's means over no class be NaN: it divides by their number."""
+    from panopticapi.evaluation import PQStat
+
+    average, nan = PQStat.pq_average, float("nan")
+
+    def average_or_nan(stat: Any, categories: Mapping[int, Any], isthing: Optional[bool]) -> Any:
+        try:
+            return average(stat, categories, isthing)
+        except ZeroDivisionError:
+            wanted = (k for k, c in categories.items() if isthing in (None, c["isthing"] == 1))
+            per_class = {label: {"pq": 0.0, "sq": 0.0, "rq": 0.0} for label in wanted}
+            return {"pq": nan, "sq": nan, "rq": nan, "n": 0}, per_class
+
+    PQStat.pq_average = average_or_nan
+    try:
+        yield
+    finally:
+        PQStat.pq_average = average
 
 
 def _add_image(stat: Any, statistics: PanopticStatistics) -> None:

@@ -98,6 +98,8 @@ class SemanticEvaluator(DatasetEvaluator):
             return None
         result = summarize_confusion(np.sum(gathered, axis=0), self._class_names)
         logger.info("Semantic segmentation: mIoU %.3f, pACC %.3f", result["mIoU"], result["pACC"])
+        if np.isnan(result["pACC"]):
+            logger.warning("pACC is NaN: no pixel of the ground truth has a class")
         return OrderedDict(sem_seg=result)
 
 
@@ -122,7 +124,7 @@ def summarize_confusion(confusion: np.ndarray, class_names: Sequence[str]) -> Di
         frequency = num_true / num_true.sum()
         result = {
             "mIoU": 100 * np.nansum(iou) / np.count_nonzero(union),
-            "fwIoU": 100 * np.nansum(iou * frequency),
+            "fwIoU": 100 * np.nansum(iou * frequency) if has_truth.any() else np.nan,
             "mACC": 100 * np.nansum(accuracy) / np.count_nonzero(has_truth),
             "pACC": 100 * hits.sum() / num_true.sum(),
         }

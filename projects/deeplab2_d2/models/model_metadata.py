@@ -3,6 +3,9 @@
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
+from ..checkpoint import adopt_classes
+from ..data.catalog import describe_missing
+from ..data.shared_names import is_registered
 from ..structures import DatasetClasses
 from .class_map import class_map_from_config
 
@@ -10,6 +13,9 @@ from .class_map import class_map_from_config
 def metadata_from_config(cfg: CfgNode, *, needs_things: bool = True) -> DatasetClasses:
     """
     Look up the classes of the dataset that the model is trained for.
+
+    Where the dataset is not registered, its classes come from the checkpoint MODEL.WEIGHTS, if
+    that has them; see :func:`adopt_classes`.
 
     Args:
         cfg: names it as the first of DATASETS.TRAIN, or of DATASETS.TEST if there is none.
@@ -20,6 +26,13 @@ def metadata_from_config(cfg: CfgNode, *, needs_things: bool = True) -> DatasetC
             model can do without.
     """
     name = _dataset_of(cfg)
+    adopt_classes(cfg)
+    is_known = is_registered(name) or MetadataCatalog.get(name).get("stuff_classes") is not None
+    if needs_things and not is_known:
+        raise ValueError(
+            f"config key DATASETS.TRAIN: {describe_missing(name)}; and the weights, MODEL.WEIGHTS "
+            f"{cfg.MODEL.WEIGHTS!r}, do not hold its classes"
+        )
     try:
         return DatasetClasses.from_metadata(MetadataCatalog.get(name), needs_things=needs_things)
     except ValueError as error:

@@ -6,13 +6,36 @@ This room imports no other.
 
 from .atomic import atomic_path, remove_leftovers, write_json
 from .class_map import ClassMap, deeplab2_coco_class_map, identity_class_map
+from .coco_masks import check_instance_masks, mask_fault
 from .dataset_classes import DatasetClasses
 from .depth_png import UNITS_PER_METER, read_depth, read_depth_png
-from .image_files import naming_broken_images, open_image, read_label_map
+from .image_files import (
+    BrokenImageError,
+    find_near_file,
+    has_16_bits,
+    is_photo_turned,
+    naming_broken_images,
+    open_image,
+    open_photo,
+    photo_size,
+    read_label_map,
+    read_photo,
+    turn_upright,
+)
 from .maps import MapKind, Prediction, select_images
 from .memory import Encoded, Memory, MemoryShape
 from .new_parts import new_names
-from .output_names import check_distinct_stems, claim_output, stem_of
+from .output_names import check_distinct_stems, check_output_name, claim_output, stem_of
+from .panoptic_json import (
+    JsonFault,
+    PanopticJson,
+    check_panoptic_json,
+    describe_unknown_image,
+    has_categories,
+    read_json_object,
+    short,
+    sift_panoptic_json,
+)
 from .panoptic_label import VOID_PANOPTIC_LABEL, decode_panoptic, encode_panoptic
 from .panoptic_png import (
     NUM_PANOPTIC_IDS,
@@ -27,33 +50,52 @@ __all__ = [
     "NUM_PANOPTIC_IDS",
     "UNITS_PER_METER",
     "VOID_PANOPTIC_LABEL",
+    "BrokenImageError",
     "ClassMap",
     "DatasetClasses",
     "Encoded",
+    "JsonFault",
     "MapKind",
     "Memory",
     "MemoryShape",
+    "PanopticJson",
     "Prediction",
     "atomic_path",
     "remove_leftovers",
     "check_distinct_stems",
+    "check_instance_masks",
+    "check_output_name",
+    "check_panoptic_json",
     "claim_output",
     "colors_to_ids",
     "decode_panoptic",
     "deeplab2_coco_class_map",
+    "describe_unknown_image",
     "encode_panoptic",
     "encode_panoptic_png",
+    "find_near_file",
+    "has_categories",
     "identity_class_map",
     "ids_to_colors",
+    "mask_fault",
     "naming_broken_images",
     "new_names",
     "open_image",
     "read_depth",
     "read_depth_png",
+    "has_16_bits",
+    "is_photo_turned",
+    "open_photo",
+    "photo_size",
     "read_label_map",
+    "read_json_object",
     "read_panoptic_png",
+    "read_photo",
     "select_images",
+    "short",
+    "sift_panoptic_json",
     "stem_of",
+    "turn_upright",
     "write_json",
     "write_panoptic_png",
 ]

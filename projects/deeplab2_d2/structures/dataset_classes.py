@@ -71,14 +71,17 @@ class DatasetClasses:
             )
         things: Mapping[int, int] = metadata.get(_THINGS) or {}
         stuff: Mapping[int, int] = metadata.get(_STUFF) or {}
-        # Detectron2 names all classes in each list; where one is of things alone, it is shorter.
         names = list(metadata.get("stuff_classes") or ())
-        for k, name in enumerate(metadata.get("thing_classes") or ()):
-            if k in things.values() and k < len(names):
+        thing_names = list(metadata.get("thing_classes") or ())
+        thing_ids = sorted(set(things.values()))
+        # Detectron2 names all classes in each list; Mask2Former's of ADE20K has things alone.
+        places = thing_ids if len(thing_names) == len(thing_ids) else range(len(thing_names))
+        for k, name in zip(places, thing_names):
+            if k in thing_ids and k < len(names):
                 names[k] = name
         return cls(
             num_classes=len({*things.values(), *stuff.values()}) or len(names),
-            thing_ids=tuple(sorted(set(things.values()))),
+            thing_ids=tuple(thing_ids),
             ignore_label=int(metadata.get("ignore_label", _IGNORE_LABEL)),
             label_divisor=int(metadata.get("label_divisor", _LABEL_DIVISOR)),
             names=tuple(names),

@@ -9,6 +9,26 @@ def stem_of(file_name: str) -> str:
     return os.path.splitext(os.path.basename(file_name))[0]
 
 
+def check_output_name(name: str, owner: str) -> None:
+    """
+    Check that a name that is made of an input's stays in the folder that is written to.
+
+    Args:
+        name: of the output, relative to the folder.
+        owner: the input, for errors.
+
+    Raises:
+        ValueError: if it is absolute, leads up (``..``), has characters that cannot be printed
+            (line breaks, NUL), or is empty.
+    """
+    parts = name.replace("\\", "/").split("/")
+    if not name.isprintable() or not parts[0] or ".." in parts:
+        raise ValueError(
+            "names of images and sequences must lead to a file in the folder that is written to, "
+            f"in characters that can be printed, got {owner!r} with the output {name!r}"
+        )
+
+
 def claim_output(owners: Dict[str, str], output: str, owner: str, kind: str = "the output") -> None:
     """
     Note whose output a file is.
@@ -20,8 +40,10 @@ def claim_output(owners: Dict[str, str], output: str, owner: str, kind: str = "t
         kind: what the output is, for errors.
 
     Raises:
-        ValueError: naming both, if another has it, also where file names know no case.
+        ValueError: naming both, if another has it, also where file names know no case; or see
+            :func:`check_output_name`.
     """
+    check_output_name(output, owner)
     key = output.casefold()
     if key in owners:
         raise ValueError(

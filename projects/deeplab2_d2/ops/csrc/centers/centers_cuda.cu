@@ -1,8 +1,11 @@
 // Work division: one thread a detection pixel writes the upsampled candidates; one thread a pixel
-// then looks at its window and says in one bit whether it survives; one block an image finds the
-// score of the `top_k`-th best survivor and writes the chosen ones, each warp those of its part of
-// the image, in raster order. Memory: four bytes and a bit for each detection pixel.
+// then finds the largest of its window's row, where its block reaches a candidate; one thread a
+// pixel looks at those of its window's column and says in one bit whether it survives; one block an
+// image finds the score of the `top_k`-th best survivor and writes the chosen ones, each warp those
+// of its part of the image, in raster order. So a thread never looks at a whole window, which has
+// the square of its side. Memory: eight bytes and a bit for each detection pixel.
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/zeros.h>
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
@@ -35,25 +38,60 @@ __global__ void candidates_kernel(const float* heatmap, int32_t map_height, int3
   candidates[image * height * width + pixel] = value > threshold ? value : 0.0f;
 }
 
+// The pixels from `position - before` to `position + after` of an axis.
+struct WindowEnds {
+  __device__ WindowEnds(int32_t position, int32_t nms_kernel, int32_t length)
+      : first(max(position - (nms_kernel - 1) / 2, 0)),
+        last(min(position, length - 1 - nms_kernel / 2) + nms_kernel / 2) {}
+
+  const int32_t first, last;
+};
+
+// The largest of a row's window around each pixel.
+__global__ void row_maxima_kernel(const float* candidates, int32_t height, int32_t width,
+                                  int32_t nms_kernel, float* row_maxima) {
+  const int64_t area = static_cast<int64_t>(height) * width;
+  const float* values = candidates + blockIdx.y * area;
+  const int64_t block_start = blockIdx.x * static_cast<int64_t>(blockDim.x);
+  const int64_t pixel = block_start + threadIdx.x;
+  // All windows of the block lie in what is read here; most have no candidate.
+  const int64_t begin = max(block_start - (nms_kernel - 1) / 2, static_cast<int64_t>(0));
+  const int64_t end = min(block_start + blockDim.x + nms_kernel / 2, area);
+  bool has_candidate = false;
+  for (int64_t i = begin + threadIdx.x; i < end && !has_candidate; i += blockDim.x) {
+    has_candidate = values[i] > 0.0f;
+  }
+  has_candidate = __syncthreads_or(has_candidate);
+  if (pixel >= area) {
+    return;
+  }
+  float largest = 0.0f;
+  if (has_candidate) {
+    const int64_t row_start = pixel / width * width;
+    const WindowEnds window(static_cast<int32_t>(pixel - row_start), nms_kernel, width);
+    for (int32_t u = window.first; u <= window.last; ++u) {
+      const float value = values[row_start + u];
+      largest = value > largest ? value : largest;
+    }
+  }
+  row_maxima[blockIdx.y * area + pixel] = largest;
+}
+
 // One bit a pixel, the lowest of a word first: whether it is the largest of its window.
-__global__ void survivors_kernel(const float* candidates, int32_t height, int32_t width,
-                                 int32_t nms_kernel, int64_t num_words, uint32_t* survivors,
-                                 int32_t* num_survivors) {
+__global__ void survivors_kernel(const float* candidates, const float* all_row_maxima,
+                                 int32_t height, int32_t width, int32_t nms_kernel,
+                                 int64_t num_words, uint32_t* survivors, int32_t* num_survivors) {
   const int64_t pixel = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x;
   const int64_t area = static_cast<int64_t>(height) * width, image = blockIdx.y;
   bool survives = false;
   if (pixel < area) {
-    const float* values = candidates + image * area;
-    const float value = values[pixel];
+    const float* row_maxima = all_row_maxima + image * area;
+    const float value = candidates[image * area + pixel];
     const int32_t y = static_cast<int32_t>(pixel / width), x = static_cast<int32_t>(pixel % width);
-    const int32_t before = (nms_kernel - 1) / 2, after = nms_kernel / 2;
-    const int32_t last_y = min(y, height - 1 - after) + after;
-    const int32_t last_x = min(x, width - 1 - after) + after;
-    survives = value > 0.0f;
-    for (int32_t v = max(y - before, 0); survives && v <= last_y; ++v) {
-      for (int32_t u = max(x - before, 0); survives && u <= last_x; ++u) {
-        survives = values[static_cast<int64_t>(v) * width + u] <= value;
-      }
+    const WindowEnds window(y, nms_kernel, height);
+    survives = value > 0.0f && row_maxima[pixel] <= value;
+    for (int32_t v = window.first; survives && v <= window.last; ++v) {
+      survives = row_maxima[static_cast<int64_t>(v) * width + x] <= value;
     }
   }
   const uint32_t word = __ballot_sync(kAllLanes, survives);
@@ -223,6 +261,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> find_centers_cuda(
   const at::Tensor map = heatmap.to(at::kFloat).contiguous();
   const auto integers = map.options().dtype(at::kInt);
   at::Tensor candidates = at::empty({num_images, size[0], size[1]}, map.options());
+  at::Tensor row_maxima = at::empty_like(candidates);
   const int64_t num_words = (area + 31) / 32;
   at::Tensor survivors = at::empty({num_images, num_words}, integers);
   at::Tensor num_survivors = at::zeros({num_images}, integers);
@@ -236,9 +275,13 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> find_centers_cuda(
         is_identity(map.size(1), map.size(2), size.data(), scale.data()),
         static_cast<float>(std::max(threshold, 0.0)), candidates.mutable_data_ptr<float>());
     C10_CUDA_KERNEL_LAUNCH_CHECK();
-    survivors_kernel<<<blocks, kThreads, 0, stream>>>(candidates.const_data_ptr<float>(), size[0],
-                                                      size[1], nms_kernel, num_words, words,
-                                                      num_survivors.mutable_data_ptr<int32_t>());
+    row_maxima_kernel<<<blocks, kThreads, 0, stream>>>(candidates.const_data_ptr<float>(), size[0],
+                                                       size[1], nms_kernel,
+                                                       row_maxima.mutable_data_ptr<float>());
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
+    survivors_kernel<<<blocks, kThreads, 0, stream>>>(
+        candidates.const_data_ptr<float>(), row_maxima.const_data_ptr<float>(), size[0], size[1],
+        nms_kernel, num_words, words, num_survivors.mutable_data_ptr<int32_t>());
     C10_CUDA_KERNEL_LAUNCH_CHECK();
   }
   if (top_k <= 0) {
