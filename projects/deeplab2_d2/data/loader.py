@@ -71,6 +71,10 @@ class SampleStream(IterableDataset):
     def __iter__(self) -> Iterator[Dict[str, Any]]:
         worker = get_worker_info()
         number, count = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        if worker is not None:
+            # Ctrl-C, and what ends a job's process group, is for the training alone: it finishes
+            # its step, for which it may still need this process, and ends it then.
+            os.setpgid(0, 0)
         keys = self.keys()
         for index in itertools.count():
             batch = list(itertools.islice(keys, self.batch_size))

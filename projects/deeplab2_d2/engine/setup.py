@@ -1,7 +1,9 @@
 """From the command line to a frozen, checked config."""
 
 import argparse
-from typing import Callable
+import difflib
+import re
+from typing import Callable, Iterator
 
 from detectron2.config import CfgNode, get_cfg
 from detectron2.engine import default_argument_parser
@@ -55,20 +57,52 @@ def load_config(config_file: str = "", overrides: "list[str] | None" = None) -> 
     try:
         if config_file:
             merge_config_file(cfg, config_file)
-    except (AssertionError, KeyError, TypeError, ValueError) as error:
-        message = _message(error)
+    except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
+        message = _explain(cfg, error)
         prefix = "" if message.startswith(config_file) else f"{config_file}: "
         raise ConfigError(f"config file {prefix}{message}") from error
     overrides = list(overrides or [])
     try:
         cfg.merge_from_list(overrides)
-    except (AssertionError, KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"config override {' '.join(overrides)}: {_message(error)}") from error
+    except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
+        words = " ".join(map(str, overrides))
+        raise ConfigError(f"config override {words}: {_explain(cfg, error)}") from error
     try:
         validate_config(cfg)
     except (KeyError, ValueError) as error:
         raise ConfigError(f"{config_file or 'the defaults'}: {_message(error)}") from error
     return cfg
+
+
+# What Detectron2 says of a key that it does not know, and of a value of another type.
+_UNKNOWN_KEY = re.compile(r"Non-existent (?:config )?key: (\S+)")
+_WRONG_TYPE = re.compile(
+    r"Type mismatch \(<class '[\w.]*?(\w+)'> vs. <class '[\w.]*?(\w+)'>\) with values "
+    r"\((.*) vs. (.*)\) for config key: (\S+)",
+    re.DOTALL,
+)
+
+
+def _explain(cfg: CfgNode, error: BaseException) -> str:
+    """Detectron2's message, with the keys near one that it does not know."""
+    message = _message(error)
+    unknown = _UNKNOWN_KEY.search(message)
+    if unknown is not None:
+        near = difflib.get_close_matches(unknown[1], list(_keys(cfg)), n=2, cutoff=0.7)
+        return f"{message}; near it are {', '.join(near)}" if near else message
+    wrong = _WRONG_TYPE.search(message)
+    if wrong is not None:
+        wanted, got, default, value, key = wrong.groups()
+        example = f", as {default}" if wanted != "CfgNode" else ", whose keys stand below it"
+        return f"config key {key} must be a {wanted}{example}, got {value!r} (a {got})"
+    return message
+
+
+def _keys(node: CfgNode, prefix: str = "") -> Iterator[str]:
+    for name, value in node.items():
+        yield prefix + name
+        if isinstance(value, CfgNode):
+            yield from _keys(value, f"{prefix}{name}.")
 
 
 def _message(error: BaseException) -> str:

@@ -4,7 +4,7 @@ Labels, class maps, the kinds of dense maps, and files of all of these.
 This room imports no other.
 """
 
-from .atomic import atomic_path, write_json
+from .atomic import atomic_path, remove_leftovers, write_json
 from .class_map import ClassMap, deeplab2_coco_class_map, identity_class_map
 from .coco_masks import mask_fault
 from .dataset_classes import DatasetClasses, is_thing_category
@@ -68,6 +68,7 @@ __all__ = [
     "PanopticJson",
     "Prediction",
     "atomic_path",
+    "remove_leftovers",
     "check_distinct_stems",
     "check_instance_masks",
     "check_instances_json",
