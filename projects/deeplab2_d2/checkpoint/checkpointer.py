@@ -247,8 +247,8 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
         if not (self._allow_partial or is_usable):
             raise ValueError(
                 f"MODEL.WEIGHTS {self._source}: the weights do not fit the model "
-                f"({report.summary()}); to load what fits, set MODEL.DEEPLAB2.PARTIAL_WEIGHTS True"
-                f"\n{report.table(_MAX_ROWS)}"
+                f"({report.summary()}); to load what fits, set "
+                f"MODEL.DEEPLAB2.PARTIAL_WEIGHTS True\n{report.table(_MAX_ROWS)}"
             )
         return report
 
