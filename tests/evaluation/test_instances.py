@@ -93,3 +93,17 @@ def test_ground_truth_that_would_end_the_process_is_refused_at_the_start(tiny_da
     MetadataCatalog.get(tiny_dataset).set(json_file=str(path))
     with pytest.raises(ValueError, match="instances.json: annotation 5 of image_id 1: coordinates"):
         PanopticInstanceEvaluator(tiny_dataset)
+
+
+def test_ground_truth_without_areas_and_crowds_is_scored(tiny_dataset, tiny_records, run, tmp_path):
+    evaluator = PanopticInstanceEvaluator(tiny_dataset)
+    content = evaluator._coco_api.dataset
+    for annotation in content["annotations"]:
+        annotation.pop("area")
+        if not annotation["iscrowd"]:
+            annotation.pop("iscrowd")
+    content["annotations"].append({**content["annotations"][0], "id": 99, "image_id": "none"})
+    (tmp_path / "instances.json").write_text(json.dumps(content))
+    MetadataCatalog.get(tiny_dataset).set(json_file=str(tmp_path / "instances.json"))
+    scores = run(PanopticInstanceEvaluator(tiny_dataset), tiny_records, _truth(tiny_records))
+    assert scores["segm"]["AP"] == pytest.approx(100.0)
