@@ -390,7 +390,8 @@ def test_pickles_of_python_2_load(tmp_path):
     # pickle.dumps({"a": numpy.array([1, 2], "int16")}, 2) of Python 2: bytes are its text.
     path = tmp_path / "w.pkl"
     path.write_bytes(
-        b"\x80\x02}q\x01U\x01acnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b"
+        b"\x80\x02}q\x01U\x01acnumpy.core.multiarray\n_reconstruct\n"
+        b"cnumpy\nndarray\nK\x00\x85U\x01b"
         b"\x87R(K\x01K\x02\x85cnumpy\ndtype\nU\x02i2K\x00K\x01\x87R(K\x03U\x01<NNNJ\xff\xff\xff\xff"
         b"J\xff\xff\xff\xffK\x00tb\x89U\x04\x01\x00\x02\x00tbs."
     )
