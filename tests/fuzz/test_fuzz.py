@@ -31,3 +31,13 @@ def test_a_reader_ends_well_whatever_it_is_given(name, tmp_path):
         try_example(TARGETS[name], prepare(name, tmp_path / name), *example)
 
     check()
+
+
+FINDINGS = sorted(path for path in (SEEDS.parent / "findings").rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("path", FINDINGS, ids=lambda path: "-".join(path.parts[-3:-1]))
+def test_what_was_found_stays_mended(path, tmp_path):
+    name, _, *file = path.relative_to(SEEDS.parent / "findings").parts
+    folder = prepare(name, tmp_path / name)
+    try_example(TARGETS[name], folder, "/".join(file), path.read_bytes())

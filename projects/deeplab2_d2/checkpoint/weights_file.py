@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from ..structures import atomic_path
 from .archive import ARCHIVE_ENDINGS, unpack
+from .array_pickles import unpickle_arrays
 from .deeplab2_checkpoint import DeepLab2Checkpoint, find_prefix
 from .load import convert_variable
 from .saving import save_pth
@@ -241,31 +242,6 @@ def _check_sums(path: str, file: IO[bytes]) -> None:
         )
 
 
-# What the pickles of Detectron2's model zoo are made of.
-_PICKLED = {
-    ("numpy", "dtype"),
-    ("numpy", "ndarray"),
-    ("collections", "OrderedDict"),
-    ("_codecs", "encode"),
-    *(
-        (f"numpy.{core}.multiarray", name)
-        for core in ("core", "_core")
-        for name in (
-            "_reconstruct",
-            "scalar",
-        )
-    ),
-}
-
-
-# The one in Python: the one in C takes as much memory as a file of 20 bytes asks for.
-class _ArrayUnpickler(pickle._Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _PICKLED:
-            raise pickle.UnpicklingError(f"{module}.{name}")
-        return super().find_class(module, name)
-
-
 def load_pkl(path: str) -> Dict[str, Any]:
     """
     A pickle of Detectron2's model zoo: containers of NumPy arrays. No code of the file runs.
@@ -275,7 +251,7 @@ def load_pkl(path: str) -> Dict[str, Any]:
     """
     with open(path, "rb") as file:
         try:
-            loaded = _ArrayUnpickler(file, encoding="latin1").load()
+            loaded = unpickle_arrays(file)
         except pickle.UnpicklingError as error:
             reason = f"a .pkl must hold arrays alone, got {error}"
             raise CheckpointFormatError(path, file.tell(), reason) from error

@@ -89,7 +89,7 @@ class PanopticInstanceEvaluator(COCOEvaluator):
         for annotation in self._coco_api.dataset["annotations"]:
             # What its scoring asks for, and many files leave out.
             annotation.setdefault("iscrowd", 0)
-            if "area" not in annotation:
+            if "area" not in annotation and annotation["image_id"] in self._coco_api.imgs:
                 rle = self._coco_api.annToRLE(annotation)
                 annotation["area"] = float(mask_util.area(rle))
         # Of the JSON that is made here, only the main process has the content.
