@@ -4,11 +4,16 @@ from typing import Any, Dict, Tuple
 
 import torch
 
-from deeplab2_d2.backbones import MOBILE_NETWORKS, backbone_names, build_backbone_by_name
+from deeplab2_d2.backbones import (
+    MOBILE_NETWORKS,
+    RESIDUAL_NETWORKS,
+    backbone_names,
+    build_backbone_by_name,
+)
 from deeplab2_d2.layers import Norm
 
 # Rows that differ by name or width alone are one network here, where all are narrow.
-_ALIASES = ("swidernet", "axial_resnet_s", "axial_deeplab_s")
+_ALIASES = ("swidernet", "axial_resnet_s", "axial_deeplab_s", "xception_65")
 # What configs make of rows: a name for the tests, the row, and its options.
 _VARIANTS: Dict[str, Tuple[str, Dict[str, Any]]] = {
     "swidernet_sac": ("swidernet", {"SAC_BEYOND_STRIDE": 32}),
@@ -49,7 +54,7 @@ def narrow_backbone(name: str, output_stride: int) -> Any:
     torch.manual_seed(0)
     row, own_options = _VARIANTS.get(name, (name, {}))
     options = dict(own_options)
-    if row not in MOBILE_NETWORKS:
+    if row in RESIDUAL_NETWORKS:
         options["STEM_WIDTH_MULTIPLIER"] = 1.0 if row in _TINY else 0.125
         options["LAYER_MULTIPLIER"] = 0.34
     if row in _WITH_MEMORY:

@@ -43,6 +43,9 @@ OTHERS: Dict[str, Dict[str, Tuple[Any, ...]]] = {
         "MEMORY.ATTENTION_ACTIVATION": ("sigmoid",),
     },
     "MOBILENET_V3": {"REDUCED_LAST_BLOCK": (True,)},
+    "VGG": {"CEIL_POOLING": (True,)},
+    "PLAIN_RESNET": {"CEIL_POOLING": (True,)},
+    "XCEPTION": {"MULTI_GRID": ([1, 2, 4],)},
 }
 # Of many layers, whose kinds are all in other rows of the table.
 NAMES = [

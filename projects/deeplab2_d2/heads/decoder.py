@@ -28,7 +28,8 @@ class DecoderSpec:
         aspp_only_1x1: one 1x1 convolution in place of the ASPP.
         aspp_pool_size: (height, width) window of the ASPP's mean, in pixels of ``feature``; None:
             the whole map.
-        conv_type: of the fusions, see :func:`build_conv`.
+        aspp_conv_type: of the ASPP's atrous branches, see :func:`build_conv`.
+        conv_type: of the fusions, see the same.
     """
 
     feature: str
@@ -38,6 +39,7 @@ class DecoderSpec:
     atrous_rates: Tuple[int, ...] = ()
     aspp_only_1x1: bool = False
     aspp_pool_size: Optional[Tuple[int, int]] = None
+    aspp_conv_type: str = "standard_conv"
     conv_type: str = "depthwise_separable_conv"
 
     @classmethod
@@ -66,6 +68,7 @@ class DecoderSpec:
             atrous_rates=_atrous_rates(node, input_shape),
             aspp_only_1x1=node.ASPP == "1x1",
             aspp_pool_size=_pool_size(cfg, node, input_shape),
+            aspp_conv_type=node.ASPP_CONV_TYPE,
             conv_type=node.CONV_TYPE,
         )
 
@@ -117,6 +120,7 @@ def build_aspp(spec: DecoderSpec, in_channels: int, norm: Norm, activation: str 
         use_only_1x1=spec.aspp_only_1x1,
         pool_size=spec.aspp_pool_size,
         activation=activation,
+        conv_type=spec.aspp_conv_type,
     )
 
 
