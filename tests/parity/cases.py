@@ -16,7 +16,11 @@ GROUPS = (
     "targets",
     "evaluation",
     "training",
+    "torch_networks",
 )
+
+# Kind of a network case, and the group of such cases; DeepLab2's networks have none.
+_NETWORK_KINDS = {"torch_network": "torch_networks"}
 
 # First word of a case's target in the reference, and the group of such cases.
 _TARGETS = (
@@ -111,7 +115,8 @@ def _read_network(folder: Path) -> Case:
     statistics = {output["name"]: output for output in row.get("outputs", [])}
     for endpoint in row.get("endpoints", []):
         statistics["endpoint/" + endpoint["name"]] = endpoint
-    return Case("networks", row, arrays, _references(arrays), statistics)
+    group = _NETWORK_KINDS.get(row.get("kind", ""), "networks")
+    return Case(group, row, arrays, _references(arrays), statistics)
 
 
 def _read_row(folder: Path, row: Dict[str, Any]) -> Case:
