@@ -18,6 +18,7 @@ GROUPS = (
     "targets",
     "evaluation",
     "training",
+    "torch_networks",
 )
 
 # First word of a case's target in the reference, and the group of such cases.

@@ -108,6 +108,8 @@ class ModelRecord:
         checkpoint_modules: first words of DeepLab2's checkpoint keys, and the modules they name.
         slim_scopes: patterns of scopes (or of whole names) in the name-based checkpoints of
             Google's release of DeepLab v3+, and the modules (or parameters) they name.
+        state_dict_rules: names of other PyTorch repositories' models, and the modules they name,
+            see :mod:`deeplab2_d2.checkpoint.state_dict_names`.
         last_layers: group ("semantic", "instance") to first words of the keys that depend on the
             number of classes or on the task.
         option_rules: name of DeepLab2's model message to its
@@ -128,5 +130,6 @@ class ModelRecord:
     rank_image: Optional[Callable[[Any, Sample], RankedImage]] = None
     checkpoint_modules: Tuple[Tuple[str, str], ...] = ()
     slim_scopes: Tuple[Tuple[str, str], ...] = ()
+    state_dict_rules: Tuple[Tuple[str, str, str], ...] = ()
     last_layers: Mapping[str, Tuple[str, ...]] = field(default_factory=dict)
     option_rules: Mapping[str, object] = field(default_factory=dict)

@@ -26,6 +26,8 @@ _ENDPOINTS: Tuple[Tuple[str, str, int], ...] = (
     ),
     (r"xception_\d+/(entry|exit)_flow/block(\d+)", r"backbone.\1_flow.block\2", 1),
     (r"xception_\d+/middle_flow/block1/unit_(\d+)/.*", r"backbone.middle_flow.block\1", 1),
+    ("Stem", "backbone.conv2", -1),
+    (r"Cell_(\d+)", r"backbone.cells.\1", -1),
     ("image_pooling/Relu", "head.aspp.aspp_pool.conv_bn_act", -1),
     ("ResizeBilinear", "head.aspp.aspp_pool", -1),
     ("aspp0/Relu", "head.aspp.conv_bn_act", -1),
@@ -70,6 +72,8 @@ def slim_config(config: Mapping[str, Any]) -> CfgNode:
     node.DEEPLAB.NORM_EPSILON = epsilon["head"]
     node.BACKBONE.NAME = options["model_variant"]
     node.BACKBONE.OUTPUT_STRIDE = options["output_stride"]
+    if options["model_variant"] == "nas_hnasnet":
+        _searched(node, options["nas_architecture_options"])
     if options["multi_grid"]:
         node.BACKBONE.XCEPTION.MULTI_GRID = options["multi_grid"]
     separable, dense = "depthwise_separable_conv", "standard_conv"
@@ -92,7 +96,18 @@ def slim_config(config: Mapping[str, Any]) -> CfgNode:
     return cfg
 
 
-class _BackboneOnly(nn.Module):
+def _searched(node: CfgNode, options: Mapping[str, Any]) -> None:
+    """Auto-DeepLab: our output stride is that of the coarsest cells, theirs that of the output."""
+    node.BACKBONE.NAME = "auto_deeplab_s"
+    node.BACKBONE.AUTO_DEEPLAB.FILTERS = options["nas_stem_output_num_conv_filters"]
+    node.BACKBONE.AUTO_DEEPLAB.HEAD = options["nas_use_classification_head"]
+    node.BACKBONE.OUTPUT_STRIDE = 16 if options["nas_remove_os32_stride"] else 32
+    node.SEMANTIC_DECODER.FEATURE = "backbone_output"
+
+
+class BackboneOnly(nn.Module):
+    """A backbone under the name that it has in a model."""
+
     def __init__(self, cfg: CfgNode):
         super().__init__()
         self.backbone = build_backbone(cfg)
@@ -108,11 +123,11 @@ def _backbone(
     cfg: CfgNode, case: Dict[str, Any], weights: Dict[str, np.ndarray]
 ) -> Dict[str, np.ndarray]:
     classifier = {name: weights.pop(name) for name in list(weights) if CLASSIFIER.fullmatch(name)}
-    model = _BackboneOnly(cfg).eval()
+    model = BackboneOnly(cfg).eval()
     _load(model, weights)
     image = torch.from_numpy(normalized_input(case["name"], case["input"]["shape"]))
     found, outputs = _record(model, case, lambda: model.backbone(image.permute(0, 3, 1, 2)))
-    features = found["res5"]
+    features = found.get("backbone_output", found["res5"])
     if not classifier:
         return {**outputs, "raw/features": _channels_last(features)}
     pooled = _channels_last(features.mean(dim=(2, 3), keepdim=True))
