@@ -45,7 +45,7 @@ OTHERS: Dict[str, Dict[str, Tuple[Any, ...]]] = {
     },
     "MOBILENET_V3": {"REDUCED_LAST_BLOCK": (True,)},
     "VGG": {"CEIL_POOLING": (True,)},
-    "PLAIN_RESNET": {"CEIL_POOLING": (True,)},
+    "PLAIN_RESNET": {"CEIL_POOLING": (True,), "MULTI_GRID": ([1, 2, 4],)},
     "XCEPTION": {"MULTI_GRID": ([1, 2, 4],)},
     "HRNET": {"FUSION": ("unaligned", "nearest")},
     "AUTO_DEEPLAB": {
