@@ -41,7 +41,7 @@ _LAYERS: Dict[str, Dict[str, str]] = {
 # HRNet's backbones. Transitions and fusions to coarser branches are sequences of convolutions,
 # those to finer ones and within a resolution single convolutions.
 _HRNET: Sequence[Rule] = (
-    (r"conv(\d)\.", r"conv\1.conv.", "as_is"),
+    (r"conv(\d)\.(?=weight$)", r"conv\1.conv.", "as_is"),
     (r"bn(\d)\.", r"conv\1.batch_norm.", "as_is"),
     (r"layer1\.(\d+)\.", r"first_stage.\1.", "bottleneck"),
     (r"transition(\d)\.(\d)\.0\.(?=\d\.)", r"transitions.\1.\2.", "convolution"),

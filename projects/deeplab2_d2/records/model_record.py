@@ -103,8 +103,8 @@ class ModelRecord:
         rank_image: of a model that orders instances, ``(model, sample)`` to what it makes of the
             detections of an image; None: it orders none.
         checkpoint_modules: first words of DeepLab2's checkpoint keys, and the modules they name.
-        state_dict_rules: names of other PyTorch repositories' models, and the modules they name, see
-            :mod:`deeplab2_d2.checkpoint.state_dict_names`.
+        state_dict_rules: names in other PyTorch repositories' models, and the modules they name,
+            see :mod:`deeplab2_d2.checkpoint.state_dict_names`.
         last_layers: group ("semantic", "instance") to first words of the keys that depend on the
             number of classes or on the task.
         option_rules: name of DeepLab2's model message to its

@@ -9,6 +9,7 @@ from parity.rule import normalized_input
 from parity.torch_rule import torch_weight
 from torch import Tensor, nn
 
+from deeplab2_d2.backbones import EndpointBackbone
 from deeplab2_d2.backbones.hrnet import (
     BranchStageSpec,
     HighResolutionNetwork,
@@ -16,7 +17,9 @@ from deeplab2_d2.backbones.hrnet import (
 )
 from deeplab2_d2.backbones.hrnet.table import high_resolution_spec
 from deeplab2_d2.checkpoint.state_dict_names import rename_state_dict
+from deeplab2_d2.heads import DecoderSpec, DenseHeads, HeadSpec
 from deeplab2_d2.layers import GeneralBlock, Norm
+from deeplab2_d2.postprocessing import resize_map
 
 Outputs = Dict[str, np.ndarray]
 # A case's config to the network, which returns its outputs by name, and to modules of it by the
@@ -146,7 +149,81 @@ def _hrnet_classifier(config: Dict[str, Any], norm: Norm) -> Tuple[nn.Module, Di
     return _Classifier(backbone, config.get("classes", 1000)), endpoints
 
 
+class _Panoptic(nn.Module):
+    """Panoptic-DeepLab's decoders and heads on a backbone."""
+
+    # Our maps and the reference's names of them.
+    names = {
+        "semantic_logits": "semantic",
+        "center_heatmap": "center",
+        "center_offsets": "offset",
+    }
+
+    def __init__(self, backbone: EndpointBackbone, options: Mapping[str, Any], **head: Any):
+        super().__init__()
+        self.backbone = backbone
+        decoders = {
+            f"{task}_decoder": _decoder(options, prefix)
+            for task, prefix in (("semantic", ""), ("instance", "instance_"))
+        }
+        channels = options["instance_head_channels"]
+        rows = (
+            ("semantic_logits", "logits", head["classes"], "semantic", options["decoder_channels"]),
+            ("center_heatmap", "heatmap", 1, "instance", channels),
+            ("center_offsets", "offset", 2, "instance", channels),
+        )
+        heads = [
+            HeadSpec(name, kind, count, f"{self.names[name]}_head", f"{task}_decoder", width)
+            for name, kind, count, task, width in rows
+        ]
+        self.head = DenseHeads(decoders, heads, backbone.endpoint_shapes, norm=head["norm"])
+
+    def forward(self, images: Tensor) -> Dict[str, Tensor]:
+        features = self.backbone(images)
+        size = (int(images.shape[-2]), int(images.shape[-1]))
+        outputs = {f"endpoint/{name}": value for name, value in features.items()}
+        for name, maps in self.head(features).items():
+            outputs[f"raw/{self.names[name]}"] = maps
+            resized = resize_map(maps, self.head.kinds[name], size)
+            outputs[f"resized/{self.names[name]}"] = resized
+        return outputs
+
+
+def _decoder(options: Mapping[str, Any], prefix: str) -> DecoderSpec:
+    names = options["low_level_key"]
+    aspp = options.get(prefix + "aspp_channels", options["decoder_channels"])
+    return DecoderSpec(
+        feature=options["feature_key"],
+        low_level=tuple(zip(names, options[prefix + "low_level_channels_project"])),
+        channels=options[prefix + "decoder_channels"],
+        aspp_channels=aspp,
+        atrous_rates=tuple(options["atrous_rates"]),
+        aspp_has_pool_norm=False,
+    )
+
+
+def _panoptic(config: Dict[str, Any], norm: Norm) -> Tuple[nn.Module, Dict[str, nn.Module]]:
+    backbone, endpoints = _PANOPTIC_BACKBONES[config["backbone"]](config, norm)
+    network = _Panoptic(backbone, config["options"], classes=config["classes"], norm=norm)
+    for task in ("semantic", "instance"):
+        decoder = getattr(network.head, f"{task}_decoder")
+        endpoints[f"{task}/aspp"] = decoder.aspp
+        for index in range(len(decoder.low_level_features)):
+            endpoints[f"{task}/fuse{index}"] = getattr(decoder, f"fusion_conv{index + 1}")
+    return network, endpoints
+
+
+def _panoptic_hrnet(config: Dict[str, Any], norm: Norm) -> Any:
+    width = int(config["backbone"].replace("hrnet", ""))
+    return HighResolutionNetwork(spec=_spec({"width": width, **config}), norm=norm), {}
+
+
+_PANOPTIC_BACKBONES: Dict[str, Callable[[Dict[str, Any], Norm], Any]] = {
+    f"hrnet{width}": _panoptic_hrnet for width in (18, 32, 48)
+}
+
 _BUILDERS: Dict[str, Build] = {
     "hrnet": _hrnet,
     "hrnet_cls": _hrnet_classifier,
+    "panoptic": _panoptic,
 }
