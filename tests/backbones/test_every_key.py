@@ -50,6 +50,9 @@ OTHERS: Dict[str, Dict[str, Tuple[Any, ...]]] = {
         "PATH": ([0, 1, 2, 3, 2],),
         "HEAD": (True,),
     },
+    "VGG": {"CEIL_POOLING": (True,)},
+    "PLAIN_RESNET": {"CEIL_POOLING": (True,)},
+    "XCEPTION": {"MULTI_GRID": ([1, 2, 4],)},
 }
 # Of many layers, whose kinds are all in other rows of the table.
 NAMES = [

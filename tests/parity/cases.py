@@ -9,6 +9,8 @@ import numpy as np
 
 GROUPS = (
     "networks",
+    "slim_networks",
+    "caffe_networks",
     "layers",
     "losses",
     "postprocessing",
@@ -18,9 +20,6 @@ GROUPS = (
     "training",
     "torch_networks",
 )
-
-# Kind of a network case, and the group of such cases; DeepLab2's networks have none.
-_NETWORK_KINDS = {"torch_network": "torch_networks"}
 
 # First word of a case's target in the reference, and the group of such cases.
 _TARGETS = (
@@ -115,7 +114,8 @@ def _read_network(folder: Path) -> Case:
     statistics = {output["name"]: output for output in row.get("outputs", [])}
     for endpoint in row.get("endpoints", []):
         statistics["endpoint/" + endpoint["name"]] = endpoint
-    group = _NETWORK_KINDS.get(row.get("kind", ""), "networks")
+    # Those of other releases say what they are: "slim_network" and so on.
+    group = f"{row['kind']}s" if "kind" in row else "networks"
     return Case(group, row, arrays, _references(arrays), statistics)
 
 

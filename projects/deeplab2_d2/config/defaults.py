@@ -75,6 +75,8 @@ def decoder_node(channels: int, low_level: List[Any]) -> CfgNode:
     node.ASPP = "tiled"
     # Channels of every ASPP branch and of its output.
     node.ASPP_CHANNELS = 256
+    # Of its three atrous branches, as CONV_TYPE.
+    node.ASPP_CONV_TYPE = "standard_conv"
     # Atrous rates of the three 3x3 branches, in pixels of FEATURE's map. [] = by its stride, so
     # that they reach 96, 192 and 288 pixels of the input: [3, 6, 9] at stride 32.
     node.ATROUS_RATES = []

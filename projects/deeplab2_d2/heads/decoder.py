@@ -31,7 +31,8 @@ class DecoderSpec:
         aspp_pool_size: (height, width) window of the ASPP's mean, in pixels of ``feature``; None:
             the whole map.
         aspp_has_pool_norm: the ASPP's pooling branch has a norm.
-        conv_type: of the fusions, see :func:`build_conv`.
+        aspp_conv_type: of the ASPP's atrous branches, see :func:`build_conv`.
+        conv_type: of the fusions, see the same.
     """
 
     feature: str
@@ -42,6 +43,7 @@ class DecoderSpec:
     aspp_only_1x1: bool = False
     aspp_pool_size: Optional[Tuple[int, int]] = None
     aspp_has_pool_norm: bool = True
+    aspp_conv_type: str = "standard_conv"
     conv_type: str = "depthwise_separable_conv"
 
     @classmethod
@@ -71,6 +73,7 @@ class DecoderSpec:
             aspp_only_1x1=node.ASPP == "1x1",
             aspp_pool_size=_pool_size(cfg, node, input_shape),
             aspp_has_pool_norm=node.ASPP != "global_plain",
+            aspp_conv_type=node.ASPP_CONV_TYPE,
             conv_type=node.CONV_TYPE,
         )
 
@@ -123,6 +126,7 @@ def build_aspp(spec: DecoderSpec, in_channels: int, norm: Norm, activation: str 
         pool_size=spec.aspp_pool_size,
         has_pool_norm=spec.aspp_has_pool_norm,
         activation=activation,
+        conv_type=spec.aspp_conv_type,
     )
 
 
