@@ -18,6 +18,10 @@ from .names import Parameter, dense_kernel, depthwise_kernel, unchanged
 _SEPARABLE = r"unit_1/xception_module/separable_conv(\d)_(depthwise|pointwise)"
 _UNIT = r"unit_(\d+)/xception_module/separable_conv(\d)_(depthwise|pointwise)"
 
+# An operation of Auto-DeepLab.
+_OPERATION = r"hnasnet/cell_(\d+)/comb_iter_(\d)/(left|right)"
+_OURS = r"backbone.cells.\1.sums.\2.\3"
+
 # Patterns of the scopes of backbones, and our modules.
 _BACKBONES: Tuple[Tuple[str, str], ...] = (
     (r"xception_\d+/entry_flow/(conv1_\d)", r"backbone.\1"),
@@ -38,16 +42,36 @@ _BACKBONES: Tuple[Tuple[str, str], ...] = (
         r"resnet_v1_\d+/block(\d)/unit_(\d+)/bottleneck_v1/(conv\d|shortcut)",
         r"backbone.block\1.unit\2.\3",
     ),
+    (r"hnasnet/(conv\d)", r"backbone.\1"),
+    (r"hnasnet/(conv\d)_bn", r"backbone.\1.batch_norm"),
+    (r"hnasnet/cell_(\d+)/1x1", r"backbone.cells.\1.current"),
+    (r"hnasnet/cell_(\d+)/beginning_bn", r"backbone.cells.\1.current.batch_norm"),
+    (r"hnasnet/cell_(\d+)/prev_1x1", r"backbone.cells.\1.previous"),
+    (r"hnasnet/cell_(\d+)/prev_bn", r"backbone.cells.\1.previous.batch_norm"),
+    (
+        rf"{_OPERATION}/separable_\dx\d_(\d)/depthwise_weights",
+        rf"{_OURS}.layer\4.depthwise_conv.weight",
+    ),
+    (
+        rf"{_OPERATION}/separable_\dx\d_(\d)/pointwise_weights",
+        rf"{_OURS}.layer\4.pointwise.conv.weight",
+    ),
+    (rf"{_OPERATION}/bn_sep_\dx\d_(\d)", rf"{_OURS}.layer\4.pointwise.batch_norm"),
+    (rf"{_OPERATION}/atrous_\dx\d", rf"{_OURS}.conv"),
+    (rf"{_OPERATION}/bn_atr_\dx\d", rf"{_OURS}.conv.batch_norm"),
+    (r"hnasnet/(downsample_os\d+|classification_head)_conv", r"backbone.head.\1"),
+    (r"hnasnet/(downsample_os\d+|classification_head)_bn", r"backbone.head.\1.batch_norm"),
 )
 
 # The classifier of a backbone's pretraining, which no model of ours has.
-CLASSIFIER = re.compile(r"[^/]+/logits/(weights|biases)|hnasnet/final_layer/.*")
+CLASSIFIER = re.compile(r"[^/]+/logits/(weights|biases)")
 
 # The last word of a name: our tensor in a layer, and its layout.
 _TENSORS: Dict[str, Tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
     "weights": ("conv.weight", dense_kernel),
     "depthwise_weights": ("depthwise_conv.weight", depthwise_kernel),
-    "pointwise_weights": ("pointwise_conv.weight", dense_kernel),
+    # Of Auto-DeepLab alone, where a whole name is a parameter.
+    "pointwise_weights": ("weight", dense_kernel),
     "biases": ("conv.bias", unchanged),
     "gamma": ("weight", unchanged),
     "beta": ("bias", unchanged),
