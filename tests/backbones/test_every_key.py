@@ -44,7 +44,7 @@ OTHERS: Dict[str, Dict[str, Tuple[Any, ...]]] = {
         "MEMORY.ATTENTION_ACTIVATION": ("sigmoid",),
     },
     "MOBILENET_V3": {"REDUCED_LAST_BLOCK": (True,)},
-    "HRNET": {"FUSION": ("unaligned", "nearest")},
+    "HRNET": {"FUSION": ("unaligned", "nearest"), "CONCATENATE": (True,)},
     "AUTO_DEEPLAB": {
         "GENOTYPE": ([[0, "atrous_3x3"], [1, "separable_5x5"]],),
         "PATH": ([0, 1, 2, 3, 2],),

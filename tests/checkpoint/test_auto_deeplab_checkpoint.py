@@ -1,4 +1,4 @@
-"""A real name-based checkpoint of Auto-DeepLab gives the reference's numbers; all keys are known."""
+"""A name-based checkpoint of Auto-DeepLab gives the reference's numbers; all keys are known."""
 
 import gzip
 import json

@@ -140,8 +140,8 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
             raise CheckpointFormatError(
                 filename, error.offset, error.reason + self._offer_another(filename)
             ) from error
-        weights, unknown = published_weights(loaded)
-        return {**(loaded if "model" in loaded else {}), "model": weights, "unknown": unknown}
+        renamed, unknown = published_weights(loaded)
+        return {**(loaded if "model" in loaded else {}), "model": renamed, "unknown": unknown}
 
     def _load_model(self, checkpoint: Dict[str, Any]) -> Any:
         unknown = checkpoint.pop("unknown", [])
