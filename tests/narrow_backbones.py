@@ -36,6 +36,7 @@ _VARIANTS: Dict[str, Tuple[str, Dict[str, Any]]] = {
     ),
     "axial_resnet_l_local": ("axial_resnet_l", {"ATTENTION__SPAN": 5}),
     "mobilenet_v3_large_reduced": ("mobilenet_v3_large", {"REDUCED_LAST_BLOCK": True}),
+    "hrnet_w18_concatenated": ("hrnet_w18", {"CONCATENATE": True}),
     "auto_deeplab_s_with_head": ("auto_deeplab_s", {"HEAD": True}),
 }
 NAMES = [name for name in (*backbone_names(), *_VARIANTS) if name not in ALIASES]

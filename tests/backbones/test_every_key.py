@@ -47,11 +47,10 @@ OTHERS: Dict[str, Dict[str, Tuple[Any, ...]]] = {
     "VGG": {"CEIL_POOLING": (True,)},
     "PLAIN_RESNET": {"CEIL_POOLING": (True,), "MULTI_GRID": ([1, 2, 4],)},
     "XCEPTION": {"MULTI_GRID": ([1, 2, 4],)},
-    "HRNET": {"FUSION": ("unaligned", "nearest")},
+    "HRNET": {"FUSION": ("unaligned", "nearest"), "CONCATENATE": (True,)},
     "AUTO_DEEPLAB": {
         "GENOTYPE": ([[0, "atrous_3x3"], [1, "separable_5x5"]],),
         "PATH": ([0, 1, 2, 3, 2],),
-        "FILTERS": (4,),
         "HEAD": (True,),
     },
 }

@@ -10,8 +10,8 @@ import numpy as np
 FLOAT_TOLERANCES = {
     "networks": 1e-3,
     "slim_networks": 1e-3,
-    "caffe_networks": 1e-3,
     "torch_networks": 1e-3,
+    "caffe_networks": 1e-3,
     "meta": 1e-3,
     "layers": 1e-4,
     "losses": 1e-4,

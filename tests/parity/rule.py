@@ -48,6 +48,20 @@ _SLIM_FACTORS: Tuple[Tuple[str, float], ...] = (
 )
 
 
+# Of state dicts and of Caffe's layers.
+_TORCH_FACTORS: Tuple[Tuple[str, float], ...] = (
+    (r"(branches\.\d|layer1)\.(\d\.)+bn[23]\.weight$", 0.25),
+    (r"fuse_layers\.\d\.\d\.([\d.]+)\.weight$", 0.5),
+    (r"block(\d|1\d|20)\.sep_conv3\.block\.bn_point\.weight$", 0.25),
+    (r"block(\d|1\d|20)\.sep_conv\d\.block\.pointwise\.weight$", 0.7),
+    (r"\.increase\.bn\.weight$", 0.25),
+    (r"^scale\w+_branch2c\.weight$", 0.25),
+    (r"aspp\.c\d\.weight$|^fc1_voc12_c\d\.weight$", 0.3),
+    (r"(semantic|center|offset)\.1\.weight$|last_layer\.3\.weight$", 0.5),
+    (r"^classifier\.weight$", 0.3),
+)
+
+
 def generator(text: str) -> np.random.Generator:
     """The generator that belongs to a text."""
     return np.random.Generator(np.random.PCG64(zlib.crc32(text.encode("utf-8"))))
@@ -85,6 +99,24 @@ def _slim_deviation(last: str, shape: Tuple[int, ...]) -> float:
         return 0.1
     fan_in = shape[0] * shape[1] if last == "depthwise_weights" else math.prod(shape[:-1])
     return math.sqrt(2.0 / fan_in)
+
+
+def torch_weight(key: str, shape: Sequence[int]) -> np.ndarray:
+    """
+    The value of an entry of a state dict or of a layer of Caffe, float32, in PyTorch's layout.
+
+    Args:
+        key: of the entry.
+        shape: its shape.
+    """
+    shape, last, random = tuple(shape), key.rpartition(".")[2], generator(key)
+    if last == "weight" and len(shape) > 1:
+        values = random.normal(0.0, math.sqrt(2.0 / math.prod(shape[1:])), size=shape)
+    elif last in ("weight", "running_var"):
+        values = random.uniform(0.5, 1.5, size=shape)
+    else:
+        values = random.normal(0.0, 0.1, size=shape)
+    return (values * _factor(key, _TORCH_FACTORS)).astype(np.float32)
 
 
 def normalized_input(case: str, shape: Sequence[int]) -> np.ndarray:

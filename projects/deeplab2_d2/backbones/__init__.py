@@ -1,14 +1,6 @@
 """Backbones as Detectron2 knows them: families of named networks, one file or folder each."""
 
-from . import (
-    auto_deeplab,
-    hrnet,
-    mobile_network,
-    plain_resnet,
-    residual_config,
-    vgg,
-    xception,
-)
+from . import auto_deeplab, hrnet, mobile_network, plain_resnet, residual_config, vgg, xception
 from .build import build_backbone_by_name, build_deeplab2_backbone
 from .config import add_config, check_config
 from .endpoints import EndpointBackbone

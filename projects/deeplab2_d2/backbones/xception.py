@@ -20,7 +20,9 @@ from .family import BackboneFamily, SharedOptions, register_family
 from .mobile_network import make_divisible
 
 _DIVISOR = 8
-_OUT_FEATURES = ("res2", "res3", "res4", "res5")
+# Of the middle flow bowenc0221's Panoptic-DeepLab reads the output, where DeepLab v3+ has res4.
+_MIDDLE = "middle_flow"
+_OUT_FEATURES = ("res2", "res3", _MIDDLE, "res4", "res5")
 
 
 @dataclass(frozen=True)
@@ -130,10 +132,11 @@ class XceptionModule(nn.Module):
 
 class XceptionNetwork(EndpointBackbone):
     """
-    Xception up to its last module; endpoints ``res2`` ... ``res5``.
+    Xception up to its last module; endpoints ``res2`` ... ``res5`` and ``middle_flow``.
 
     ``res2`` to ``res4`` are inside modules, before the stride and before a ReLU, where DeepLab v3+
-    takes its low-level features; ``res5`` is the output, after a ReLU.
+    takes its low-level features; ``res5`` is the output, after a ReLU. ``middle_flow`` is that
+    flow's output, before a ReLU.
     """
 
     def __init__(
@@ -196,6 +199,9 @@ class XceptionNetwork(EndpointBackbone):
             flow, _, name = spec.name.partition(".")
             getattr(self, flow).add_module(name, module)
             channels, current_stride, rate = widths[-1], current_stride * stride, next_rate
+            if flow == _MIDDLE:
+                shape = ShapeSpec(channels=channels, stride=current_stride)
+                self.endpoint_shapes[_MIDDLE] = shape
         self.endpoint_shapes["res5"] = ShapeSpec(channels=channels, stride=current_stride)
         self.set_out_features(out_features)
 
@@ -205,6 +211,8 @@ class XceptionNetwork(EndpointBackbone):
             hidden, features = self.get_submodule(spec.name)(features)
             if spec.endpoint:
                 endpoints[spec.endpoint] = hidden
+            if spec.name.startswith(_MIDDLE):
+                endpoints[_MIDDLE] = features
         endpoints["res5"] = features
         return endpoints
 

@@ -15,7 +15,7 @@ from .run_folder import find_newest, read_tag
 from .saving import save_pth
 from .sorted_table import CheckpointFormatError
 from .surgery import give_to_twins, inflatable_stem, inflate_stem
-from .weights_file import AUTHOR, load_pkl, load_pth, read_weights
+from .weights_file import AUTHOR, load_pkl, load_pth, published_weights, read_weights
 
 logger = logging.getLogger(__name__)
 
@@ -140,7 +140,8 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
             raise CheckpointFormatError(
                 filename, error.offset, error.reason + self._offer_another(filename)
             ) from error
-        return loaded if "model" in loaded else {"model": loaded}
+        renamed, unknown = published_weights(loaded)
+        return {**(loaded if "model" in loaded else {}), "model": renamed, "unknown": unknown}
 
     def _load_model(self, checkpoint: Dict[str, Any]) -> Any:
         unknown = checkpoint.pop("unknown", [])

@@ -18,21 +18,9 @@ from .names import Parameter, dense_kernel, depthwise_kernel, unchanged
 _SEPARABLE = r"unit_1/xception_module/separable_conv(\d)_(depthwise|pointwise)"
 _UNIT = r"unit_(\d+)/xception_module/separable_conv(\d)_(depthwise|pointwise)"
 
-
-def _searched_cells() -> Iterator[Tuple[str, str]]:
-    """Auto-DeepLab's cells: the sums are of a left and a right operation."""
-    for number in range(10):
-        side = "right" if number % 2 else "left"
-        theirs = rf"hnasnet/cell_(\d+)/comb_iter_{number // 2}/{side}/"
-        ours = rf"backbone.cells.\1.operations.{number}"
-        yield theirs + r"atrous_\dx\d", f"{ours}.conv"
-        yield theirs + r"bn_atr_\dx\d", f"{ours}.conv.batch_norm"
-        for layer in (1, 2):
-            separable = rf"{theirs}separable_\dx\d_{layer}"
-            yield f"{separable}/depthwise_weights", f"{ours}.{layer - 1}.depthwise.weight"
-            yield separable, f"{ours}.{layer - 1}"
-            yield rf"{theirs}bn_sep_\dx\d_{layer}", f"{ours}.{layer - 1}.pointwise.batch_norm"
-
+# An operation of Auto-DeepLab.
+_OPERATION = r"hnasnet/cell_(\d+)/comb_iter_(\d)/(left|right)"
+_OURS = r"backbone.cells.\1.sums.\2.\3"
 
 # Patterns of the scopes of backbones, and our modules.
 _BACKBONES: Tuple[Tuple[str, str], ...] = (
@@ -60,13 +48,19 @@ _BACKBONES: Tuple[Tuple[str, str], ...] = (
     (r"hnasnet/cell_(\d+)/beginning_bn", r"backbone.cells.\1.current.batch_norm"),
     (r"hnasnet/cell_(\d+)/prev_1x1", r"backbone.cells.\1.previous"),
     (r"hnasnet/cell_(\d+)/prev_bn", r"backbone.cells.\1.previous.batch_norm"),
-    *_searched_cells(),
-    ("hnasnet/downsample_os16_conv", "backbone.head.0"),
-    ("hnasnet/downsample_os16_bn", "backbone.head.0.batch_norm"),
-    ("hnasnet/downsample_os32_conv", "backbone.head.1"),
-    ("hnasnet/downsample_os32_bn", "backbone.head.1.batch_norm"),
-    ("hnasnet/classification_head_conv", "backbone.head.2"),
-    ("hnasnet/classification_head_bn", "backbone.head.2.batch_norm"),
+    (
+        rf"{_OPERATION}/separable_\dx\d_(\d)/depthwise_weights",
+        rf"{_OURS}.layer\4.depthwise_conv.weight",
+    ),
+    (
+        rf"{_OPERATION}/separable_\dx\d_(\d)/pointwise_weights",
+        rf"{_OURS}.layer\4.pointwise.conv.weight",
+    ),
+    (rf"{_OPERATION}/bn_sep_\dx\d_(\d)", rf"{_OURS}.layer\4.pointwise.batch_norm"),
+    (rf"{_OPERATION}/atrous_\dx\d", rf"{_OURS}.conv"),
+    (rf"{_OPERATION}/bn_atr_\dx\d", rf"{_OURS}.conv.batch_norm"),
+    (r"hnasnet/(downsample_os\d+|classification_head)_conv", r"backbone.head.\1"),
+    (r"hnasnet/(downsample_os\d+|classification_head)_bn", r"backbone.head.\1.batch_norm"),
 )
 
 # The classifier of a backbone's pretraining, which no model of ours has.
@@ -76,7 +70,8 @@ CLASSIFIER = re.compile(r"[^/]+/logits/(weights|biases)")
 _TENSORS: Dict[str, Tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
     "weights": ("conv.weight", dense_kernel),
     "depthwise_weights": ("depthwise_conv.weight", depthwise_kernel),
-    "pointwise_weights": ("pointwise.conv.weight", dense_kernel),
+    # Of Auto-DeepLab alone, where a whole name is a parameter.
+    "pointwise_weights": ("weight", dense_kernel),
     "biases": ("conv.bias", unchanged),
     "gamma": ("weight", unchanged),
     "beta": ("bias", unchanged),

@@ -69,8 +69,9 @@ def decoder_node(channels: int, low_level: List[Any]) -> CfgNode:
     # "standard_conv".
     node.CONV_TYPE = "depthwise_separable_conv"
     # Pooling branch of the ASPP: "tiled" averages over a sliding window as large as the map of a
-    # training crop (INPUT.CROP.SIZE), as DeepLab2; "global" over the whole map. "1x1": one 1x1
-    # convolution in place of the ASPP (as for the axial backbones).
+    # training crop (INPUT.CROP.SIZE), as DeepLab2; "global" over the whole map, "global_plain" the
+    # same without a norm (bowenc0221's Panoptic-DeepLab). "1x1": one 1x1 convolution in place of
+    # the ASPP (as for the axial backbones).
     node.ASPP = "tiled"
     # Channels of every ASPP branch and of its output.
     node.ASPP_CHANNELS = 256

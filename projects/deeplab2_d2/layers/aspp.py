@@ -55,19 +55,20 @@ class ASPPPool(nn.Module):
         in_channels: int,
         out_channels: int,
         *,
-        norm: Norm,
+        norm: Optional[Norm],
         pool_size: Optional[Tuple[int, int]] = None,
         activation: str = "relu",
     ):
         """
         Args:
+            norm: None for neither norm nor bias.
             pool_size: (height, width) of the window, in pixels of the input; None for the mean
                 over the whole map.
         """
         super().__init__()
         self.pool_size = pool_size
         self.conv_bn_act = ConvNormAct(
-            in_channels, out_channels, 1, norm=norm, activation=activation
+            in_channels, out_channels, 1, norm=norm, activation=activation, use_bias=False
         )
 
     def forward(self, features: Tensor) -> Tensor:
@@ -98,6 +99,7 @@ class ASPP(nn.Module):
         norm: Norm,
         use_only_1x1: bool = False,
         pool_size: Optional[Tuple[int, int]] = None,
+        has_pool_norm: bool = True,
         activation: str = "relu",
         conv_type: str = "standard_conv",
     ):
@@ -105,6 +107,7 @@ class ASPP(nn.Module):
         Args:
             atrous_rates: three, in pixels of the input; not used with ``use_only_1x1``.
             pool_size: see :class:`ASPPPool`.
+            has_pool_norm: the pooling branch has a norm, too.
             conv_type: of the atrous branches, see :func:`build_conv`.
 
         Raises:
@@ -125,7 +128,8 @@ class ASPP(nn.Module):
         self.aspp_conv1 = ASPPConv(in_channels, out_channels, **rates[0])
         self.aspp_conv2 = ASPPConv(in_channels, out_channels, **rates[1])
         self.aspp_conv3 = ASPPConv(in_channels, out_channels, **rates[2])
-        self.aspp_pool = ASPPPool(in_channels, out_channels, pool_size=pool_size, **options)
+        pool_options = options if has_pool_norm else {**options, "norm": None}
+        self.aspp_pool = ASPPPool(in_channels, out_channels, pool_size=pool_size, **pool_options)
         self.proj_conv_bn_act = ConvNormAct(5 * out_channels, out_channels, 1, **options)
         self.proj_drop = nn.Dropout(_DROPOUT)
 

@@ -190,7 +190,8 @@ class AveragedSegmenter(nn.Module):
     ):
         """
         Args:
-            models: the first one's input and post-processing settings are used.
+            models: the first one's post-processing settings are used, and the input settings of
+                the first with the largest output stride, whose padding suits all of them.
             averaging: of the models' record.
             scales: factors on the image's size.
             min_sizes: instead of ``scales``, lengths of the image's shorter side in each view.
@@ -200,6 +201,8 @@ class AveragedSegmenter(nn.Module):
         super().__init__()
         self.first = models[0]
         self.others = nn.ModuleList(models[1:])
+        strides = [model.output_stride for model in models]
+        self._coarsest = strides.index(max(strides))
         self.averaging = averaging
         self.scales = tuple(scales)
         self.min_sizes = tuple(min_sizes)
@@ -228,10 +231,10 @@ class AveragedSegmenter(nn.Module):
         return [self._predict_one(sample) for sample in batched_inputs]
 
     def _predict_one(self, sample: Sample) -> Dict[str, Any]:
-        images = self.first.batch([sample])
-        others = [cast(Segmenter, model) for model in self.others]
+        models = [self.first, *(cast(Segmenter, model) for model in self.others)]
+        images = models[self._coarsest].batch([sample])
         means = average_views(
-            [self.first, *others],
+            models,
             images.tensor,
             scales=self._scales_of(images.image_sizes[0]),
             flip=self.flip,

@@ -106,10 +106,10 @@ class ModelRecord:
         rank_image: of a model that orders instances, ``(model, sample)`` to what it makes of the
             detections of an image; None: it orders none.
         checkpoint_modules: first words of DeepLab2's checkpoint keys, and the modules they name.
+        state_dict_rules: names in other PyTorch repositories' models, and the modules they name,
+            see :mod:`deeplab2_d2.checkpoint.state_dict_names`.
         slim_scopes: patterns of scopes (or of whole names) in the name-based checkpoints of
             Google's release of DeepLab v3+, and the modules (or parameters) they name.
-        state_dict_rules: names of other PyTorch repositories' models, and the modules they name,
-            see :mod:`deeplab2_d2.checkpoint.state_dict_names`.
         last_layers: group ("semantic", "instance") to first words of the keys that depend on the
             number of classes or on the task.
         option_rules: name of DeepLab2's model message to its
@@ -129,7 +129,7 @@ class ModelRecord:
     slot_channels: Optional[Callable[[CfgNode], int]] = None
     rank_image: Optional[Callable[[Any, Sample], RankedImage]] = None
     checkpoint_modules: Tuple[Tuple[str, str], ...] = ()
-    slim_scopes: Tuple[Tuple[str, str], ...] = ()
     state_dict_rules: Tuple[Tuple[str, str, str], ...] = ()
+    slim_scopes: Tuple[Tuple[str, str], ...] = ()
     last_layers: Mapping[str, Tuple[str, ...]] = field(default_factory=dict)
     option_rules: Mapping[str, object] = field(default_factory=dict)

@@ -7,8 +7,7 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.modeling import build_model
-from parity.rule import normalized_input
-from parity.torch_rule import torch_weight
+from parity.rule import normalized_input, torch_weight
 from torch import Tensor, nn
 
 from deeplab2_d2.config import add_deeplab2_config

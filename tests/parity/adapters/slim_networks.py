@@ -28,6 +28,7 @@ _ENDPOINTS: Tuple[Tuple[str, str, int], ...] = (
     (r"xception_\d+/middle_flow/block1/unit_(\d+)/.*", r"backbone.middle_flow.block\1", 1),
     ("Stem", "backbone.conv2", -1),
     (r"Cell_(\d+)", r"backbone.cells.\1", -1),
+    (r"(downsample_os\d+|classification_head)", r"backbone.head.\1", -1),
     ("image_pooling/Relu", "head.aspp.aspp_pool.conv_bn_act", -1),
     ("ResizeBilinear", "head.aspp.aspp_pool", -1),
     ("aspp0/Relu", "head.aspp.conv_bn_act", -1),
@@ -70,10 +71,11 @@ def slim_config(config: Mapping[str, Any]) -> CfgNode:
     cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = options["outputs_to_num_classes"]["semantic"] or 1
     node.NORM.NAME, node.NORM.EPSILON = "BN", epsilon["backbone"]
     node.DEEPLAB.NORM_EPSILON = epsilon["head"]
-    node.BACKBONE.NAME = options["model_variant"]
-    node.BACKBONE.OUTPUT_STRIDE = options["output_stride"]
     if options["model_variant"] == "nas_hnasnet":
-        _searched(node, options["nas_architecture_options"])
+        set_auto_deeplab(node, options["nas_architecture_options"])
+    else:
+        node.BACKBONE.NAME = options["model_variant"]
+        node.BACKBONE.OUTPUT_STRIDE = options["output_stride"]
     if options["multi_grid"]:
         node.BACKBONE.XCEPTION.MULTI_GRID = options["multi_grid"]
     separable, dense = "depthwise_separable_conv", "standard_conv"
@@ -96,12 +98,12 @@ def slim_config(config: Mapping[str, Any]) -> CfgNode:
     return cfg
 
 
-def _searched(node: CfgNode, options: Mapping[str, Any]) -> None:
-    """Auto-DeepLab: our output stride is that of the coarsest cells, theirs that of the output."""
+def set_auto_deeplab(node: CfgNode, options: Mapping[str, Any]) -> None:
+    """Auto-DeepLab under ``MODEL.DEEPLAB2``; its F is a multiple of that of the smallest."""
     node.BACKBONE.NAME = "auto_deeplab_s"
-    node.BACKBONE.AUTO_DEEPLAB.FILTERS = options["nas_stem_output_num_conv_filters"]
-    node.BACKBONE.AUTO_DEEPLAB.HEAD = options["nas_use_classification_head"]
+    node.BACKBONE.WIDTH_MULTIPLIER = options["nas_stem_output_num_conv_filters"] / 20
     node.BACKBONE.OUTPUT_STRIDE = 16 if options["nas_remove_os32_stride"] else 32
+    node.BACKBONE.AUTO_DEEPLAB.HEAD = options["nas_use_classification_head"]
     node.SEMANTIC_DECODER.FEATURE = "backbone_output"
 
 
@@ -127,14 +129,14 @@ def _backbone(
     _load(model, weights)
     image = torch.from_numpy(normalized_input(case["name"], case["input"]["shape"]))
     found, outputs = _record(model, case, lambda: model.backbone(image.permute(0, 3, 1, 2)))
-    features = found.get("backbone_output", found["res5"])
+    features = found[cfg.MODEL.DEEPLAB2.SEMANTIC_DECODER.FEATURE]
     if not classifier:
         return {**outputs, "raw/features": _channels_last(features)}
     pooled = _channels_last(features.mean(dim=(2, 3), keepdim=True))
-    kernel, bias = (
-        next(v for k, v in classifier.items() if k.endswith(e)) for e in ("s/weights", "s/biases")
-    )
-    return {**outputs, "endpoint/global_pool": pooled, "raw/logits": pooled @ kernel[0, 0] + bias}
+    by_word = {name.rpartition("/")[2]: value for name, value in classifier.items()}
+    # That of Auto-DeepLab has no bias.
+    logits = pooled @ by_word["weights"][0, 0] + by_word.get("biases", 0.0)
+    return {**outputs, "endpoint/global_pool": pooled, "raw/logits": logits}
 
 
 def _model(model: Any, images: Tensor, case: Dict[str, Any]) -> Dict[str, np.ndarray]:

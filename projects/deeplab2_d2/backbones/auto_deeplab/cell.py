@@ -1,6 +1,6 @@
 """A cell: sums of operations on what came before, concatenated."""
 
-from typing import Callable, Dict, Tuple
+from typing import Callable, Dict, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -18,23 +18,25 @@ class _SeparableLayer(nn.Module):
 
     def __init__(self, channels: int, kernel_size: int, *, stride: int, norm: Norm):
         super().__init__()
-        self.depthwise = PaddedConv2d(
+        self.depthwise_conv = PaddedConv2d(
             channels, channels, kernel_size, stride=stride, groups=channels, use_bias=False
         )
         self.pointwise = ConvNormAct(channels, channels, 1, norm=norm)
 
     def forward(self, features: Tensor) -> Tensor:
-        return self.pointwise(self.depthwise(F.relu(features)))
+        return self.pointwise(self.depthwise_conv(F.relu(features)))
 
 
-class SeparableOperation(nn.Sequential):
+class SeparableOperation(nn.Module):
     """The separable layer twice, the first with the stride."""
 
     def __init__(self, channels: int, kernel_size: int, *, stride: int, norm: Norm):
-        super().__init__(
-            _SeparableLayer(channels, kernel_size, stride=stride, norm=norm),
-            _SeparableLayer(channels, kernel_size, stride=1, norm=norm),
-        )
+        super().__init__()
+        self.layer1 = _SeparableLayer(channels, kernel_size, stride=stride, norm=norm)
+        self.layer2 = _SeparableLayer(channels, kernel_size, stride=1, norm=norm)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.layer2(self.layer1(features))
 
 
 class AtrousOperation(nn.Module):
@@ -62,6 +64,27 @@ OPERATIONS: Dict[str, Callable[..., nn.Module]] = {
     for kind, layer in (("separable", SeparableOperation), ("atrous", AtrousOperation))
     for size in (3, 5)
 }
+
+
+class Sum(nn.Module):
+    """Two operations, each on a state, and their sum."""
+
+    def __init__(self, entries: Genotype, channels: int, *, stride: int, norm: Norm):
+        """
+        Args:
+            entries: two (state, operation).
+            stride: of an operation on one of the cell's inputs.
+        """
+        super().__init__()
+        (left, left_name), (right, right_name) = entries
+        self._states = (left, right)
+        strides = [stride if state < 2 else 1 for state in self._states]
+        self.left = OPERATIONS[left_name](channels, stride=strides[0], norm=norm)
+        self.right = OPERATIONS[right_name](channels, stride=strides[1], norm=norm)
+
+    def forward(self, states: Sequence[Tensor]) -> Tensor:
+        left, right = (states[state] for state in self._states)
+        return self.left(left) + self.right(right)
 
 
 class Cell(nn.Module):
@@ -94,12 +117,11 @@ class Cell(nn.Module):
             nn.Identity() if previous == channels else ConvNormAct(previous, channels, 1, norm=norm)
         )
         self.has_previous = previous != channels
-        self._inputs = tuple(state for state, _ in genotype)
-        self.operations = nn.ModuleList(
-            OPERATIONS[name](channels, stride=stride if state < 2 else 1, norm=norm)
-            for state, name in genotype
+        self.sums = nn.ModuleList(
+            Sum(genotype[index : index + 2], channels, stride=stride, norm=norm)
+            for index in range(0, len(genotype), 2)
         )
-        self.out_channels = channels * (len(genotype) // 2)
+        self.out_channels = channels * len(self.sums)
 
     def forward(self, current: Tensor, previous: Tensor) -> Tensor:
         """
@@ -115,12 +137,6 @@ class Cell(nn.Module):
         if self.has_previous:
             previous = self.previous(F.relu(previous))
         states = [self.current(F.relu(current)), previous]
-        for index in range(0, len(self._inputs), 2):
-            left, right = (
-                operation(states[state])
-                for operation, state in zip(
-                    self.operations[index : index + 2], self._inputs[index : index + 2]
-                )
-            )
-            states.append(left + right)
+        for layer in self.sums:
+            states.append(layer(states))
         return torch.cat(states[2:], dim=1)

@@ -15,8 +15,6 @@ def add_config(node: CfgNode) -> None:
     node.GENOTYPE = []
     # Level of each cell, 0 to 3 (stride 4 to 32); [] = the paper's.
     node.PATH = []
-    # F, the channels of an operation at stride 4; 0 = the network's own. The stem's do not change.
-    node.FILTERS = 0
     # End with what ImageNet's classifier stands on: 2048 channels at the output stride.
     node.HEAD = False
 
@@ -34,10 +32,6 @@ def check_config(node: CfgNode, prefix: str) -> None:
                 check(node[key])
             except (TypeError, ValueError) as error:
                 raise ValueError(f"config key {prefix}{key}: {error}") from error
-    if not isinstance(node.FILTERS, int) or node.FILTERS < 0:
-        raise ValueError(
-            f"config key {prefix}FILTERS must be a number of at least 0, got {node.FILTERS!r}"
-        )
     if not isinstance(node.HEAD, bool):
         raise ValueError(f"config key {prefix}HEAD must be a bool, got {node.HEAD!r}")
 
@@ -45,8 +39,6 @@ def check_config(node: CfgNode, prefix: str) -> None:
 def build(name: str, node: CfgNode, shared: SharedOptions) -> AutoDeepLabNetwork:
     """A network of the family."""
     spec = replace(AUTO_DEEPLAB_NETWORKS[name], has_head=node.HEAD)
-    if node.FILTERS:
-        spec = replace(spec, filters=node.FILTERS)
     if node.GENOTYPE:
         genotype = tuple((state, operation) for state, operation in node.GENOTYPE)
         spec = replace(spec, genotype=genotype)

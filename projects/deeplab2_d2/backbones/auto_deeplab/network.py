@@ -1,12 +1,13 @@
 """The network: a stem, cells along the path, and ImageNet's head where it is kept."""
 
+from collections import OrderedDict
 from typing import Dict, List, Optional, Sequence, Tuple
 
 import torch.nn.functional as F
 from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
-from ...layers import ConvNormAct, Norm, resize_align_corners
+from ...layers import Activation, ConvNormAct, Norm, resize_align_corners
 from ..endpoints import EndpointBackbone
 from .cell import OPERATIONS, Cell
 from .genotype import NUM_LEVELS, AutoDeepLabSpec, Genotype
@@ -43,7 +44,7 @@ class AutoDeepLabNetwork(EndpointBackbone):
         Args:
             spec: a row of ``AUTO_DEEPLAB_NETWORKS``.
             in_channels: of the images (with what a video network appends to them).
-            width_multiplier: factor on all channels, rounded.
+            width_multiplier: factor on the filters, rounded; the stem and the head have their own.
             out_features: endpoints that ``forward`` returns; default: all.
 
         Raises:
@@ -52,10 +53,7 @@ class AutoDeepLabNetwork(EndpointBackbone):
         super().__init__()
         check_path(spec.path)
         check_genotype(spec.genotype)
-        filters, stem = (
-            max(1, int(round(count * width_multiplier)))
-            for count in (spec.filters, spec.stem_channels)
-        )
+        filters, stem = max(1, int(round(spec.filters * width_multiplier))), spec.stem_channels
         self.conv0 = ConvNormAct(in_channels, stem, 3, stride=2, norm=norm, activation="relu")
         # Its map is the second input of the first cell, not activated.
         self.conv1 = ConvNormAct(stem, stem, 3, norm=norm)
@@ -81,9 +79,7 @@ class AutoDeepLabNetwork(EndpointBackbone):
         }
         self.head: Optional[nn.Sequential] = None
         if spec.has_head:
-            self.head, channels[-1], stride = _build_head(
-                channels[-1], stride, output_stride, width_multiplier, norm
-            )
+            self.head, channels[-1], stride = _build_head(channels[-1], stride, output_stride, norm)
         self.endpoint_shapes[LAST] = ShapeSpec(channels=channels[-1], stride=stride)
         self.set_out_features(list(self.endpoint_shapes) if out_features is None else out_features)
 
@@ -160,24 +156,23 @@ def find_endpoints(path: Sequence[int]) -> Dict[str, int]:
 
 
 def _build_head(
-    channels: int, stride: int, output_stride: int, width_multiplier: float, norm: Norm
+    channels: int, stride: int, output_stride: int, norm: Norm
 ) -> Tuple[nn.Sequential, int, int]:
     """Strided convolutions to stride 32 and a 1x1, and the channels and stride after them."""
-    layers, rate, reached = [], 1, stride
-    for after, full_channels in _HEAD:
+    layers: Dict[str, nn.Module] = {}
+    rate, reached = 1, stride
+    for after, out_channels in _HEAD:
         if after <= stride:
             continue
         if reached < output_stride:
             step, reached = 2, after
         else:
             step, rate = 1, 2 * rate
-        scaled = max(1, int(round(full_channels * width_multiplier)))
-        layers.append(
-            ConvNormAct(
-                channels, scaled, 3, stride=step, atrous_rate=rate, norm=norm, activation="relu"
-            )
+        layers[f"downsample_os{after}"] = ConvNormAct(
+            channels, out_channels, 3, stride=step, atrous_rate=rate, norm=norm
         )
-        channels = scaled
-    scaled = max(1, int(round(_HEAD_CHANNELS * width_multiplier)))
-    layers.append(ConvNormAct(channels, scaled, 1, norm=norm, activation="relu"))
-    return nn.Sequential(*layers), scaled, reached
+        layers[f"activation_os{after}"] = Activation("relu")
+        channels = out_channels
+    layers["classification_head"] = ConvNormAct(channels, _HEAD_CHANNELS, 1, norm=norm)
+    layers["activation"] = Activation("relu")
+    return nn.Sequential(OrderedDict(layers)), _HEAD_CHANNELS, reached

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...layers import Activation, BlockSpec, ConvNormAct, GeneralBlock, Norm
+from ..xception import XceptionModule, XceptionModuleSpec
 from .table import BRANCH_STRIDES, BranchStageSpec
 
 # How a branch is brought to a larger size. Detail is lost between them: HRNet's ImageNet weights
@@ -40,9 +41,23 @@ def _basic_block(channels: int, atrous_rate: int, norm: Norm) -> nn.Module:
     return GeneralBlock(channels, spec, norm=norm)
 
 
+class _XceptionBlock(XceptionModule):
+    """Three separable convolutions, added to their input."""
+
+    def __init__(self, channels: int, atrous_rate: int, norm: Norm):
+        spec = XceptionModuleSpec("", (channels,) * 3, stride=1, shortcut="sum")
+        super().__init__(channels, spec, stride=1, atrous_rates=(atrous_rate,) * 3, norm=norm)
+
+    def forward(self, features: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(features)[1]
+
+
 # Kind of the branches' blocks: (channels, atrous rate, norm) to a block, of which neither input nor
 # output need be activated.
-BRANCH_BLOCKS: Dict[str, Callable[[int, int, Norm], nn.Module]] = {"basic": _basic_block}
+BRANCH_BLOCKS: Dict[str, Callable[[int, int, Norm], nn.Module]] = {
+    "basic": _basic_block,
+    "xception": _XceptionBlock,
+}
 
 
 class Step:

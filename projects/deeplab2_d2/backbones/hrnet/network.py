@@ -22,8 +22,8 @@ class HighResolutionNetwork(EndpointBackbone):
     """
     HRNet. Endpoints ``res2`` ... ``res5`` are the last stage's branches, of strides 4 to 32.
 
-    ``backbone_output`` is what the network ends with: the branches at stride 4, concatenated
-    ("HRNetV2"), or, if it keeps ImageNet's head, the trunk's 2048 channels at the output stride.
+    ``backbone_output`` is, where there is one, what the network ends with: the branches at stride
+    4, concatenated ("HRNetV2"), or the 2048 channels of ImageNet's head at the output stride.
     """
 
     def __init__(
@@ -35,6 +35,7 @@ class HighResolutionNetwork(EndpointBackbone):
         output_stride: int = 32,
         width_multiplier: float = 1.0,
         fusion: str = "aligned",
+        concatenates: bool = False,
         out_features: Optional[Sequence[str]] = None,
     ):
         """
@@ -45,9 +46,14 @@ class HighResolutionNetwork(EndpointBackbone):
                 Sec. A.4), 8 the last two with rates 2 and 4.
             width_multiplier: factor on all channels, rounded.
             fusion: how branches are enlarged, a key of ``FUSIONS``.
-            out_features: endpoints that ``forward`` returns; default: the branches, and the trunk
-                of a network that has one.
+            concatenates: end with the concatenated branches; not of a network with a head.
+            out_features: endpoints that ``forward`` returns; default: all.
+
+        Raises:
+            ValueError: for a concatenation beside a head.
         """
+        if concatenates and spec.keeps_head:
+            raise ValueError("concatenates must be False for a network that keeps ImageNet's head")
         super().__init__()
         stages = [_scale(stage, width_multiplier) for stage in spec.stages]
         stem = _scaled(spec.stem_channels, width_multiplier)
@@ -91,38 +97,27 @@ class HighResolutionNetwork(EndpointBackbone):
             name: ShapeSpec(channels=count, stride=min(stride, output_stride))
             for name, count, stride in zip(OUT_FEATURES, channels, BRANCH_STRIDES)
         }
-        self.endpoint_shapes[LAST] = (
-            ShapeSpec(channels=sum(channels), stride=BRANCH_STRIDES[0])
-            if self.trunk is None
-            else ShapeSpec(channels=self.trunk.out_channels, stride=min(32, output_stride))
-        )
-        if out_features is None:
-            out_features = OUT_FEATURES + ((LAST,) if self.trunk is not None else ())
-        self.set_out_features(out_features)
+        if self.trunk is not None:
+            shape = ShapeSpec(channels=self.trunk.out_channels, stride=min(32, output_stride))
+            self.endpoint_shapes[LAST] = shape
+        elif concatenates:
+            shape = ShapeSpec(channels=sum(channels), stride=BRANCH_STRIDES[0])
+            self.endpoint_shapes[LAST] = shape
+        self.set_out_features(list(self.endpoint_shapes) if out_features is None else out_features)
 
     def endpoints(self, images: Tensor) -> Dict[str, Tensor]:
-        endpoints = self._branches(images)
-        endpoints[LAST] = self._last(endpoints)
-        return endpoints
-
-    def forward(self, images: Tensor) -> Dict[str, Tensor]:
-        # What is last costs as much as a stage: only where it is asked for.
-        endpoints = self._branches(images)
-        if LAST in self._out_features:
-            endpoints[LAST] = self._last(endpoints)
-        return {name: endpoints[name] for name in self._out_features}
-
-    def _branches(self, images: Tensor) -> Dict[str, Tensor]:
         features = [self.activation(self.first_stage(self.conv2(self.conv1(images))))]
         transitions: Iterable[Any] = self.transitions
         for transition, stage in zip(transitions, self.stages):
             # A new branch begins at the coarsest there is.
             sources = features + [features[-1]] * (len(transition) - len(features))
             features = stage([layer(feature) for layer, feature in zip(transition, sources)])
-        return dict(zip(OUT_FEATURES, features))
+        endpoints = dict(zip(OUT_FEATURES, features))
+        if LAST in self.endpoint_shapes:
+            endpoints[LAST] = self._last(features)
+        return endpoints
 
-    def _last(self, endpoints: Dict[str, Tensor]) -> Tensor:
-        branches: List[Tensor] = [endpoints[name] for name in OUT_FEATURES]
+    def _last(self, branches: List[Tensor]) -> Tensor:
         if self.trunk is not None:
             return self.trunk(branches)
         size = (int(branches[0].shape[-2]), int(branches[0].shape[-1]))

@@ -63,4 +63,8 @@ HIGH_RESOLUTION_NETWORKS: Dict[str, HighResolutionSpec] = {
     **{
         f"hrnet_w{width}_plus": replace(_doubling(width), keeps_head=True) for width in (18, 32, 48)
     },
+    # Panoptic-DeepLab (arXiv:1911.10194), Sec. A.3. What that leaves open is as in HRNet+.
+    "hrnet_wider_plus": replace(
+        high_resolution_spec((64, 256, 384, 384)), block="xception", keeps_head=True
+    ),
 }

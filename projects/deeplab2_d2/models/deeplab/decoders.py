@@ -1,4 +1,4 @@
-"""The networks of DeepLab v3 and v3+ after the backbone."""
+"""The networks of DeepLab v3 and v3+, and HRNet's own, after the backbone."""
 
 from typing import Dict, Mapping, Sequence
 
@@ -146,6 +146,40 @@ class V3PlusDecoder(SemanticDecoder):
         decoded = self.aspp(features[self.feature])
         decoded = resize_align_corners(decoded, (low_level.shape[-2], low_level.shape[-1]))
         return self.final_conv(self.fuse(torch.cat([decoded, low_level], dim=1)))
+
+
+class ConcatenatedDecoder(SemanticDecoder):
+    """
+    Two 1x1 convolutions on HRNet's concatenated branches, at their stride.
+
+    Reference: HRNet (arXiv:1908.07919), Sec. 3.4; Panoptic-DeepLab (arXiv:1911.10194), Fig. 5.
+    """
+
+    def __init__(
+        self,
+        *,
+        input_shape: Mapping[str, ShapeSpec],
+        decoder: DecoderSpec,
+        num_classes: int,
+        norm: Norm,
+    ):
+        """
+        Args:
+            input_shape: of the backbone's features.
+            decoder: its feature, of which the first convolution keeps the channels.
+        """
+        super().__init__()
+        shape = shape_of(input_shape, decoder.feature)
+        assert shape.stride is not None and shape.channels is not None
+        self.stride, self.feature = shape.stride, decoder.feature
+        # The bias has no effect beside the norm, but HRNet's weights have it.
+        self.fuse = ConvNormAct(
+            shape.channels, shape.channels, 1, norm=norm, activation="relu", use_bias=True
+        )
+        self.final_conv = PaddedConv2d(shape.channels, num_classes, 1)
+
+    def predict(self, features: Mapping[str, Tensor]) -> Tensor:
+        return self.final_conv(self.fuse(features[self.feature]))
 
 
 class FuseConvs(nn.Module):

@@ -13,7 +13,7 @@ from ...heads import DecoderSpec
 from ...layers import Norm, resize_align_corners
 from ...losses import average_top_k
 from ...ops import upsampled_cross_entropy
-from .decoders import SemanticDecoder, V3Decoder, V3PlusDecoder
+from .decoders import ConcatenatedDecoder, SemanticDecoder, V3Decoder, V3PlusDecoder
 
 
 class SemanticSegmentationHead(SemanticDecoder):
@@ -118,6 +118,25 @@ class DeepLab2DeepLabV3PlusHead(SemanticSegmentationHead, V3PlusDecoder):
         Args:
             loss: see :class:`DeepLab2DeepLabV3Head`.
             decoder: see :class:`V3PlusDecoder`.
+        """
+        super().__init__(**decoder)
+        self.set_loss(**loss)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> Dict[str, Any]:
+        return _arguments(cfg, input_shape)
+
+
+@SEM_SEG_HEADS_REGISTRY.register()
+class DeepLab2HRNetHead(SemanticSegmentationHead, ConcatenatedDecoder):
+    """:class:`ConcatenatedDecoder` with a loss."""
+
+    @configurable
+    def __init__(self, *, loss: Mapping[str, Any], **decoder: Any):
+        """
+        Args:
+            loss: see :class:`DeepLab2DeepLabV3Head`.
+            decoder: see :class:`ConcatenatedDecoder`.
         """
         super().__init__(**decoder)
         self.set_loss(**loss)

@@ -32,6 +32,16 @@ SLIM_SCOPES = (
     ("logits/semantic/biases", "head.final_conv.bias"),
 )
 
+# The same for the PyTorch repositories of HRNet's segmentation and of DeepLab v2
+# (kazuto1011/deeplab-pytorch), see :mod:`deeplab2_d2.checkpoint.state_dict_names`.
+SEGMENTOR_STATE_DICT_RULES = (
+    (r"last_layer\.3\.", "sem_seg_head.final_conv.", "as_is"),
+    (r"last_layer\.", "sem_seg_head.fuse.", "convolution"),
+)
+STATE_DICT_RULES = (
+    (r"(?:(?:base|scale)\.)?aspp\.c(\d)\.", r"head.branches.\1.final_conv.", "as_is"),
+)
+
 
 def read_v3(builder: ConfigBuilder, model: Options, shared: Options) -> None:
     """``DeeplabV3Options``."""
