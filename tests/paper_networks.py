@@ -1,7 +1,7 @@
 """Networks of which papers state the costs, and what they count where it is not our network."""
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Callable, List, Optional, Tuple
 
@@ -189,4 +189,33 @@ PANOPTIC_DEEPLAB: List[PaperNetwork] = _on_each_dataset(
     _work_out_mobilenet,
     MOBILENET_V3__REDUCED_LAST_BLOCK=True,
 )
-NETWORKS: List[PaperNetwork] = MAX_DEEPLAB + [AXIAL_DEEPLAB_L] + PANOPTIC_DEEPLAB
+
+
+def _separable_panoptic_deeplab(backbone: str, size: Size, num_classes: int) -> CfgNode:
+    cfg = _panoptic_deeplab(backbone, size, num_classes)()
+    for node in (cfg.MODEL.DEEPLAB2.SEMANTIC_DECODER, cfg.MODEL.DEEPLAB2.INSTANCE_DECODER):
+        node.ASPP_CONV_TYPE = "depthwise_separable_conv"
+    return cfg
+
+
+def _xception(number: int, size: Size, num_classes: int, *paper: Any) -> PaperNetwork:
+    table, parameters, multiply_adds = paper
+    return PaperNetwork(
+        f"Panoptic-DeepLab, Xception-{number}, {num_classes} classes",
+        partial(_separable_panoptic_deeplab, f"xception_{number}", size, num_classes),
+        panoptic_deeplab_costs,
+        size,
+        f"{_PANOPTIC}, {table}",
+        parameters,
+        multiply_adds,
+    )
+
+
+XCEPTION: List[PaperNetwork] = [
+    _xception(71, (1025, 2049), 19, "Tab. 1 and 9", 46.72, 547.49),
+    _xception(71, (641, 641), 133, "Tab. 9", None, 109.21),
+    _xception(71, (1025, 1025), 133, "Tab. 9", None, 279.25),
+    _xception(71, (2177, 2177), 65, "Tab. 5 and 9", 46.73, 1264.32),
+    _xception(65, (2177, 2177), 65, "Tab. 5", 44.31, 1054.05),
+]
+NETWORKS: List[PaperNetwork] = MAX_DEEPLAB + [AXIAL_DEEPLAB_L] + PANOPTIC_DEEPLAB + XCEPTION

@@ -9,12 +9,15 @@ from narrow_backbones import narrow_backbone
 pytestmark = pytest.mark.slow
 
 # Convolutions with everything that a block can have, inverted residuals, axial attention, and the
-# memory path with its decoder stacks.
+# memory path with its decoder stacks; networks of the older releases.
 _FAMILIES = [
     "resnet50_with_all",
     "mobilenet_v3_small",
     "max_deeplab_s_backbone",
     "max_deeplab_tiny",
+    "xception_41",
+    "resnet_v1_50_beta",
+    "vgg16",
 ]
 
 

@@ -8,7 +8,13 @@ import torch
 from fvcore.nn import FlopCountAnalysis
 from network_costs import backbone_config, backbone_costs
 from paper_counts import count_axial_deeplab_l, count_resnet50, count_stem
-from paper_networks import AXIAL_DEEPLAB_L, MAX_DEEPLAB, NETWORKS, PANOPTIC_DEEPLAB
+from paper_networks import (
+    AXIAL_DEEPLAB_L,
+    MAX_DEEPLAB,
+    NETWORKS,
+    PANOPTIC_DEEPLAB,
+    XCEPTION,
+)
 
 from deeplab2_d2.backbones import StackedDecoderNetwork, build_backbone_by_name
 from deeplab2_d2.layers import Norm
@@ -30,6 +36,14 @@ def test_max_deeplab_has_the_papers_costs(network) -> None:
     parameters, count = network.count()
     assert network.parameters is not None
     assert parameters / 1e6 == pytest.approx(network.parameters, rel=0.01)
+    assert count / 1e9 == pytest.approx(network.multiply_adds, rel=0.01)
+
+
+@pytest.mark.parametrize("network", XCEPTION[:3], ids=lambda network: network.name)
+def test_panoptic_deeplab_on_xception_has_the_papers_costs(network) -> None:
+    parameters, count = network.count()
+    if network.parameters is not None:
+        assert parameters / 1e6 == pytest.approx(network.parameters, rel=0.001)
     assert count / 1e9 == pytest.approx(network.multiply_adds, rel=0.01)
 
 

@@ -25,7 +25,7 @@ from .image_files import (
 from .instances_json import check_instance_masks, check_instances_json
 from .maps import MapKind, Prediction, select_images
 from .memory import Encoded, Memory, MemoryShape
-from .new_parts import new_names
+from .new_parts import classifier_names, new_names
 from .output_names import (
     check_distinct_stems,
     check_not_inputs,
@@ -89,6 +89,7 @@ __all__ = [
     "mask_fault",
     "is_thing_category",
     "naming_broken_images",
+    "classifier_names",
     "new_names",
     "open_image",
     "read_depth",
