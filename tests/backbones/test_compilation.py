@@ -8,13 +8,15 @@ from narrow_backbones import narrow_backbone
 
 pytestmark = pytest.mark.slow
 
-# Convolutions with everything that a block can have, inverted residuals, axial attention, and the
-# memory path with its decoder stacks.
+# Convolutions with everything that a block can have, inverted residuals, axial attention, the
+# memory path with its decoder stacks, branches of several resolutions, and searched cells.
 _FAMILIES = [
     "resnet50_with_all",
     "mobilenet_v3_small",
     "max_deeplab_s_backbone",
     "max_deeplab_tiny",
+    "hrnet_wider_plus",
+    "auto_deeplab_s",
 ]
 
 
