@@ -14,7 +14,8 @@ from deeplab2_d2.layers import Norm
 
 # Rows that differ by name or width alone are one network here, where all are narrow.
 ALIASES = (
-    *("swidernet", "axial_resnet_s", "axial_deeplab_s", "xception_65"),
+    *("swidernet", "axial_resnet_s", "axial_deeplab_s"),
+    *("xception_65", "resnet_v1_101_beta"),
     *("hrnet_w32", "hrnet_w48", "hrnet_w32_plus", "hrnet_w48_plus"),
     *("auto_deeplab_m", "auto_deeplab_l", "auto_deeplab_xl"),
 )

@@ -44,15 +44,15 @@ OTHERS: Dict[str, Dict[str, Tuple[Any, ...]]] = {
         "MEMORY.ATTENTION_ACTIVATION": ("sigmoid",),
     },
     "MOBILENET_V3": {"REDUCED_LAST_BLOCK": (True,)},
+    "VGG": {"CEIL_POOLING": (True,)},
+    "PLAIN_RESNET": {"CEIL_POOLING": (True,), "MULTI_GRID": ([1, 2, 4],)},
+    "XCEPTION": {"MULTI_GRID": ([1, 2, 4],)},
     "HRNET": {"FUSION": ("unaligned", "nearest"), "CONCATENATE": (True,)},
     "AUTO_DEEPLAB": {
         "GENOTYPE": ([[0, "atrous_3x3"], [1, "separable_5x5"]],),
         "PATH": ([0, 1, 2, 3, 2],),
         "HEAD": (True,),
     },
-    "VGG": {"CEIL_POOLING": (True,)},
-    "PLAIN_RESNET": {"CEIL_POOLING": (True,)},
-    "XCEPTION": {"MULTI_GRID": ([1, 2, 4],)},
 }
 # Of many layers, whose kinds are all in other rows of the table.
 NAMES = [

@@ -1,4 +1,4 @@
-"""The six models of Panoptic-DeepLab's ensemble (arXiv:1911.10194, Tab. 5), narrow, by --ensemble."""
+"""Panoptic-DeepLab's ensemble of six models (arXiv:1911.10194, Tab. 5), narrow, by --ensemble."""
 
 from pathlib import Path
 
@@ -23,6 +23,7 @@ _MEMBERS = (
 _NARROW = """
 MODEL:
   DEVICE: cpu
+  WEIGHTS: ""
   DEEPLAB2:
     BACKBONE: {WIDTH_MULTIPLIER: 0.0625}
     SEMANTIC_DECODER: {CHANNELS: 8, ASPP_CHANNELS: 8}

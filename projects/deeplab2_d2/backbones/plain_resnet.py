@@ -16,10 +16,10 @@ from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
 from ..layers import ConvNormAct, Norm, build_max_pool
+from . import vgg, xception
 from .endpoints import EndpointBackbone
 from .family import BackboneFamily, SharedOptions, register_family
 from .mobile_network import make_divisible
-from .vgg import add_config, check_config
 
 _DIVISOR = 8
 _OUT_FEATURES = ("res2", "res3", "res4", "res5")
@@ -114,6 +114,7 @@ class PlainResNet(EndpointBackbone):
         output_stride: int = 32,
         width_multiplier: float = 1.0,
         rounds_up: bool = False,
+        multi_grid: Sequence[int] = (1, 1, 1),
         out_features: Sequence[str] = _OUT_FEATURES,
     ):
         """
@@ -124,6 +125,7 @@ class PlainResNet(EndpointBackbone):
                 stage that would begin with one, else in those after it.
             width_multiplier: factor on channels, which are then rounded to multiples of 8.
             rounds_up: see :func:`build_max_pool`.
+            multi_grid: factors on the atrous rates of the last stage's units.
             out_features: endpoints that ``forward`` returns.
         """
         super().__init__()
@@ -165,7 +167,7 @@ class PlainResNet(EndpointBackbone):
                     channels,
                     width,
                     stride=stride,
-                    atrous_rate=unit_rate,
+                    atrous_rate=unit_rate * (multi_grid[unit] if number == 5 else 1),
                     strides_in_3x3=spec.strides_last,
                     has_projection=unit == 0,
                     norm=norm,
@@ -197,6 +199,24 @@ class PlainResNet(EndpointBackbone):
         return endpoints
 
 
+def add_config(node: CfgNode) -> None:
+    """Add the family's keys."""
+    vgg.add_config(node)
+    # Factors on the atrous rates of the last stage's three units.
+    node.MULTI_GRID = [1, 1, 1]
+
+
+def check_config(node: CfgNode, prefix: str) -> None:
+    """
+    Refuse values that no network of the family can have.
+
+    Raises:
+        ValueError: naming the key, the rule and the value.
+    """
+    vgg.check_config(node, prefix)
+    xception.check_config(node, prefix)
+
+
 def build(name: str, node: CfgNode, shared: SharedOptions) -> PlainResNet:
     """A network of the family."""
     return PlainResNet(
@@ -206,6 +226,7 @@ def build(name: str, node: CfgNode, shared: SharedOptions) -> PlainResNet:
         output_stride=shared.output_stride,
         width_multiplier=shared.width_multiplier,
         rounds_up=node.CEIL_POOLING,
+        multi_grid=node.MULTI_GRID,
     )
 
 

@@ -160,6 +160,11 @@ def _add_solver(cfg: CfgNode) -> None:
     node.END_LR = 0.0
     # Factor on the learning rate of pretrained parts; memory, transformer and extra blocks keep 1.
     node.BACKBONE_MULTIPLIER = 1.0
+    # The same of the last layers of DeepLab v1 to v3+ (10 in the papers of v1 and v2); biases have
+    # SOLVER.BIAS_LR_FACTOR, too.
+    node.CLASSIFIER_MULTIPLIER = 1.0
+    # Whether depthwise kernels decay as others do; not in Google's release of v3+.
+    node.DEPTHWISE_DECAY = True
     # Batch size that BASE_LR is meant for: the rate is multiplied by IMS_PER_BATCH *
     # ACCUMULATION_STEPS / REFERENCE_BATCH, and printed. 0 = take BASE_LR as it is.
     node.REFERENCE_BATCH = 0

@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, List, Optional
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.file_io import PathManager
 
-from . import dvps, step
+from . import dvps, pascal_voc, step
 from .ade20k import FOLDER as ADE20K_FOLDER
 from .ade20k import ade20k_categories
 from .mapillary_vistas import mapillary_vistas_categories
@@ -49,6 +49,7 @@ def register_all(root: Optional[str] = None) -> None:
     register_coco_with_instances(root)
     register_ade20k(root)
     register_mapillary_vistas(root)
+    register_pascal_voc(root)
     register_step(root)
     register_dvps(root)
     register_test_splits(root)
@@ -99,6 +100,20 @@ def register_mapillary_vistas(root: str) -> None:
             image_root=os.path.join(folder, "images"),
             panoptic_root=os.path.join(folder, "panoptic"),
             panoptic_json=os.path.join(folder, "panoptic", "panoptic_2018.json"),
+        )
+
+
+def register_pascal_voc(root: str) -> None:
+    """Register ``pascal_voc_2012_{train,train_aug,val,trainval}``, of classes without instances."""
+    metadata = panoptic_metadata(pascal_voc.pascal_voc_categories())
+    folder = os.path.join(root, pascal_voc.FOLDER)
+    for split in pascal_voc.SPLITS:
+        register_panoptic_dataset(
+            f"pascal_voc_2012_{split}",
+            metadata,
+            image_root=os.path.join(folder, "JPEGImages"),
+            panoptic_root=os.path.join(folder, f"panoptic_{split}"),
+            panoptic_json=os.path.join(folder, f"panoptic_{split}.json"),
         )
 
 

@@ -53,6 +53,9 @@ def build_optimizer(model: nn.Module, cfg: CfgNode) -> torch.optim.Optimizer:
         base_lr=cfg.SOLVER.BASE_LR,
         weight_decay=cfg.SOLVER.WEIGHT_DECAY,
         backbone_multiplier=node.BACKBONE_MULTIPLIER,
+        classifier_multiplier=node.CLASSIFIER_MULTIPLIER,
+        bias_multiplier=cfg.SOLVER.BIAS_LR_FACTOR,
+        decays_depthwise=node.DEPTHWISE_DECAY,
     )
     options: Dict[str, Any] = (
         {"momentum": cfg.SOLVER.MOMENTUM} if name == "sgd" else {"eps": KERAS_EPSILON}

@@ -11,7 +11,7 @@ from .depth_png import UNITS_PER_METER, read_depth, read_depth_png
 from .image_files import naming_broken_images, open_image, read_label_map
 from .maps import MapKind, Prediction, select_images
 from .memory import Encoded, Memory, MemoryShape
-from .new_parts import new_names
+from .new_parts import classifier_names, new_names
 from .output_names import check_distinct_stems, claim_output, stem_of
 from .panoptic_label import VOID_PANOPTIC_LABEL, decode_panoptic, encode_panoptic
 from .panoptic_png import (
@@ -45,6 +45,7 @@ __all__ = [
     "identity_class_map",
     "ids_to_colors",
     "naming_broken_images",
+    "classifier_names",
     "new_names",
     "open_image",
     "read_depth",

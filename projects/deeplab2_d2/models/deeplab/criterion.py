@@ -51,8 +51,8 @@ class SemanticCriterion:
 
     @property
     def target_padding(self) -> Dict[str, Padding]:
-        """The targets that are needed, and the values of their padding, which has no loss."""
-        return {"sem_seg": self.ignore_label, "sem_seg_weights": 0}
+        """The target that is needed, and the value of its padding, which has no loss."""
+        return {"sem_seg": self.ignore_label}
 
     def __call__(
         self,
@@ -64,7 +64,7 @@ class SemanticCriterion:
         Args:
             predictions: the final one, then those of the scales it is fused of; each has
                 ``semantic_logits`` (N, C, h, w).
-            targets: ``sem_seg`` (N, H, W) int64 and its weights, float32.
+            targets: ``sem_seg``, (N, H, W) int64.
             sources: not used.
 
         Returns:
@@ -77,18 +77,16 @@ class SemanticCriterion:
             name = "loss_semantic" if number < 0 else f"loss_semantic_scale{number}"
             logits = prediction["semantic_logits"]
             with torch.autocast(logits.device.type, enabled=False):
-                mean = self._mean(logits, labels, targets["sem_seg_weights"])
-                losses[name] = self.weight * mean
+                losses[name] = self.weight * self._mean(logits, labels)
         return losses, {}
 
-    def _mean(self, logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    def _mean(self, logits: Tensor, labels: Tensor) -> Tensor:
         if self.shrinks_labels:
-            labels, weights = (_shrink(maps, logits) for maps in (labels, weights))
-        pixels = upsampled_cross_entropy(logits, labels, weights, ignore_label=self.ignore_label)
+            labels = _shrink(labels, logits)
+        pixels = upsampled_cross_entropy(logits, labels, None, ignore_label=self.ignore_label)
         if self.top_k < 1.0:
             return average_top_k(pixels.view(1, -1), self.top_k)[0]
-        has_label = (labels != self.ignore_label) & (weights > 0)
-        return pixels.sum() / has_label.sum().clamp(min=1)
+        return pixels.sum() / (labels != self.ignore_label).sum().clamp(min=1)
 
 
 def _shrink(maps: Tensor, logits: Tensor) -> Tensor:

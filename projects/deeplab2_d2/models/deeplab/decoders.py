@@ -26,7 +26,7 @@ class SemanticDecoder(nn.Module):
     Attributes:
         stride: of the logits.
         kinds: of the maps of a prediction.
-        classifier_parts: modules whose last convolution makes the classes.
+        classifier_parts: see :func:`classifier_names`.
     """
 
     stride: int

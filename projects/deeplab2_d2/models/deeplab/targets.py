@@ -11,8 +11,8 @@ def build_mapper(cfg: CfgNode, is_train: bool) -> PanopticDatasetMapper:
     """
     The mapper of a config.
 
-    A training sample has, beside those of :class:`PanopticDatasetMapper`, ``sem_seg`` (H, W) int64
-    and its weights.
+    A training sample has, beside those of :class:`PanopticDatasetMapper`, ``sem_seg``, (H, W)
+    int64.
     """
     return PanopticDatasetMapper(
         cfg, is_train=is_train, build_targets=build_semantic_targets if is_train else None
@@ -20,14 +20,8 @@ def build_mapper(cfg: CfgNode, is_train: bool) -> PanopticDatasetMapper:
 
 
 def build_semantic_targets(cfg: CfgNode, ignore_label: int) -> PanopticTargetGenerator:
-    """The targets of one image, as a config wants them."""
-    node = cfg.INPUT.DEEPLAB2
-    return PanopticTargetGenerator(
-        ignore_label=ignore_label,
-        small_instance_area=node.SMALL_INSTANCE_AREA,
-        small_instance_weight=node.SMALL_INSTANCE_WEIGHT,
-        has_instances=False,
-    )
+    """The targets of one image; nothing of the config changes them."""
+    return PanopticTargetGenerator(ignore_label=ignore_label, has_instances=False)
 
 
 def outputs(cfg: CfgNode) -> Tuple[str, ...]:
