@@ -16,7 +16,7 @@ from deeplab2_d2.layers import Norm
 ALIASES = (
     *("swidernet", "axial_resnet_s", "axial_deeplab_s"),
     *("xception_65", "resnet_v1_101_beta"),
-    *("hrnet_w32", "hrnet_w48", "hrnet_w32_plus", "hrnet_w48_plus"),
+    *("hrnet_w32", "hrnet_w48", "hrnet_w18_plus", "hrnet_w32_plus", "hrnet_w48_plus"),
     *("auto_deeplab_m", "auto_deeplab_l", "auto_deeplab_xl"),
 )
 # What configs make of rows: a name for the tests, the row, and its options.
@@ -37,7 +37,17 @@ _VARIANTS: Dict[str, Tuple[str, Dict[str, Any]]] = {
     "axial_resnet_l_local": ("axial_resnet_l", {"ATTENTION__SPAN": 5}),
     "mobilenet_v3_large_reduced": ("mobilenet_v3_large", {"REDUCED_LAST_BLOCK": True}),
     "hrnet_w18_concatenated": ("hrnet_w18", {"CONCATENATE": True}),
-    "auto_deeplab_s_with_head": ("auto_deeplab_s", {"HEAD": True}),
+    "auto_deeplab_s_short": (
+        "auto_deeplab_s",
+        {
+            "HEAD": True,
+            "PATH": [0, 1, 2, 3, 2],
+            "GENOTYPE": [
+                *([1, "atrous_5x5"], [0, "separable_3x3"]),
+                *([2, "separable_5x5"], [0, "atrous_3x3"]),
+            ],
+        },
+    ),
 }
 NAMES = [name for name in (*backbone_names(), *_VARIANTS) if name not in ALIASES]
 

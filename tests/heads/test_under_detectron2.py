@@ -86,6 +86,26 @@ def test_mask_rcnn_with_fpn_trains_and_predicts_on_our_backbone() -> None:
     assert result["instances"].image_size == (70, 90)
 
 
+@pytest.mark.parametrize("name", ["hrnet_w18", "hrnet_wider_plus", "auto_deeplab_s"])
+def test_a_feature_pyramid_on_branches_and_on_cells_adds_up_all_levels(name: str) -> None:
+    cfg = _config(name, 32, width=0.0625)
+    cfg.MODEL.BACKBONE.NAME = "build_deeplab2_fpn_backbone"
+    cfg.MODEL.FPN.IN_FEATURES = ["res2", "res3", "res4", "res5"]
+    cfg.MODEL.FPN.OUT_CHANNELS = 8
+    torch.manual_seed(0)
+    pyramid = build_backbone(cfg).eval()
+    images = torch.randn(1, 3, 64, 96)
+    levels = pyramid(images)
+    assert {key: tuple(value.shape[-2:]) for key, value in levels.items()} == {
+        **{"p2": (16, 24), "p3": (8, 12), "p4": (4, 6), "p5": (2, 3), "p6": (1, 2)}
+    }
+    # The finest level has what every coarser one adds.
+    levels["p2"].sum().backward()
+    laterals = [pyramid.fpn_lateral2, pyramid.fpn_lateral3, pyramid.fpn_lateral4]
+    for lateral in (*laterals, pyramid.fpn_lateral5):
+        assert lateral.weight.grad.isfinite().all() and lateral.weight.grad.any()
+
+
 def test_detectron2s_deeplab_v3_head_trains_on_our_backbone() -> None:
     deeplab = pytest.importorskip("detectron2.projects.deeplab", reason="no Detectron2 projects")
     cfg = _config("mobilenet_v3_small", 16, width=0.5)
