@@ -8,6 +8,7 @@ it; the other rooms ask its record (:mod:`deeplab2_d2.records`).
 from . import (
     axial_deeplab,
     deeplab,
+    kmax_deeplab,
     max_deeplab,
     motion_deeplab,
     oanet,
@@ -36,6 +37,7 @@ __all__ = [
     "check_classes",
     "class_map_from_config",
     "deeplab",
+    "kmax_deeplab",
     "max_deeplab",
     "metadata_from_config",
     "motion_deeplab",
