@@ -4,11 +4,25 @@ from typing import Any, Dict, Tuple
 
 import torch
 
-from deeplab2_d2.backbones import MOBILE_NETWORKS, backbone_names, build_backbone_by_name
-from deeplab2_d2.layers import Norm
+from deeplab2_d2.backbones import (
+    CONVNEXTS,
+    MOATS,
+    MOBILE_NETWORKS,
+    RESIDUAL_NETWORKS,
+    backbone_names,
+    build_backbone_by_name,
+)
+from deeplab2_d2.layers import ConvNeXtBlock, Norm
 
-# Rows that differ by name or width alone are one network here, where all are narrow.
-_ALIASES = ("swidernet", "axial_resnet_s", "axial_deeplab_s")
+# Rows that differ by name, width or number of blocks alone are one network here, where all are
+# narrow and of few blocks.
+_ALIASES = (
+    "swidernet",
+    "axial_resnet_s",
+    "axial_deeplab_s",
+    *list(CONVNEXTS)[1:],
+    *list(MOATS)[1:],
+)
 # What configs make of rows: a name for the tests, the row, and its options.
 _VARIANTS: Dict[str, Tuple[str, Dict[str, Any]]] = {
     "swidernet_sac": ("swidernet", {"SAC_BEYOND_STRIDE": 32}),
@@ -25,6 +39,7 @@ _VARIANTS: Dict[str, Tuple[str, Dict[str, Any]]] = {
         },
     ),
     "axial_resnet_l_local": ("axial_resnet_l", {"ATTENTION__SPAN": 5}),
+    "moat0_in_windows": ("moat0", {"WINDOWS": [[2, 3], [2, 2]], "POSITIONS": False}),
     "mobilenet_v3_large_reduced": ("mobilenet_v3_large", {"REDUCED_LAST_BLOCK": True}),
 }
 NAMES = [name for name in (*backbone_names(), *_VARIANTS) if name not in _ALIASES]
@@ -49,7 +64,7 @@ def narrow_backbone(name: str, output_stride: int) -> Any:
     torch.manual_seed(0)
     row, own_options = _VARIANTS.get(name, (name, {}))
     options = dict(own_options)
-    if row not in MOBILE_NETWORKS:
+    if row in RESIDUAL_NETWORKS:
         options["STEM_WIDTH_MULTIPLIER"] = 1.0 if row in _TINY else 0.125
         options["LAYER_MULTIPLIER"] = 0.34
     if row in _WITH_MEMORY:
@@ -73,3 +88,5 @@ def _randomise(backbone: torch.nn.Module) -> None:
             module.bias.data.normal_(0.0, 0.1)
             module.running_mean.normal_(0.0, 0.1)
             module.running_var.uniform_(0.5, 1.5)
+        elif isinstance(module, ConvNeXtBlock):
+            module.layer_scale.data.uniform_(0.3, 0.8)

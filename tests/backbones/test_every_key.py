@@ -43,6 +43,15 @@ OTHERS: Dict[str, Dict[str, Tuple[Any, ...]]] = {
         "MEMORY.ATTENTION_ACTIVATION": ("sigmoid",),
     },
     "MOBILENET_V3": {"REDUCED_LAST_BLOCK": (True,)},
+    "CONVNEXT": {"DROP_PATH": (0.5,), "PAD_WINDOWS": (False,), "CHECKPOINT": (True,)},
+    "MOAT": {
+        "DROP_PATH": (0.5,),
+        "POSITIONS": (False,),
+        "WINDOWS": ([[2, 3], [2, 2]],),
+        "LAST_IS_GLOBAL": (True,),
+        "POOL_SIZE": (2,),
+        "CHECKPOINT": (True,),
+    },
 }
 # Of many layers, whose kinds are all in other rows of the table.
 NAMES = [
@@ -54,7 +63,10 @@ NAMES = [
     for name in backbone_names()
 ]
 # What a key has no effect without.
-NEEDS = {"ATTENTION.POSITION_ENCODING": ("ATTENTION.GLOBAL", [16, 1])}
+NEEDS = {
+    "ATTENTION.POSITION_ENCODING": ("ATTENTION.GLOBAL", [16, 1]),
+    "LAST_IS_GLOBAL": ("WINDOWS", [[2, 3], [2, 2]]),
+}
 
 
 def leaf_keys(node: CfgNode, prefix: str = "") -> Iterator[str]:

@@ -1,8 +1,8 @@
 """ConvNeXt (arXiv:2201.03545) for dense prediction."""
 
-from typing import Dict, List, Sequence, Tuple
+from typing import Dict, Sequence, Tuple
 
-import torch
+import numpy as np
 import torch.nn.functional as F
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from ..layers import (
     Activation,
     ConvNeXtBlock,
-    checkpointed,
     convnext_norm,
     initialise_convnext_,
 )
@@ -65,35 +64,32 @@ class ConvNeXt(EndpointBackbone):
             out_features: endpoints that ``forward`` returns.
         """
         super().__init__()
-        self.pads_windows, self.use_checkpoint = pads_windows, use_checkpoint
         self.activation = Activation("gelu")
         self.downsample_layers = nn.ModuleList()
         self.stages = nn.ModuleList()
-        keep_probs = torch.linspace(1.0, drop_path_keep_prob, sum(num_blocks)).tolist()
+        keep_probs = iter(np.linspace(1.0, drop_path_keep_prob, sum(num_blocks)).tolist())
         self.endpoint_shapes = {}
-        stride, rate, previous = _STEM_STRIDE, 1, in_channels
-        self._add_endpoint(1, channels[0], stride)
-        self._rates: List[int] = []
+        self._add_endpoint(1, channels[0], _STEM_STRIDE)
+        stride, rate = _STEM_STRIDE, 1
         for index, (blocks, width) in enumerate(zip(num_blocks, channels)):
-            step = 1
-            self._rates.append(rate)
-            if index and stride < output_stride:
-                step, stride = 2, 2 * stride
-            self.downsample_layers.append(_downsample(index, previous, width, step, rate))
-            if index and step == 1:
-                rate *= 2
-            self.stages.append(
-                nn.Sequential(
-                    *(
-                        ConvNeXtBlock(
-                            width, atrous_rate=rate, drop_path_keep_prob=keep_probs.pop(0)
-                        )
-                        for _ in range(blocks)
-                    )
+            if index == 0:
+                layer: nn.Module = Stem(in_channels, width, pads_windows)
+            else:
+                step = 2 if stride < output_stride else 1
+                layer = Downsample(channels[index - 1], width, step, rate, pads_windows)
+                stride, rate = stride * step, rate * 2 // step
+            self.downsample_layers.append(layer)
+            stage = [
+                ConvNeXtBlock(
+                    width,
+                    atrous_rate=rate,
+                    drop_path_keep_prob=next(keep_probs),
+                    use_checkpoint=use_checkpoint,
                 )
-            )
+                for _ in range(blocks)
+            ]
+            self.stages.append(nn.Sequential(*stage))
             self._add_endpoint(index + 2, width, stride)
-            previous = width
         self.set_out_features(out_features)
 
     def _add_endpoint(self, number: int, channels: int, stride: int) -> None:
@@ -103,44 +99,45 @@ class ConvNeXt(EndpointBackbone):
     def endpoints(self, images: Tensor) -> Dict[str, Tensor]:
         endpoints = {}
         features = images
-        for index, stage in enumerate(self.stages):
-            features = self._downsample(index, features)
+        for index, (layer, stage) in enumerate(zip(self.downsample_layers, self.stages)):
+            features = layer(features)
             if index == 0:
                 endpoints["stage1"] = features
-            for block in stage:
-                if self.use_checkpoint and self.training:
-                    features = checkpointed(block, block, features)
-                else:
-                    features = block(features)
+            features = stage(features)
             endpoints[f"stage{index + 2}"] = features
         for name in list(endpoints):
             endpoints[name.replace("stage", "res")] = self.activation(endpoints[name])
         return endpoints
 
-    def _downsample(self, index: int, features: Tensor) -> Tensor:
-        first, second = self.downsample_layers[index]
-        if index == 0:
-            # A window of 4 begins 1 before a pixel and ends 2 behind it.
-            padding = (1, 2, 1, 2) if self.pads_windows else (0, 0, 0, 0)
-            return _normalise(second, first(F.pad(features, padding)))
-        if self.pads_windows:
-            # Before the norm, as in DeepLab2: the zeros become its bias.
-            rate = self._rates[index]
-            features = F.pad(features, (0, rate, 0, rate))
-        return second(_normalise(first, features))
 
+class Stem(nn.Sequential):
+    """A 4x4 convolution of stride 4, then layer norm; its parts are "0" and "1"."""
 
-def _downsample(
-    index: int, in_channels: int, channels: int, stride: int, atrous_rate: int
-) -> nn.Sequential:
-    if index == 0:
+    def __init__(self, in_channels: int, channels: int, pads_windows: bool):
         conv = nn.Conv2d(in_channels, channels, _STEM_STRIDE, stride=_STEM_STRIDE)
-        layers: List[nn.Module] = [conv, convnext_norm(channels)]
-    else:
+        initialise_convnext_(conv)
+        super().__init__(conv, convnext_norm(channels))
+        # A window begins 1 before a pixel and ends 2 behind it.
+        self.padding = (1, 2, 1, 2) if pads_windows else (0, 0, 0, 0)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return _normalise(self[1], self[0](F.pad(images, self.padding)))
+
+
+class Downsample(nn.Sequential):
+    """Layer norm, then a 2x2 convolution; its parts are "0" and "1"."""
+
+    def __init__(
+        self, in_channels: int, channels: int, stride: int, atrous_rate: int, pads_windows: bool
+    ):
         conv = nn.Conv2d(in_channels, channels, 2, stride=stride, dilation=atrous_rate)
-        layers = [convnext_norm(in_channels), conv]
-    initialise_convnext_(conv)
-    return nn.Sequential(*layers)
+        initialise_convnext_(conv)
+        super().__init__(convnext_norm(in_channels), conv)
+        self.padding = (0, atrous_rate, 0, atrous_rate) if pads_windows else (0, 0, 0, 0)
+
+    def forward(self, features: Tensor) -> Tensor:
+        # Zeros before the norm, as in DeepLab2: they become its bias.
+        return self[1](_normalise(self[0], F.pad(features, self.padding)))
 
 
 def _normalise(norm: nn.Module, features: Tensor) -> Tensor:

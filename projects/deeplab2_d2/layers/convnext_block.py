@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from .checkpointing import checkpointed
 from .drop_path import DropPath
 from .initialization import truncated_normal_, zeros_
 
@@ -30,8 +31,22 @@ class ConvNeXtBlock(nn.Module):
     (N, C, h, w) to the same, not activated. Reference: DeepLab2's ``ConvNeXtBlock``.
     """
 
-    def __init__(self, channels: int, *, atrous_rate: int = 1, drop_path_keep_prob: float = 1.0):
+    def __init__(
+        self,
+        channels: int,
+        *,
+        atrous_rate: int = 1,
+        drop_path_keep_prob: float = 1.0,
+        use_checkpoint: bool = False,
+    ):
+        """
+        Args:
+            atrous_rate: of the depthwise convolution.
+            drop_path_keep_prob: probability to keep the residual of a sample in training.
+            use_checkpoint: in training, compute the inner values again in backward.
+        """
         super().__init__()
+        self.use_checkpoint = use_checkpoint
         self.depthwise_conv = nn.Conv2d(
             channels,
             channels,
@@ -50,6 +65,11 @@ class ConvNeXtBlock(nn.Module):
             initialise_convnext_(layer)
 
     def forward(self, features: Tensor) -> Tensor:
+        if self.use_checkpoint and self.training:
+            return checkpointed(self, self._forward, features)
+        return self._forward(features)
+
+    def _forward(self, features: Tensor) -> Tensor:
         residual = self.norm(self.depthwise_conv(features).movedim(1, -1))
         residual = self.pointwise_conv2(self.activation(self.pointwise_conv1(residual)))
         residual = (self.layer_scale * residual).movedim(-1, 1)
