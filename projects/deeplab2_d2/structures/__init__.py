@@ -5,7 +5,12 @@ This room imports no other.
 """
 
 from .atomic import atomic_path, write_json
-from .class_map import ClassMap, deeplab2_coco_class_map, identity_class_map
+from .class_map import (
+    ClassMap,
+    deeplab2_ade20k_class_map,
+    deeplab2_coco_class_map,
+    identity_class_map,
+)
 from .dataset_classes import DatasetClasses
 from .depth_png import UNITS_PER_METER, read_depth, read_depth_png
 from .image_files import naming_broken_images, open_image, read_label_map
@@ -39,6 +44,7 @@ __all__ = [
     "claim_output",
     "colors_to_ids",
     "decode_panoptic",
+    "deeplab2_ade20k_class_map",
     "deeplab2_coco_class_map",
     "encode_panoptic",
     "encode_panoptic_png",

@@ -16,19 +16,19 @@ def add_config(cfg: CfgNode) -> None:
     """Add the keys of both decoders; those of heads, losses and targets are MaX-DeepLab's."""
     node = cfg.MODEL.DEEPLAB2.KMAX_DEEPLAB = CfgNode()
     # Stride of the masks: 4, or 2 for large images with small things (Cityscapes).
-    node.OUTPUT_STRIDE = 4
+    node.MASK_STRIDE = 4
     # Pixel decoder: widths of its stages at strides 32, 16, 8, 4 and 2 (they return four times
-    # that), and their blocks. The last is for OUTPUT_STRIDE 2 alone.
+    # that), and their blocks. The last is for MASK_STRIDE 2 alone.
     node.DECODER_WIDTHS = [512, 256, 128, 64, 32]
     node.DECODER_BLOCKS = [1, 5, 1, 1, 1]
     # Transformer decoder: layers at strides 32, 16 and 8, each with a prediction that is learnt.
     node.TRANSFORMER_LAYERS = [2, 2, 2]
     # Cluster centers, one a mask, their channels, and the inner ones of their feed-forward network.
-    node.NUM_SLOTS = 128
-    node.CHANNELS = 256
-    node.FEED_FORWARD_CHANNELS = 2048
+    node.NUM_CENTERS = 128
+    node.CENTER_CHANNELS = 256
+    node.CENTER_FEED_FORWARD = 2048
     # Stochastic depth of its layers: probability to keep a residual branch in training.
-    node.DROP_PATH = 0.8
+    node.CENTER_DROP_PATH = 0.8
     # MAX_DEEPLAB.AUXILIARY_SEMANTIC has a decoder (SEMANTIC_DECODER); without it, as for
     # Cityscapes, its head reads the backbone's last feature.
     node.AUXILIARY_DECODER = True
@@ -46,21 +46,26 @@ def check_config(cfg: CfgNode) -> None:
     assert MAX_RECORD.check_config is not None
     MAX_RECORD.check_config(cfg)
     node = cfg.MODEL.DEEPLAB2.KMAX_DEEPLAB
-    require_one_of(_PREFIX + "OUTPUT_STRIDE", node.OUTPUT_STRIDE, (2, 4))
+    require_one_of(_PREFIX + "MASK_STRIDE", node.MASK_STRIDE, (2, 4))
     _check_numbers("DECODER_WIDTHS", node.DECODER_WIDTHS, _NUM_STAGES, least=1)
     _check_numbers("DECODER_BLOCKS", node.DECODER_BLOCKS, _NUM_STAGES, least=1)
     _check_numbers("TRANSFORMER_LAYERS", node.TRANSFORMER_LAYERS, 3, least=0)
-    for key in ("NUM_SLOTS", "FEED_FORWARD_CHANNELS"):
+    for key in ("NUM_CENTERS", "CENTER_FEED_FORWARD"):
         require(node[key] >= 1, _PREFIX + key, "at least 1", node[key])
     # Half of them are the channels of all heads' keys.
     multiple = 2 * _NUM_HEADS
     require(
-        node.CHANNELS >= 1 and node.CHANNELS % multiple == 0,
-        _PREFIX + "CHANNELS",
+        node.CENTER_CHANNELS >= 1 and node.CENTER_CHANNELS % multiple == 0,
+        _PREFIX + "CENTER_CHANNELS",
         f"a positive multiple of {multiple}",
-        node.CHANNELS,
+        node.CENTER_CHANNELS,
     )
-    require(0.0 < node.DROP_PATH <= 1.0, _PREFIX + "DROP_PATH", "in (0, 1]", node.DROP_PATH)
+    require(
+        0.0 < node.CENTER_DROP_PATH <= 1.0,
+        _PREFIX + "CENTER_DROP_PATH",
+        "in (0, 1]",
+        node.CENTER_DROP_PATH,
+    )
 
 
 def _check_numbers(key: str, values: Sequence[Any], count: int, *, least: int) -> None:

@@ -58,7 +58,7 @@ class KMaXDeepLabHead(MaXDeepLabHead):
             ValueError: for a backbone without the features that are read.
         """
         node, norm = cfg.MODEL.DEEPLAB2.KMAX_DEEPLAB, Norm.from_config(cfg)
-        num_stages = {4: 4, 2: 5}[node.OUTPUT_STRIDE]
+        num_stages = {4: 4, 2: 5}[node.MASK_STRIDE]
         pixel_decoder = PixelDecoder(
             input_shape,
             widths=node.DECODER_WIDTHS[:num_stages],
@@ -67,10 +67,10 @@ class KMaXDeepLabHead(MaXDeepLabHead):
         )
         spec = TransformerSpec(
             num_layers=tuple(node.TRANSFORMER_LAYERS),
-            num_slots=node.NUM_SLOTS,
-            channels=node.CHANNELS,
-            feed_forward_channels=node.FEED_FORWARD_CHANNELS,
-            drop_path_keep_prob=node.DROP_PATH,
+            num_slots=node.NUM_CENTERS,
+            channels=node.CENTER_CHANNELS,
+            feed_forward_channels=node.CENTER_FEED_FORWARD,
+            drop_path_keep_prob=node.CENTER_DROP_PATH,
         )
 
         def build_predictor(pixels: ShapeSpec, memory: MemoryShape) -> nn.Module:
@@ -87,7 +87,7 @@ class KMaXDeepLabHead(MaXDeepLabHead):
         heads = super().from_config(
             cfg,
             shapes,
-            MemoryShape(node.NUM_SLOTS, node.CHANNELS, node.CHANNELS),
+            MemoryShape(node.NUM_CENTERS, node.CENTER_CHANNELS, node.CENTER_CHANNELS),
             num_classes=num_classes,
             activation=_ACTIVATION,
             has_semantic_decoder=node.AUXILIARY_DECODER,

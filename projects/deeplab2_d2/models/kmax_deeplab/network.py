@@ -1,6 +1,6 @@
 """kMaX-DeepLab as a Detectron2 meta architecture."""
 
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Tuple
 
 from detectron2.config import CfgNode
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
@@ -31,6 +31,23 @@ class DeepLab2KMaXDeepLab(Segmenter):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Dict[str, Any]:
+        backbone, head = cls.build_network(cfg)
+        return {
+            **super().from_config(cfg),
+            "backbone": backbone,
+            "head": head,
+            "criterion": criterion_from_config(cfg),
+            "inference": MaXDeepLabInference.from_config(cfg),
+        }
+
+    @staticmethod
+    def build_network(cfg: CfgNode) -> Tuple[EndpointBackbone, KMaXDeepLabHead]:
+        """
+        Backbone and head.
+
+        Raises:
+            ValueError: for a backbone without the features that the decoder reads.
+        """
         backbone = build_backbone(cfg)
         if not isinstance(backbone, EndpointBackbone):
             raise ValueError(
@@ -42,13 +59,8 @@ class DeepLab2KMaXDeepLab(Segmenter):
         wanted = {*BACKBONE_FEATURES, *backbone.output_shape()}
         backbone.set_out_features([name for name in backbone.endpoint_shapes if name in wanted])
         num_classes = class_map_from_config(cfg).num_classes
-        return {
-            **super().from_config(cfg),
-            "backbone": backbone,
-            "head": KMaXDeepLabHead(cfg, backbone.output_shape(), num_classes=num_classes),
-            "criterion": criterion_from_config(cfg),
-            "inference": MaXDeepLabInference.from_config(cfg),
-        }
+        head = KMaXDeepLabHead(cfg, backbone.output_shape(), num_classes=num_classes)
+        return backbone, head
 
     def auxiliary_predictions(self, prediction: Prediction) -> List[Prediction]:
         """The layers' predictions, their maps at the size of the final masks."""

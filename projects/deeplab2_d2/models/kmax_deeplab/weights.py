@@ -84,10 +84,10 @@ def read_train_dataset(builder: ConfigBuilder, dataset: Options) -> None:
     name, node = dataset.value("dataset") or "", "MODEL.DEEPLAB2.KMAX_DEEPLAB."
     field = dataset.name("dataset")
     is_cityscapes = "cityscapes" in name
-    builder.set(node + "OUTPUT_STRIDE", 2 if is_cityscapes else 4, field)
-    builder.set(node + "NUM_SLOTS", 256 if is_cityscapes else 128, field)
+    builder.set(node + "MASK_STRIDE", 2 if is_cityscapes else 4, field)
+    builder.set(node + "NUM_CENTERS", 256 if is_cityscapes else 128, field)
     builder.set(node + "AUXILIARY_DECODER", not is_cityscapes, field)
-    builder.set(node + "DROP_PATH", 1.0 if "ade20k" in name else 0.8, field)
+    builder.set(node + "CENTER_DROP_PATH", 1.0 if "ade20k" in name else 0.8, field)
 
 
 OPTION_RULES = replace(
