@@ -29,8 +29,8 @@ def added_keys():
 
 
 def test_there_are_no_more_keys_than_a_reader_can_oversee():
-    # 105 of images, 10 of videos, 11 of a detector with stuff, 10 of a transformer of clusters, and 9
-    # of two families of backbones.
+    # 105 of images, 10 of videos, 11 of a detector with stuff, 10 of a transformer of clusters,
+    # and 9 of two families of backbones.
     assert len(added_keys()) <= 145
 
 

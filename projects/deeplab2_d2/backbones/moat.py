@@ -1,7 +1,7 @@
 """MOAT (arXiv:2210.01820) for dense prediction: two stages of convolutions, two with attention."""
 
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
@@ -129,7 +129,8 @@ class Moat(EndpointBackbone):
             is_norm = index % 2
             features = self.activation(layer(features)) if is_norm else layer(features)
         endpoints = {"stage1": features}
-        for index, stage in enumerate(self.blocks):
+        for index in range(len(self.blocks)):
+            stage: Any = self.blocks[index]
             for block in stage:
                 features = block(features)
             endpoints[f"stage{index + 2}"] = features
@@ -190,7 +191,7 @@ def add_config(node: CfgNode) -> None:
     node.DROP_PATH = 1.0
     # Learned biases of relative positions in the attention (the releases without: "no_pe").
     node.POSITIONS = True
-    # Windows that pixels attend in at strides 16 and 32, such as [[14, 14], [7, 7]]; []: whole maps.
+    # Windows that pixels attend in at strides 16 and 32: [[14, 14], [7, 7]], ...; []: whole maps.
     node.WINDOWS = []
     # With windows, the last block of a stage attends to the whole map.
     node.LAST_IS_GLOBAL = False

@@ -1,4 +1,4 @@
-"""The pixel decoder of kMaX-DeepLab: from stride 32 up, with attention where there are few pixels."""
+"""The pixel decoder of kMaX-DeepLab: from stride 32 up, with attention where pixels are few."""
 
 from typing import List, Mapping, Sequence
 

@@ -6,7 +6,7 @@ Reference: k-means Mask Transformer (arXiv:2207.04044), Sec. 3.2; DeepLab2's
 """
 
 from dataclasses import dataclass
-from typing import Callable, List, Sequence, Tuple
+from typing import Any, Callable, List, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -198,7 +198,8 @@ class TransformerDecoder(nn.Module):
         """
         centers = self.cluster_centers.transpose(1, 2).expand(maps[0].shape[0], -1, -1)
         predictions = []
-        for index, block in zip(self.map_of_layer, self.kmax_decoder):
+        for layer, index in enumerate(self.map_of_layer):
+            block: Any = self.kmax_decoder[layer]
             centers, prediction = block["block1_transformer"](maps[index], centers)
             predictions.append(prediction)
         classes = self.class_embedding_projection(centers)
