@@ -2,6 +2,7 @@ import json
 import multiprocessing
 import os
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -226,7 +227,9 @@ def test_variables_without_a_place_are_refused(cache, tmp_path):
             fetch(NAME, f"{server.address}/a.tar.gz")
 
 
-def test_a_model_without_a_configuration_is_refused_before_the_download(cache):
+def test_a_model_without_a_configuration_is_refused_before_the_download(cache, monkeypatch):
+    row = replace(find_row("kmax_resnet50_coco_train"), config=None)
+    monkeypatch.setattr("deeplab2_d2.checkpoint.zoo_cache.find_row", lambda name: row)
     with pytest.raises(ValueError, match="is a kMaX-DeepLab, which has no configuration here"):
         fetch("kmax_resnet50_coco_train")
 

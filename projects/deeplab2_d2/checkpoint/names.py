@@ -56,6 +56,11 @@ _TENSORS: Dict[str, Tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
     "embeddings": ("weight", unchanged),
     "qkv_kernel": ("qkv_kernel", unchanged),
     "memory_feature": ("memory_feature", unchanged),
+    "cluster_centers": ("cluster_centers", unchanged),
+    "layer_scale": ("layer_scale", _flat),
+    # Of attention between heads and channels, which is kept as it is.
+    "weight": ("weight", unchanged),
+    "relative_position_embedding": ("relative_position_embedding", unchanged),
 }
 
 
@@ -72,7 +77,13 @@ class Parameter:
         return self.to_layout(np.broadcast_to(np.zeros((), np.float32), shape)).shape
 
 
+# Keras counts only the layers with weights of a sequence.
+_COUNTED = "layer_with_weights-"
+
+
 def _attribute(word: str) -> str:
+    if word.startswith(_COUNTED):
+        return word[len(_COUNTED) :]
     word = word[1:] if word.startswith("_") else word
     return word + "_" if iskeyword(word) else word
 
