@@ -282,3 +282,10 @@ def test_a_full_disk_while_converting_leaves_no_half_file(cache, server, monkeyp
 def test_the_command_answers_wrong_names(cache, capsys):
     assert main(["nothing", "--fetch"]) == 2
     assert "the zoo has no 'nothing'" in capsys.readouterr().err
+
+
+def test_no_row_is_listed_as_one_that_cannot_be_used():
+    *lines, count = list_rows().splitlines()
+    assert count == f"{len(zoo_rows())} of {len(zoo_rows())} rows"
+    uses = [line.split()[-1] for line in lines[2:]]
+    assert set(uses) == {"yes", "backbone"} and len(uses) == len(zoo_rows())

@@ -20,6 +20,12 @@ from ..records import all_records
 # record.
 _BACKBONE = ("encoder/", "backbone.")
 
+# A ConvNeXt that was saved by itself, as those trained on ImageNet were, has no "encoder/".
+_LONE_BACKBONES = (
+    ("downsample_layers/", "backbone.downsample_layers."),
+    ("stages/", "backbone.stages."),
+)
+
 # Where DeepLab2's encoder stands in checkpoints that the TensorFlow Model Garden trained.
 _MODEL_GARDEN_ENCODER = "backbone/_encoder/"
 
@@ -91,7 +97,7 @@ def _attribute(word: str) -> str:
 def _modules() -> List[Tuple[str, str]]:
     """First words of keys and modules, the longest words first."""
     pairs = {pair for _, record in all_records() for pair in record.checkpoint_modules}
-    return sorted({_BACKBONE, *pairs}, key=lambda pair: (-len(pair[0]), pair))
+    return sorted({_BACKBONE, *_LONE_BACKBONES, *pairs}, key=lambda pair: (-len(pair[0]), pair))
 
 
 def last_layers() -> Dict[str, List[str]]:
