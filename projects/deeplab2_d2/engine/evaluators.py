@@ -179,7 +179,7 @@ def check_evaluator_type(cfg: CfgNode, dataset_name: str) -> None:
 
 def _no_evaluator(dataset_name: str, outputs: Tuple[str, ...]) -> ValueError:
     kind = MetadataCatalog.get(dataset_name).get("evaluator_type")
-    known = PANOPTIC_TYPES + SEMANTIC_TYPES
+    known: Tuple[str, ...] = PANOPTIC_TYPES + SEMANTIC_TYPES
     known += DETECTION_TYPES if "instances" in outputs else ()
     return ValueError(
         f"dataset {dataset_name!r} must have an evaluator_type of {', '.join(known)} in its "
