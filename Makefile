@@ -6,6 +6,8 @@ export PYTHON VENV SYSTEM_SITE DETECTRON2_SPEC
 BIN := $(VENV)/bin
 # More arguments for the command that runs, as in: make test ARGS="tests/ops -k grouping"
 ARGS ?=
+# That make fuzz takes, for all readers together.
+MINUTES ?= 5
 
 EXHAUSTIVE := checkpoint/test_config_leaves.py checkpoint/test_released_checkpoints.py \
 	heads/test_on_each_kind_of_backbone.py backbones/test_every_key.py backbones/test_contract.py \
@@ -15,7 +17,7 @@ EXHAUSTIVE := checkpoint/test_config_leaves.py checkpoint/test_released_checkpoi
 PYTHON_CODE := $(wildcard projects tests datasets demo scripts train_net.py setup.py)
 CPP_CODE = $(shell find projects tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 
-.PHONY: help setup demo demo-max demo-video demo-motion demo-oanet test test-fast lint format bench check-wheel check-asan gpu-build gpu-test gpu-sanitize gpu-bench
+.PHONY: help setup demo demo-max demo-video demo-motion demo-oanet test test-fast lint format bench fuzz check-wheel check-asan gpu-build gpu-test gpu-sanitize gpu-bench
 
 help:
 	@echo "make demo    generate a dataset, train on it, evaluate and draw (minutes, on a CPU)"
@@ -26,6 +28,7 @@ help:
 	@echo "make test-fast  those that need no training, no compiler and no process of their own (two minutes)"
 	@echo "make lint    check style and types; make format mends what can be mended"
 	@echo "make bench   time the operators and the network"
+	@echo "make fuzz MINUTES=5  give every reader of files wrong ones (docs/security.md)"
 	@echo "make check-wheel   build a wheel and run it in an environment of its own"
 	@echo "make check-asan    run the operators' tests under AddressSanitizer"
 	@echo "make gpu-test, gpu-sanitize, gpu-bench   what needs a GPU (scripts/check_gpu.sh), after make gpu-build"
@@ -76,6 +79,9 @@ format: setup
 
 bench: setup
 	$(BIN)/python tests/benchmarks/run.py $(ARGS)
+
+fuzz: setup
+	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/run.py --minutes $(MINUTES) $(ARGS)
 
 check-wheel: setup
 	VENV=$(VENV) scripts/check_wheel.sh

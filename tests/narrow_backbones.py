@@ -4,11 +4,21 @@ from typing import Any, Dict, Tuple
 
 import torch
 
-from deeplab2_d2.backbones import MOBILE_NETWORKS, backbone_names, build_backbone_by_name
+from deeplab2_d2.backbones import (
+    MOBILE_NETWORKS,
+    RESIDUAL_NETWORKS,
+    backbone_names,
+    build_backbone_by_name,
+)
 from deeplab2_d2.layers import Norm
 
 # Rows that differ by name or width alone are one network here, where all are narrow.
-_ALIASES = ("swidernet", "axial_resnet_s", "axial_deeplab_s")
+ALIASES = (
+    *("swidernet", "axial_resnet_s", "axial_deeplab_s"),
+    *("xception_65", "resnet_v1_101_beta"),
+    *("hrnet_w32", "hrnet_w48", "hrnet_w18_plus", "hrnet_w32_plus", "hrnet_w48_plus"),
+    *("auto_deeplab_m", "auto_deeplab_l", "auto_deeplab_xl"),
+)
 # What configs make of rows: a name for the tests, the row, and its options.
 _VARIANTS: Dict[str, Tuple[str, Dict[str, Any]]] = {
     "swidernet_sac": ("swidernet", {"SAC_BEYOND_STRIDE": 32}),
@@ -26,8 +36,20 @@ _VARIANTS: Dict[str, Tuple[str, Dict[str, Any]]] = {
     ),
     "axial_resnet_l_local": ("axial_resnet_l", {"ATTENTION__SPAN": 5}),
     "mobilenet_v3_large_reduced": ("mobilenet_v3_large", {"REDUCED_LAST_BLOCK": True}),
+    "hrnet_w18_concatenated": ("hrnet_w18", {"CONCATENATE": True}),
+    "auto_deeplab_s_short": (
+        "auto_deeplab_s",
+        {
+            "HEAD": True,
+            "PATH": [0, 1, 2, 3, 2],
+            "GENOTYPE": [
+                *([1, "atrous_5x5"], [0, "separable_3x3"]),
+                *([2, "separable_5x5"], [0, "atrous_3x3"]),
+            ],
+        },
+    ),
 }
-NAMES = [name for name in (*backbone_names(), *_VARIANTS) if name not in _ALIASES]
+NAMES = [name for name in (*backbone_names(), *_VARIANTS) if name not in ALIASES]
 
 # The narrowest at which the heads of attention (8) still divide its channels.
 _WIDTHS = {name: 0.125 for name in backbone_names()}
@@ -49,7 +71,7 @@ def narrow_backbone(name: str, output_stride: int) -> Any:
     torch.manual_seed(0)
     row, own_options = _VARIANTS.get(name, (name, {}))
     options = dict(own_options)
-    if row not in MOBILE_NETWORKS:
+    if row in RESIDUAL_NETWORKS:
         options["STEM_WIDTH_MULTIPLIER"] = 1.0 if row in _TINY else 0.125
         options["LAYER_MULTIPLIER"] = 0.34
     if row in _WITH_MEMORY:

@@ -10,6 +10,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from deeplab2_d2.backbones import build_deeplab2_backbone
 from deeplab2_d2.config import add_deeplab2_config
+from deeplab2_d2.heads import DecoderSpec
+from deeplab2_d2.layers import Norm
+from deeplab2_d2.models.deeplab import DeepLab2DeepLabV3Plus
+from deeplab2_d2.models.deeplab.decoders import ConcatenatedDecoder
 from deeplab2_d2.models.max_deeplab import MaXDeepLabHead
 from deeplab2_d2.models.panoptic_deeplab import DeepLab2PanopticDeepLab
 
@@ -42,6 +46,33 @@ def panoptic_deeplab_costs(cfg: CfgNode, size: Tuple[int, int]) -> Tuple[int, in
     def build() -> List[nn.Module]:
         backbone = build_deeplab2_backbone(cfg, ShapeSpec(channels=3))
         return [backbone, DeepLab2PanopticDeepLab.build_head(cfg, backbone.output_shape())]
+
+    return _costs(build, size)
+
+
+def deeplab_v3_plus_costs(cfg: CfgNode, size: Tuple[int, int]) -> Tuple[int, int]:
+    """The same with DeepLab v3+'s decoder."""
+
+    def build() -> List[nn.Module]:
+        backbone = build_deeplab2_backbone(cfg, ShapeSpec(channels=3))
+        shape, norm = backbone.output_shape(), Norm.from_config(cfg)
+        return [backbone, DeepLab2DeepLabV3Plus.build_head(cfg, shape, norm)]
+
+    return _costs(build, size)
+
+
+def hrnet_costs(cfg: CfgNode, size: Tuple[int, int]) -> Tuple[int, int]:
+    """The same with HRNet's own head."""
+
+    def build() -> List[nn.Module]:
+        backbone = build_deeplab2_backbone(cfg, ShapeSpec(channels=3))
+        decoder = ConcatenatedDecoder(
+            input_shape=backbone.output_shape(),
+            decoder=DecoderSpec("backbone_output", (), channels=0, aspp_channels=0),
+            num_classes=cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
+            norm=Norm.from_config(cfg),
+        )
+        return [backbone, decoder]
 
     return _costs(build, size)
 

@@ -47,6 +47,14 @@ def count_resnet50(size: Size, *, has_strides_last: bool) -> int:
     return count
 
 
+def count_hrnet_first_stage(size: Size) -> int:
+    """HRNet's four bottlenecks of width 64 at stride 4, and the 3x3 from them to 48 channels."""
+    pixels = count_pixels(size, 4)
+    count = _bottleneck(64, 64, (pixels, pixels, pixels), has_shortcut=True)
+    count += 3 * _bottleneck(256, 64, (pixels, pixels, pixels), has_shortcut=False)
+    return count + 9 * 256 * 48 * pixels
+
+
 def count_stem(size: Size, *, is_inception: bool) -> int:
     """One 7x7 to 64 channels; or three 3x3, to 64, 64 and 128."""
     weights = 9 * (3 * 64 + 64 * 64 + 64 * 128) if is_inception else 7 * 7 * 3 * 64

@@ -43,13 +43,13 @@ def test_strides_follow_the_output_stride(name: str) -> None:
     assert strides == {8: [4, 8, 8, 8], 16: [4, 8, 16, 16], 32: [4, 8, 16, 32]}
 
 
-# Attention sees other pixels at another stride, and switchable convolutions are only where the
-# stride is 1, so the other networks alone are consistent. Squeeze and excite averages over other
-# pixels, too, so that it is told the means here.
+# Attention and VGG's pools see other pixels at another stride, and switchable convolutions are
+# only where the stride is 1, so the other networks alone are consistent. Squeeze and excite
+# averages over other pixels, too, so that it is told the means here.
 _CONVOLUTIONAL = [
     name
     for name in (*backbone_names(), "mobilenet_v3_large_reduced", "swidernet_se")
-    if name.startswith(("resnet", "wide", "mobile")) or name == "swidernet_se"
+    if name.startswith(("resnet", "wide", "mobile", "xception_71")) or name == "swidernet_se"
 ]
 
 

@@ -6,6 +6,7 @@ from typing import Any, Dict, Iterator, List, Tuple
 import pytest
 import torch
 from detectron2.config import CfgNode
+from narrow_backbones import ALIASES
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -43,6 +44,15 @@ OTHERS: Dict[str, Dict[str, Tuple[Any, ...]]] = {
         "MEMORY.ATTENTION_ACTIVATION": ("sigmoid",),
     },
     "MOBILENET_V3": {"REDUCED_LAST_BLOCK": (True,)},
+    "VGG": {"CEIL_POOLING": (True,)},
+    "PLAIN_RESNET": {"CEIL_POOLING": (True,), "MULTI_GRID": ([1, 2, 4],)},
+    "XCEPTION": {"MULTI_GRID": ([1, 2, 4],)},
+    "HRNET": {"FUSION": ("unaligned", "nearest"), "CONCATENATE": (True,)},
+    "AUTO_DEEPLAB": {
+        "GENOTYPE": ([[0, "atrous_3x3"], [1, "separable_5x5"]],),
+        "PATH": ([0, 1, 2, 3, 2],),
+        "HEAD": (True,),
+    },
 }
 # Of many layers, whose kinds are all in other rows of the table.
 NAMES = [
@@ -52,6 +62,7 @@ NAMES = [
         else name
     )
     for name in backbone_names()
+    if name not in ALIASES
 ]
 # What a key has no effect without.
 NEEDS = {"ATTENTION.POSITION_ENCODING": ("ATTENTION.GLOBAL", [16, 1])}

@@ -8,7 +8,16 @@ import torch
 from fvcore.nn import FlopCountAnalysis
 from network_costs import backbone_config, backbone_costs
 from paper_counts import count_axial_deeplab_l, count_resnet50, count_stem
-from paper_networks import AXIAL_DEEPLAB_L, MAX_DEEPLAB, NETWORKS, PANOPTIC_DEEPLAB
+from paper_networks import (
+    AUTO_DEEPLAB,
+    AXIAL_DEEPLAB_L,
+    HRNET,
+    MAX_DEEPLAB,
+    NETWORKS,
+    PANOPTIC_DEEPLAB,
+    VISTAS,
+    XCEPTION,
+)
 
 from deeplab2_d2.backbones import StackedDecoderNetwork, build_backbone_by_name
 from deeplab2_d2.layers import Norm
@@ -33,6 +42,14 @@ def test_max_deeplab_has_the_papers_costs(network) -> None:
     assert count / 1e9 == pytest.approx(network.multiply_adds, rel=0.01)
 
 
+@pytest.mark.parametrize("network", XCEPTION[:3], ids=lambda network: network.name)
+def test_panoptic_deeplab_on_xception_has_the_papers_costs(network) -> None:
+    parameters, count = network.count()
+    if network.parameters is not None:
+        assert parameters / 1e6 == pytest.approx(network.parameters, rel=0.001)
+    assert count / 1e9 == pytest.approx(network.multiply_adds, rel=0.01)
+
+
 def test_the_formulas_of_a_resnet_count_deeplab2s() -> None:
     count = count_stem(_STREET, is_inception=False)
     count += count_resnet50(_STREET, has_strides_last=False)
@@ -53,6 +70,21 @@ def test_panoptic_deeplabs_second_aspp_has_separable_branches() -> None:
     # channels on the 2048 of Xception-71: a 1x1, three separable 3x3, pooling, and the projection.
     weights = 2048 * 128 + 3 * 2048 * (9 + 128) + 2048 * 128 + 5 * 128 * 128
     assert weights / 1e6 == pytest.approx(43.37 - 41.93, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "network",
+    AUTO_DEEPLAB + [network for network in VISTAS if "Auto-DeepLab" in network.name],
+    ids=lambda network: network.name,
+)
+def test_auto_deeplab_has_the_papers_parameters(network) -> None:
+    assert network.count()[0] / 1e6 == pytest.approx(network.parameters, rel=0.01)
+
+
+def test_hrnets_own_figures_are_without_its_first_stage() -> None:
+    assert HRNET.count()[0] / 1e6 == pytest.approx(HRNET.parameters, rel=0.01)
+    assert HRNET.worked_out is not None
+    assert HRNET.worked_out(HRNET) / 1e9 == pytest.approx(HRNET.multiply_adds, rel=0.01)
 
 
 def test_axial_deeplab_l_of_the_paper_has_pooling_and_a_local_span() -> None:

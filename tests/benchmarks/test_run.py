@@ -20,7 +20,7 @@ def test_every_benchmark_that_needs_no_gpu_runs_on_small_inputs():
     _, _, *rows = result.stdout.splitlines()
     measured = [row.split(" | ") for row in rows if "skipped, --device is cpu" not in row]
     assert all(len(cells) == 7 and float(cells[1].split()[0]) > 0 for cells in measured)
-    # Each of the thirteen has a row, which begins with what it measures.
+    # Each of the fourteen has a row, which begins with what it measures.
     words = (
         "axial attention",
         "resnet_tiny",
@@ -33,6 +33,6 @@ def test_every_benchmark_that_needs_no_gpu_runs_on_small_inputs():
     words += ("PQ statistics", "maskwise map", "targets of")
     words += ("STQ of a frame", "VPQ-1 to 4")
     words += ("continue_tracks of", "track_by_overlap of", "stitch of", "continue_stitching of")
-    words += ("merge of 100 instances",)
+    words += ("merge of 100 instances", "dense CRF of")
     for word in words:
         assert any(cells[0].startswith(word) for cells in measured), word

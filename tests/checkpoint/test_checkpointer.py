@@ -11,7 +11,7 @@ from torch import nn
 
 from deeplab2_d2.checkpoint.checkpointer import DeepLab2Checkpointer
 from deeplab2_d2.checkpoint.sorted_table import CheckpointFormatError
-from deeplab2_d2.checkpoint.weights_file import read_weights
+from deeplab2_d2.checkpoint.weights_file import load_pkl, read_weights
 
 
 class _Backbone(nn.ModuleDict):
@@ -398,6 +398,45 @@ def test_pickles_of_detectron2s_model_zoo_load(tmp_path):
     other = TinyModel()
     DeepLab2Checkpointer(other).load(str(path))
     assert all(torch.equal(value, model.state_dict()[n]) for n, value in other.state_dict().items())
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_arrays_of_every_kind_come_back_from_a_pickle(tmp_path, protocol):
+    arrays = {
+        "matrix": np.arange(6, dtype=np.float32).reshape(2, 3),
+        "columns": np.asfortranarray(np.arange(6, dtype=np.int64).reshape(2, 3)),
+        "other end first": np.arange(3, dtype=">f8"),
+        "none": np.zeros((0, 4), np.float16),
+        "one": np.float64(2.5),
+        "flags": np.array([True, False]),
+    }
+    content = {"model": {**arrays, "list": [arrays["matrix"]]}, "__author__": "someone"}
+    (tmp_path / "w.pkl").write_bytes(pickle.dumps(content, protocol))
+    loaded = load_pkl(str(tmp_path / "w.pkl"))["model"]
+    assert np.array_equal(loaded["list"][0], arrays["matrix"])
+    for name, array in arrays.items():
+        assert np.array_equal(loaded[name], array) and loaded[name].shape == array.shape, name
+        assert loaded[name].dtype == array.dtype.newbyteorder("="), name
+
+
+def test_pickles_of_python_2_load(tmp_path):
+    # pickle.dumps({"a": numpy.array([1, 2], "int16")}, 2) of Python 2: bytes are its text.
+    path = tmp_path / "w.pkl"
+    path.write_bytes(
+        b"\x80\x02}q\x01U\x01acnumpy.core.multiarray\n_reconstruct\n"
+        b"cnumpy\nndarray\nK\x00\x85U\x01b"
+        b"\x87R(K\x01K\x02\x85cnumpy\ndtype\nU\x02i2K\x00K\x01\x87R(K\x03U\x01<NNNJ\xff\xff\xff\xff"
+        b"J\xff\xff\xff\xffK\x00tb\x89U\x04\x01\x00\x02\x00tbs."
+    )
+    assert load_pkl(str(path))["a"].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("array", [np.array([{}]), np.zeros(2, "f4,i4"), np.array(["a"])])
+def test_arrays_of_other_things_than_numbers_are_refused(tmp_path, array):
+    path = tmp_path / "w.pkl"
+    path.write_bytes(pickle.dumps({"a": array}))
+    with pytest.raises(CheckpointFormatError, match="w.pkl.*arrays alone, got an array"):
+        load_pkl(str(path))
 
 
 def test_checkpoints_of_pycls_load(tmp_path):

@@ -216,12 +216,12 @@ def test_a_class_of_the_map_without_an_instance_is_a_remark(fruit):
 @pytest.mark.parametrize(
     "spoil, message",
     [
-        (lambda c: c.pop("categories"), "must have 'categories'"),
+        (lambda c: c.pop("categories"), "must have a list 'categories'"),
         (
             lambda c: c["annotations"][1].pop("bbox"),
-            r"annotations\[1\] \(id 12\) must have \['bbox",
+            r"annotations\[1\] \(id 12\): it must have 'bbox'",
         ),
-        (lambda c: c["images"][0].pop("height"), r"images\[0\] \(id 1\) must have \['height'\]"),
+        (lambda c: c["images"][0].pop("height"), r"images\[0\] \(id 1\): it must have 'height'"),
     ],
 )
 def test_an_entry_that_is_missing_is_named(fruit, spoil, message):

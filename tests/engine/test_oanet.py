@@ -4,8 +4,9 @@ import json
 import math
 import re
 from pathlib import Path
-from typing import Iterator
+from typing import Any, Iterator
 
+import numpy as np
 import pytest
 import torch
 from detectron2.config import CfgNode
@@ -22,8 +23,11 @@ from deeplab2_d2.data.shapes_layers import (
 )
 from deeplab2_d2.engine import demo_ranking
 from deeplab2_d2.engine.demo_arguments import parse_demo_arguments
+from deeplab2_d2.engine.pictures import PredictionSheets
 from deeplab2_d2.engine.rank_maps import TITLES
 from deeplab2_d2.engine.trainer import DeepLab2Trainer
+from deeplab2_d2.structures import read_panoptic_png
+from deeplab2_d2.visualization.sheets import GAP, TITLE_HEIGHT
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("shapes_layers_train", "shapes_layers_val")
@@ -124,3 +128,29 @@ def test_the_demo_learns_to_rank_and_paints_the_same_stuff_in_every_order(
     losses = [json.loads(line)["loss_ranking"] for line in lines if "loss_ranking" in line]
     # Medians of 20 steps each.
     assert len(losses) == 2 and losses[1] < losses[0] - 0.1
+
+
+class Truth(torch.nn.Module):
+    """A model of Detectron2's kind that returns the annotation."""
+
+    def forward(self, samples: Any) -> Any:
+        (sample,) = samples
+        (record,) = [
+            r for r in DatasetCatalog.get(NAMES[1]) if r["file_name"] == sample["file_name"]
+        ]
+        ids = read_panoptic_png(record["pan_seg_file_name"])
+        classes = np.zeros(ids.shape, np.int64)
+        for segment in record["segments_info"]:
+            classes[ids == segment["id"]] = segment["category_id"]
+        logits = torch.nn.functional.one_hot(torch.from_numpy(classes), 7).permute(2, 0, 1)
+        return [{"sem_seg": logits, "panoptic_seg": (ids, record["segments_info"])}]
+
+
+def test_a_sheet_of_a_model_without_raw_maps_shows_its_outputs(
+    layers: None, tmp_path: Path
+) -> None:
+    picture = PredictionSheets(config(tmp_path), NAMES[1], num_images=1).draw(Truth())
+    # Two rows of pictures of one size, which end with the sheet's lower rim.
+    height = (picture.shape[0] - TITLE_HEIGHT - GAP) // 2
+    assert np.array_equal(picture[-height:], picture[-2 * height : -height])
+    assert picture[-height:].std() > 10

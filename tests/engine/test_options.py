@@ -209,17 +209,21 @@ def test_an_evaluation_needs_trained_weights_in_every_part(dataset, tmp_path):
     assert all(torch.equal(loaded[name], value) for name, value in state.items())
 
 
-def test_a_member_of_an_ensemble_must_have_the_first_models_output_stride(dataset, tmp_path):
-    weights = tmp_path / "weights.pth"
-    torch.save({"model": network().state_dict()}, weights)
-    member = tmp_path / "member.yaml"
-    narrow = "MODEL: {DEEPLAB2: {BACKBONE: {WIDTH_MULTIPLIER: 1.0}}}"
-    member.write_text(f"_BASE_: {CONFIG}\n{narrow}\n")
-    cfg = config("MODEL.WEIGHTS", weights)
-    assert len(load_test_model(cfg, ensemble=[f"{member}={weights}"]).others) == 1
-    dense = config("MODEL.WEIGHTS", weights, "TEST.DEEPLAB2.OUTPUT_STRIDE", 8)
-    with pytest.raises(ConfigError, match="output stride must be the first's, 8, got 16"):
-        load_test_model(dense, ensemble=[f"{member}={weights}"])
+def test_the_input_of_an_ensemble_is_padded_for_its_coarsest_member():
+    models = [
+        network("MODEL.DEEPLAB2.BACKBONE.OUTPUT_STRIDE", stride, "TEST.DEEPLAB2.PAD_TO", [0, 0])
+        for stride in (16, 32, 32, 8)
+    ]
+    averaged, sizes = AveragedSegmenter(models), []
+    for model in models:
+        model.backbone.register_forward_pre_hook(
+            lambda _, inputs: sizes.append(tuple(inputs[0].shape[-2:]))
+        )
+    with torch.no_grad():
+        (output,) = averaged([{"image": torch.zeros(3, 70, 40)}])
+    # 1 + the next multiple of 32, where strides of 16 and 8 would do with (81, 49) and (73, 41).
+    assert sizes == [(97, 65)] * 4
+    assert output["sem_seg"].shape[-2:] == (70, 40)
 
 
 def test_a_number_of_classes_that_is_not_the_datasets_is_refused():

@@ -1,4 +1,4 @@
-"""What is done to a file that is right, as strategies of hypothesis: it finds the least that hurts."""
+"""What is done to a file that is right, as strategies of hypothesis."""
 
 import copy
 import io
@@ -20,7 +20,8 @@ from deeplab2_d2.checkpoint.sorted_table import read_sorted_table
 ODD_VALUES: List[Any] = [
     None, True, 0, -1, 1, 1.5, 255, 2**31, 2**63, 10**400, 1e9, float("nan"), float("inf"),
     "", "a", "1", "\0", "a\nb", "../../a", "/a", "a" * 300, "\ud800", [], {}, [[]], [0], [None],
-    [1, 2, 3, 4, 5, 1e9], [[0, 0, 5, 0, 5, float("nan")]], {"id": 1}, {"size": [4, 6], "counts": [3]},
+    [1, 2, 3, 4, 5, 1e9], [[0, 0, 5, 0, 5, float("nan")]], {"id": 1},
+    {"size": [4, 6], "counts": [3]},
 ]  # fmt: skip
 
 
@@ -111,7 +112,15 @@ def inside_tar(data: bytes) -> "st.SearchStrategy[bytes]":
                 blocks[k] = block[:148] + b"%06o\0 " % checksum + block[156:]
         return b"".join(blocks)
 
-    tokens = (b"\x80" + bytes(6) + b"\xff", b"../", b"L", b"x", b"S", b"77777777777\0", b"GNU.sparse")
+    tokens = (
+        b"\x80" + bytes(6) + b"\xff",
+        b"../",
+        b"L",
+        b"x",
+        b"S",
+        b"77777777777\0",
+        b"GNU.sparse",
+    )
     return edited_bytes(data, tokens).map(seal)
 
 
@@ -127,7 +136,9 @@ def inside_png(data: bytes) -> "st.SearchStrategy[bytes]":
             place += 12 + length
         return sealed
 
-    return edited_bytes(data, (b"\xff" * 4, b"\0" * 4, b"IDAT", b"tRNS", b"PLTE", b"acTL")).map(seal)
+    return edited_bytes(data, (b"\xff" * 4, b"\0" * 4, b"IDAT", b"tRNS", b"PLTE", b"acTL")).map(
+        seal
+    )
 
 
 def inside_table(data: bytes) -> "st.SearchStrategy[bytes]":

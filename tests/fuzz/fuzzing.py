@@ -44,12 +44,12 @@ class Target:
     names_file: bool = True
     counts: Dict[str, int] = field(default_factory=lambda: {"read": 0, "refused": 0})
 
-    def examples(self, seeds: Path) -> "st.SearchStrategy[Any]":
-        """Pairs of a file's name and its changed content."""
+    def examples(self, name: str) -> "st.SearchStrategy[Any]":
+        """Pairs of a file's name and its changed content, of the seeds of that name."""
         return st.one_of(
             *(
-                st.tuples(st.just(name), edit((seeds / name).read_bytes()))
-                for name, edit in self.edits.items()
+                st.tuples(st.just(file), edit((SEEDS / name / file).read_bytes()))
+                for file, edit in self.edits.items()
             )
         )
 

@@ -10,17 +10,20 @@ A finding leaves its folder under build/fuzz/TARGET, with the changed file in it
 import argparse
 import importlib
 import json
+import os
 import shutil
-import subprocess
 import sys
+import tempfile
 import time
+import traceback
 from pathlib import Path
+from typing import Any, Dict
 
 ROOT = Path(__file__).resolve().parents[2]
 for folder in (Path(__file__).parent, ROOT / "tests", ROOT / "tests/checkpoint"):
     sys.path.insert(0, str(folder))
 
-EXAMPLES_A_ROUND = 200
+EXAMPLES_A_ROUND = 50
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -28,12 +31,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="default: all")
     parser.add_argument("--minutes", type=float, default=5.0, help="for all of them together")
     parser.add_argument("--seed", type=int, default=None, help="default: the time")
-    parser.add_argument("--alone", action="store_true", help="one target, in this process")
     return parser.parse_args()
 
 
-def fuzz(name: str, seconds: float, seed: int) -> None:
-    """Rounds of examples until the time is over; counts go to the standard output."""
+def fuzz(name: str, seconds: float, seed: int, log: Path) -> None:
+    """Rounds of examples until the time is over; counts and the finding go to the log."""
     import hypothesis
     from fuzzing import prepare, try_example
     from targets import TARGETS
@@ -41,28 +43,45 @@ def fuzz(name: str, seconds: float, seed: int) -> None:
     target, end = TARGETS[name], time.monotonic() + seconds
     folder = ROOT / "build" / "fuzz" / name
     shutil.rmtree(folder, ignore_errors=True)
-    prepare(name, folder)
     settings = hypothesis.settings(
         max_examples=EXAMPLES_A_ROUND,
         deadline=None,
         database=None,
         suppress_health_check=list(hypothesis.HealthCheck),
     )
-    try:
-        while time.monotonic() < end:
+    finding = ""
+    while time.monotonic() < end and not finding:
 
-            @hypothesis.seed(seed)
-            @settings
-            @hypothesis.given(example=target.examples(folder))
-            def round_of_examples(example):
-                if time.monotonic() < end:
-                    prepare(name, folder)
-                    try_example(target, folder, *example)
+        @hypothesis.seed(seed)
+        @settings
+        @hypothesis.given(example=target.examples(name))
+        def round_of_examples(example):
+            # What the example before has left there is put back.
+            prepare(name, folder)
+            try_example(target, folder, *example)
 
+        try:
             round_of_examples()
-            seed += 1
-    finally:
-        print(json.dumps(target.counts), flush=True)
+        except Exception:
+            finding = traceback.format_exc()
+        seed += 1
+        # Written each time: a process that dies has said how far it came.
+        log.write_text(json.dumps({**target.counts, "finding": finding}))
+
+
+def fuzz_in_process(name: str, seconds: float, seed: int) -> Dict[str, Any]:
+    """Counts of a target; its finding is empty if there is none."""
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        child = os.fork()
+        if child == 0:
+            fuzz(name, seconds, seed, log)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        found = json.loads(log.read_text()) if log.exists() else {"read": 0, "refused": 0}
+        if status != 0:
+            found["finding"] = f"the process ended with {os.waitstatus_to_exitcode(status)}"
+        return found
 
 
 def main() -> int:
@@ -77,26 +96,17 @@ def main() -> int:
         print(f"targets must be of {', '.join(TARGETS)}, got {', '.join(sorted(unknown))}")
         return 2
     seed = int(time.time()) if args.seed is None else args.seed
-    seconds = 60 * args.minutes / len(names)
-    if args.alone:
-        fuzz(names[0], seconds, seed)
-        return 0
-    failed = []
-    print(f"{'reader':16}{'examples':>10}{'read':>10}{'refused':>10}  finding", flush=True)
+    print(f"seed {seed}")
+    print(f"{'reader':16}{'examples':>10}{'read':>10}{'refused':>10}", flush=True)
+    findings = 0
     for name in names:
-        options = ["--minutes", str(seconds / 60), "--seed", str(seed), "--alone"]
-        command = [sys.executable, __file__, name, *options]
-        done = subprocess.run(command, capture_output=True, text=True)
-        lines = done.stdout.splitlines()
-        counts = json.loads(lines[-1]) if lines else {"read": 0, "refused": 0}
-        finding = ""
-        if done.returncode != 0:
-            failed.append(name)
-            finding = f"exit status {done.returncode}, build/fuzz/{name}"
-        total = sum(counts.values())
-        print(f"{name:16}{total:10}{counts['read']:10}{counts['refused']:10}  {finding}", flush=True)
-        print(done.stderr[-6000:] if finding else "", end="", flush=True)
-    return 1 if failed else 0
+        found = fuzz_in_process(name, 60 * args.minutes / len(names), seed)
+        counts = found["read"], found["refused"]
+        print(f"{name:16}{sum(counts):10}{counts[0]:10}{counts[1]:10}", flush=True)
+        if found.get("finding"):
+            findings += 1
+            print(f"FINDING, in build/fuzz/{name}:\n{found['finding']}", flush=True)
+    return 1 if findings else 0
 
 
 if __name__ == "__main__":

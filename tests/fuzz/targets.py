@@ -109,11 +109,15 @@ def _instances(folder: Path) -> None:
     PanopticInstanceEvaluator(_register(folder))
 
 
-def _convert(folder: Path) -> None:
-    arguments = {"name": "fruit", "split": "train", "images": folder, "output": folder / "out"}
-    arguments.update(categories=folder / "categories.json", instances=folder / "instances.json")
-    options = [str(part) for key, value in arguments.items() for part in (f"--{key}", value)]
-    assert convert.main(options) in (0, 1)
+def _convert(source: str) -> Any:
+    def read(folder: Path) -> None:
+        arguments = {"name": "fruit", "split": "train", "images": folder, "output": folder / "out"}
+        arguments.update({"categories": folder / "categories.json", source: folder / source})
+        options = [str(part) for key, value in arguments.items() for part in (f"--{key}", value)]
+        # The command itself would show a traceback, and go on to its exit status.
+        convert._convert(convert._parse(options))
+
+    return read
 
 
 def _marker(folder: Path) -> None:
@@ -140,7 +144,8 @@ def _state(folder: Path) -> None:
 def _masks(folder: Path) -> None:
     from pycocotools import mask as mask_util
 
-    for mask in json.loads((folder / "masks.json").read_bytes()):
+    masks = json.loads((folder / "masks.json").read_bytes())
+    for mask in masks if isinstance(masks, list) else [masks]:
         if mask_fault(mask, (4, 6), allows_short_polygons=False) is not None:
             continue
         if isinstance(mask, dict) and isinstance(mask["counts"], list):
@@ -168,13 +173,28 @@ def _yaml(data: bytes) -> Any:
     return edited_bytes(data, (*tokens, b"- ", b": ", b"{", b"!!int ", b"1" * 5000, b"\xff", b"0x"))
 
 
+def _xml(data: bytes) -> Any:
+    bomb = b"<!DOCTYPE a [<!ENTITY a 'aaaaaaaaaa'>%s]>" % b"".join(
+        b"<!ENTITY %c '%s'>" % (letter + 1, b"&%c;" % letter * 10) for letter in range(97, 110)
+    )
+    tokens = (bomb, b"&n;", b"<!ENTITY x SYSTEM 'file:///etc/passwd'>", b"&x;", b"nan", b"1e9")
+    return edited_bytes(data, (*tokens, b"<mask ", b"<a>" * 2000, b">", b'"', b"\xff", b"-"))
+
+
 def _textproto(data: bytes) -> Any:
     tokens = (b"{", b"}", b"backbone {" * 200, b"${INIT}", b"${X}", b"0x" + b"f" * 400, b"1e999")
     return edited_bytes(data, (*tokens, b'"', b"#", b"-", b"inf", b"\\", b"[", b"\xff", b"\0"))
 
 
 def _pickle(data: bytes) -> Any:
-    tokens = (b"r\xff\xff\xff\x7f", b"cos\nsystem\n", b"\x8d" + b"\xff" * 7 + b"\0", b"(", b"R", b"b")
+    tokens = (
+        b"r\xff\xff\xff\x7f",
+        b"cos\nsystem\n",
+        b"\x8d" + b"\xff" * 7 + b"\0",
+        b"(",
+        b"R",
+        b"b",
+    )
     return edited_bytes(data, (*tokens, b"0", b"2", b"N", b"\x81", b"\x8a\xff", b"."))
 
 
@@ -206,7 +226,17 @@ TARGETS: Dict[str, Target] = {
         },
     ),
     "instances": Target(_instances, {"instances.json": edited_json}),
-    "convert": Target(_convert, {"instances.json": edited_json, "categories.json": edited_json}),
+    # Its errors name images, or options.
+    "convert": Target(
+        _convert("instances"),
+        {"instances": edited_json, "categories.json": edited_json},
+        names_file=False,
+    ),
+    "convert_cvat": Target(_convert("cvat"), {"cvat": _xml}, names_file=False),
+    "convert_labelme": Target(
+        _convert("labelme"), {"labelme/photo.json": edited_json}, names_file=False
+    ),
+    "convert_yolo": Target(_convert("yolo"), {"yolo/photo.txt": edited_bytes}, names_file=False),
     "marker": Target(_marker, {"panoptic_dataset.json": edited_json}),
     "images": Target(
         _images,

@@ -82,7 +82,7 @@ def test_sliding_mean_is_that_of_its_window_and_fits_smaller_maps() -> None:
         ({"SEMANTIC_DECODER__FEATURE": "res4"}, "decoder feature must be of"),
         ({"SEMANTIC_DECODER__LOW_LEVEL": [["res9", 8]]}, "must be of .*res9"),
         ({"SEMANTIC_DECODER__CONV_TYPE": "conv"}, "conv_type must be one of"),
-        ({"SEMANTIC_DECODER__ASPP": "max"}, "ASPP must be 'tiled', 'global' or '1x1'"),
+        ({"SEMANTIC_DECODER__ASPP": "max"}, "ASPP must be one of .* got 'max'"),
         ({"SEMANTIC_DECODER__ATROUS_RATES": [6, 12]}, "atrous_rates must be three numbers"),
     ],
 )

@@ -33,6 +33,20 @@ def _image(height: int, width: int) -> torch.Tensor:
     return torch.randint(0, 256, (3, height, width), generator=generator).float()
 
 
+@pytest.mark.parametrize("name", ["xception_41", "resnet_v1_50_beta", "resnet101_caffe", "vgg16"])
+def test_networks_of_the_older_releases_line_up_in_detectron2s_fpn(name: str) -> None:
+    cfg = _config(name, 32, width=0.125)
+    cfg.MODEL.BACKBONE.NAME = "build_deeplab2_fpn_backbone"
+    cfg.MODEL.FPN.IN_FEATURES = ["res2", "res3", "res4", "res5"]
+    cfg.MODEL.FPN.OUT_CHANNELS = 8
+    fpn = build_backbone(cfg)
+    # Detectron2 pads to multiples of 32; maps of other sizes could not be added.
+    pyramid = fpn(torch.randn(2, 3, 64, 96))
+    torch.stack([level.square().mean() for level in pyramid.values()]).sum().backward()
+    without = [n for n, p in fpn.named_parameters() if p.grad is None or not p.grad.any()]
+    assert without == []
+
+
 def test_mask_rcnn_with_fpn_trains_and_predicts_on_our_backbone() -> None:
     cfg = _config("resnet_tiny", 32)
     cfg.MODEL.META_ARCHITECTURE = "GeneralizedRCNN"
@@ -70,6 +84,26 @@ def test_mask_rcnn_with_fpn_trains_and_predicts_on_our_backbone() -> None:
     with torch.no_grad():
         (result,) = model.eval()([{"image": _image(70, 90)}])
     assert result["instances"].image_size == (70, 90)
+
+
+@pytest.mark.parametrize("name", ["hrnet_w18", "hrnet_wider_plus", "auto_deeplab_s"])
+def test_a_feature_pyramid_on_branches_and_on_cells_adds_up_all_levels(name: str) -> None:
+    cfg = _config(name, 32, width=0.0625)
+    cfg.MODEL.BACKBONE.NAME = "build_deeplab2_fpn_backbone"
+    cfg.MODEL.FPN.IN_FEATURES = ["res2", "res3", "res4", "res5"]
+    cfg.MODEL.FPN.OUT_CHANNELS = 8
+    torch.manual_seed(0)
+    pyramid = build_backbone(cfg).eval()
+    images = torch.randn(1, 3, 64, 96)
+    levels = pyramid(images)
+    assert {key: tuple(value.shape[-2:]) for key, value in levels.items()} == {
+        **{"p2": (16, 24), "p3": (8, 12), "p4": (4, 6), "p5": (2, 3), "p6": (1, 2)}
+    }
+    # The finest level has what every coarser one adds.
+    levels["p2"].sum().backward()
+    laterals = [pyramid.fpn_lateral2, pyramid.fpn_lateral3, pyramid.fpn_lateral4]
+    for lateral in (*laterals, pyramid.fpn_lateral5):
+        assert lateral.weight.grad.isfinite().all() and lateral.weight.grad.any()
 
 
 def test_detectron2s_deeplab_v3_head_trains_on_our_backbone() -> None:

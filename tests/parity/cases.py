@@ -9,6 +9,8 @@ import numpy as np
 
 GROUPS = (
     "networks",
+    "slim_networks",
+    "caffe_networks",
     "layers",
     "losses",
     "postprocessing",
@@ -16,6 +18,7 @@ GROUPS = (
     "targets",
     "evaluation",
     "training",
+    "torch_networks",
     "crf",
 )
 
@@ -112,7 +115,9 @@ def _read_network(folder: Path) -> Case:
     statistics = {output["name"]: output for output in row.get("outputs", [])}
     for endpoint in row.get("endpoints", []):
         statistics["endpoint/" + endpoint["name"]] = endpoint
-    return Case("networks", row, arrays, _references(arrays), statistics)
+    # Those of other releases say what they are: "slim_network" and so on.
+    group = f"{row['kind']}s" if "kind" in row else "networks"
+    return Case(group, row, arrays, _references(arrays), statistics)
 
 
 def _read_row(folder: Path, row: Dict[str, Any]) -> Case:

@@ -9,6 +9,9 @@ import numpy as np
 # threaded) differs from itself by up to 4e-5 in networks.
 FLOAT_TOLERANCES = {
     "networks": 1e-3,
+    "slim_networks": 1e-3,
+    "torch_networks": 1e-3,
+    "caffe_networks": 1e-3,
     "meta": 1e-3,
     "layers": 1e-4,
     "losses": 1e-4,

@@ -9,7 +9,8 @@ from tabulate import tabulate
 from ..command import run_command
 from .convert import Changes, build_meta_model, convert, load_config, parse_class_map
 from .deeplab2_checkpoint import DeepLab2Checkpoint, find_prefix
-from .names import last_layers, parameter_for_key
+from .load import find_parameter
+from .names import last_layers
 from .weights_file import read_weights
 
 
@@ -38,9 +39,9 @@ def _inspect(options: argparse.Namespace) -> int:
     if find_prefix(options.source) is not None:
         checkpoint = DeepLab2Checkpoint(options.source)
         for key, shape in checkpoint.shapes().items():
-            parameter = parameter_for_key(key)
+            parameter = find_parameter(key)
             rows.append((key, shape, parameter.name if parameter else "-"))
-        print(tabulate(rows, headers=("DeepLab2's key", "shape", "name")))
+        print(tabulate(rows, headers=("TensorFlow's key", "shape", "name")))
         print(f"{len(checkpoint)} weights, {len(checkpoint.ignored)} other tensors")
         if options.verify:
             print(f"{checkpoint.verify()} checksums are right")

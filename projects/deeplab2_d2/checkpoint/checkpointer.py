@@ -18,7 +18,7 @@ from .saving import save_pth
 from .sorted_table import CheckpointFormatError
 from .surgery import give_to_twins, inflatable_stem, inflate_stem
 from .torchvision_resnet import fit_torchvision_resnet, is_torchvision_resnet
-from .weights_file import AUTHOR, load_pkl, load_pth, read_weights
+from .weights_file import AUTHOR, load_pkl, load_pth, published_weights, read_weights
 
 logger = logging.getLogger(__name__)
 
@@ -200,7 +200,8 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
             ) from error
         if filename.endswith(".pyth"):
             return _named_by_pycls(loaded)
-        return loaded if "model" in loaded else {"model": loaded}
+        renamed, unknown = published_weights(loaded)
+        return {**(loaded if "model" in loaded else {}), "model": renamed, "unknown": unknown}
 
     def _load_model(self, checkpoint: Dict[str, Any]) -> Any:
         report = self._fit(checkpoint)

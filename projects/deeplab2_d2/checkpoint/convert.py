@@ -110,12 +110,12 @@ def parse_class_map(text: str) -> List[int]:
     if text == "coco133":
         channels = deeplab2_coco_class_map().channel_to_class
         return [channels.index(c) for c in range(max(channels) + 1)]
-    if text.endswith(".json"):
-        with open(text, encoding="utf-8") as file:
-            numbers = json.load(file)
-    else:
-        numbers = text.split(",")
     try:
+        if text.endswith(".json"):
+            with open(text, encoding="utf-8") as file:
+                numbers = json.load(file)
+        else:
+            numbers = text.split(",")
         return [int(number) for number in numbers]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(f"class map must be whole numbers, got {text}") from error

@@ -1,30 +1,43 @@
-"""DeepLab2's trained checkpoints: where their files are, and which of their tensors are weights."""
+"""
+Checkpoints of DeepLab2, and of Google's DeepLab before it: where their files are, and which of
+their tensors are weights.
+"""
 
+import glob
 import os
 import re
 from typing import Dict, Iterator, List, Mapping, Optional, Tuple, Union
 
 import numpy as np
 
+from .sorted_table import CheckpointFormatError
 from .tensor_bundle import TensorBundle
 
 _SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 # What a checkpoint holds beside weights: an optimizer's state and counters.
 _SLOT = "/.OPTIMIZER_SLOT/"
 _NO_WEIGHTS = re.compile(r"(optimizer|backbone_optimizer)/|(save_counter|global_step|step)$")
+# The same in checkpoints by name: slots of optimizers, averages, counters.
+_NO_NAMED_WEIGHTS = re.compile(
+    r"(.*/)?(Momentum|Adam|Adam_1|RMSProp|RMSProp_1|Adagrad|ExponentialMovingAverage"
+    r"|global_step|beta1_power|beta2_power)"
+)
 _LATEST = re.compile(r'^model_checkpoint_path:\s*"([^"]*)"', re.MULTILINE)
 
 
 class DeepLab2Checkpoint(Mapping[str, np.ndarray]):
     """
-    The weights of a TensorFlow checkpoint: object-graph key to values, read when asked for.
+    The weights of a TensorFlow checkpoint: key to values, read when asked for.
+
+    Keys are paths in the object graph; of a checkpoint of TF-Slim, which has none, names of
+    variables.
 
     Args:
         path: prefix, index file, or the folder that holds one checkpoint.
 
     Attributes:
         prefix: the checkpoint's files without their endings.
-        ignored: the other tensors: optimizer slots, counters, the object graph.
+        ignored: the other tensors: optimizer slots, averages, counters, the object graph.
 
     Raises:
         FileNotFoundError: if there is no checkpoint.
@@ -40,14 +53,18 @@ class DeepLab2Checkpoint(Mapping[str, np.ndarray]):
             )
         self.prefix = prefix
         self._bundle = TensorBundle(prefix)
-        self._keys = {
-            key[: -len(_SUFFIX)]: key
-            for key, entry in self._bundle.entries.items()
-            if key.endswith(_SUFFIX)
-            and entry.is_readable
-            and _SLOT not in key
-            and not _NO_WEIGHTS.match(key[: -len(_SUFFIX)])
-        }
+        entries = self._bundle.entries
+        readable = [key for key, entry in entries.items() if entry.is_readable]
+        if any(key.endswith(_SUFFIX) for key in readable):
+            self._keys = {
+                key[: -len(_SUFFIX)]: key
+                for key in readable
+                if key.endswith(_SUFFIX)
+                and _SLOT not in key
+                and not _NO_WEIGHTS.match(key[: -len(_SUFFIX)])
+            }
+        else:
+            self._keys = {key: key for key in readable if not _NO_NAMED_WEIGHTS.fullmatch(key)}
         self.ignored: List[str] = sorted(set(self._bundle) - set(self._keys.values()))
 
     def __getitem__(self, key: str) -> np.ndarray:
@@ -84,6 +101,7 @@ def find_prefix(path: str) -> Optional[str]:
     if os.path.isfile(path + ".index"):
         return path
     if not os.path.isdir(path):
+        _refuse_first_format(path)
         return None
     prefixes = _prefixes_in(path)
     if not prefixes:
@@ -93,6 +111,31 @@ def find_prefix(path: str) -> Optional[str]:
         names = ", ".join(os.path.basename(prefix) for prefix in prefixes)
         raise ValueError(f"{path} holds several checkpoints ({names}); give the prefix of one")
     return prefixes[0]
+
+
+# The end of a sorted table, little-endian.
+_TABLE_MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
+
+
+def _refuse_first_format(path: str) -> None:
+    """
+    Raises:
+        CheckpointFormatError: for a checkpoint of TensorFlow's first format, which is one table
+            that holds the values, too (or several, PATH-00000-of-0000N).
+    """
+    for file in (path, *glob.glob(glob.escape(path) + "-00000-of-?????")):
+        if not os.path.isfile(file) or os.path.getsize(file) < len(_TABLE_MAGIC):
+            continue
+        with open(file, "rb") as stream:
+            stream.seek(-len(_TABLE_MAGIC), os.SEEK_END)
+            if stream.read() == _TABLE_MAGIC:
+                raise CheckpointFormatError(
+                    file,
+                    0,
+                    "a checkpoint of TensorFlow's first format (V1), which is not read: restore it "
+                    "with TensorFlow and save it with tf.compat.v1.train.Saver, which writes an "
+                    ".index file and its data",
+                )
 
 
 def _prefixes_in(folder: str) -> List[str]:

@@ -9,7 +9,8 @@ import torch
 from tabulate import tabulate
 from torch import nn
 
-from .names import parameter_for_key
+from .names import Parameter, parameter_for_key
+from .slim_names import slim_parameter
 
 # Counters of torch's batch norm, which DeepLab2 has no variables for.
 _COUNTERS = ("num_batches_tracked",)
@@ -107,7 +108,7 @@ def compare_deeplab2_shapes(
     """
     unknown, checkpoint = [], {}
     for key, shape in variables.items():
-        parameter = parameter_for_key(key)
+        parameter = find_parameter(key)
         if parameter is None:
             unknown.append(key)
         else:
@@ -116,6 +117,11 @@ def compare_deeplab2_shapes(
     report = compare_shapes(checkpoint, shapes)
     report.unused[:0] = unknown
     return report
+
+
+def find_parameter(key: str) -> Optional[Parameter]:
+    """Our parameter for a key of DeepLab2's checkpoints, or a name in those of research/deeplab."""
+    return parameter_for_key(key) or slim_parameter(key)
 
 
 def convert_variable(key: str, array: np.ndarray) -> Optional[Tuple[str, torch.Tensor]]:
@@ -129,7 +135,7 @@ def convert_variable(key: str, array: np.ndarray) -> Optional[Tuple[str, torch.T
     Returns:
         Name and values, which own their memory; None if no model of ours has it.
     """
-    parameter = parameter_for_key(key)
+    parameter = find_parameter(key)
     if parameter is None:
         return None
     array = np.array(parameter.to_layout(array), order="C", copy=True)

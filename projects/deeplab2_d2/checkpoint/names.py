@@ -24,16 +24,16 @@ _BACKBONE = ("encoder/", "backbone.")
 _MODEL_GARDEN_ENCODER = "backbone/_encoder/"
 
 
-def _unchanged(array: np.ndarray) -> np.ndarray:
+def unchanged(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def _kernel(array: np.ndarray) -> np.ndarray:
+def dense_kernel(array: np.ndarray) -> np.ndarray:
     """(..., in, out) to (out, in, ...): dense, 1-D and 2-D convolutions."""
     return np.moveaxis(array, (-1, -2), (0, 1))
 
 
-def _depthwise_kernel(array: np.ndarray) -> np.ndarray:
+def depthwise_kernel(array: np.ndarray) -> np.ndarray:
     """(h, w, in, multiplier) to (in * multiplier, 1, h, w); multiplier runs fastest."""
     height, width, channels, multiplier = array.shape
     return array.transpose(2, 3, 0, 1).reshape(channels * multiplier, 1, height, width)
@@ -46,16 +46,16 @@ def _flat(array: np.ndarray) -> np.ndarray:
 
 # The last word of a key: our name for the tensor, and its layout.
 _TENSORS: Dict[str, Tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
-    "kernel": ("weight", _kernel),
-    "depthwise_kernel": ("weight", _depthwise_kernel),
-    "bias": ("bias", _unchanged),
+    "kernel": ("weight", dense_kernel),
+    "depthwise_kernel": ("weight", depthwise_kernel),
+    "bias": ("bias", unchanged),
     "gamma": ("weight", _flat),
     "beta": ("bias", _flat),
     "moving_mean": ("running_mean", _flat),
     "moving_variance": ("running_var", _flat),
-    "embeddings": ("weight", _unchanged),
-    "qkv_kernel": ("qkv_kernel", _unchanged),
-    "memory_feature": ("memory_feature", _unchanged),
+    "embeddings": ("weight", unchanged),
+    "qkv_kernel": ("qkv_kernel", unchanged),
+    "memory_feature": ("memory_feature", unchanged),
 }
 
 
@@ -98,7 +98,7 @@ def last_layers() -> Dict[str, List[str]]:
 
 def parameter_for_key(key: str) -> Optional[Parameter]:
     """
-    Our parameter for one of DeepLab2's variables; None for one that no model of ours has.
+    Our parameter for a variable of DeepLab2; None for one that no model of ours has.
 
     Args:
         key: path in the object graph, without TensorFlow's ``/.ATTRIBUTES/VARIABLE_VALUE``.

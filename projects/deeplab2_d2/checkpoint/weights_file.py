@@ -14,14 +14,19 @@ from tqdm import tqdm
 
 from ..structures import atomic_path
 from .archive import ARCHIVE_ENDINGS, unpack
+from .array_pickles import unpickle_arrays
 from .deeplab2_checkpoint import DeepLab2Checkpoint, find_prefix
 from .load import convert_variable
 from .saving import save_pth
 from .sorted_table import CheckpointFormatError
+from .state_dict_names import rename_state_dict
 
 Weights = Dict[str, Tensor]
 
 AUTHOR = "DeepLab2"
+
+# Where files of trainings have the weights.
+_WEIGHTS = ("model", "state_dict")
 
 
 def read_weights(path: str, show_progress: bool = False) -> Tuple[Weights, List[str]]:
@@ -51,8 +56,23 @@ def read_weights(path: str, show_progress: bool = False) -> Tuple[Weights, List[
     if path.endswith(".safetensors"):
         return _read_safetensors(path), []
     loaded = load_pkl(path) if path.endswith(".pkl") else load_pth(path)
-    weights = loaded.get("model", loaded)
-    return {name: _as_tensor(path, name, value) for name, value in weights.items()}, []
+    weights, unknown = published_weights(loaded)
+    return {name: _as_tensor(path, name, value) for name, value in weights.items()}, unknown
+
+
+def published_weights(loaded: Mapping[str, Any]) -> Tuple[Mapping[str, Any], List[str]]:
+    """
+    The weights of a file by our names, where it is of another repository that we know.
+
+    Args:
+        loaded: what the file holds: weights by name, or with them among other things.
+
+    Returns:
+        Names to values, and the names that no model of ours has.
+    """
+    weights = next((loaded[key] for key in _WEIGHTS if key in loaded), loaded)
+    renamed = rename_state_dict(weights)
+    return (weights, []) if renamed is None else renamed
 
 
 def _as_tensor(path: str, name: str, value: Any) -> Tensor:
@@ -174,7 +194,8 @@ def _check_extent(path: str, tensor: Tensor) -> None:
 
 
 def _check_names(path: str, loaded: Any) -> Dict[str, Any]:
-    for data in (loaded, loaded.get("model", {}) if isinstance(loaded, dict) else {}):
+    inner = [loaded[key] for key in _WEIGHTS if isinstance(loaded, dict) and key in loaded]
+    for data in (loaded, *inner):
         if not isinstance(data, Mapping) or not all(isinstance(name, str) for name in data):
             reason = f"a checkpoint must hold values by name, got {_describe(data)}"
             raise CheckpointFormatError(path, 0, reason)
@@ -241,31 +262,6 @@ def _check_sums(path: str, file: IO[bytes]) -> None:
         )
 
 
-# What the pickles of Detectron2's model zoo are made of.
-_PICKLED = {
-    ("numpy", "dtype"),
-    ("numpy", "ndarray"),
-    ("collections", "OrderedDict"),
-    ("_codecs", "encode"),
-    *(
-        (f"numpy.{core}.multiarray", name)
-        for core in ("core", "_core")
-        for name in (
-            "_reconstruct",
-            "scalar",
-        )
-    ),
-}
-
-
-# The one in Python: the one in C takes as much memory as a file of 20 bytes asks for.
-class _ArrayUnpickler(pickle._Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _PICKLED:
-            raise pickle.UnpicklingError(f"{module}.{name}")
-        return super().find_class(module, name)
-
-
 def load_pkl(path: str) -> Dict[str, Any]:
     """
     A pickle of Detectron2's model zoo: containers of NumPy arrays. No code of the file runs.
@@ -275,7 +271,7 @@ def load_pkl(path: str) -> Dict[str, Any]:
     """
     with open(path, "rb") as file:
         try:
-            loaded = _ArrayUnpickler(file, encoding="latin1").load()
+            loaded = unpickle_arrays(file)
         except pickle.UnpicklingError as error:
             reason = f"a .pkl must hold arrays alone, got {error}"
             raise CheckpointFormatError(path, file.tell(), reason) from error

@@ -1,4 +1,4 @@
-"""The published models of DeepLab2, as data."""
+"""The published models of DeepLab2, and of Google's DeepLab before it, as data."""
 
 import json
 import logging
@@ -18,21 +18,22 @@ PREFIX = "deeplab2://"
 # The model of rows that are backbones, trained on ImageNet.
 PRETRAINED = "ImageNet"
 
-_FILE = os.path.join(os.path.dirname(__file__), "zoo.json")
+# DeepLab2's, and those of tensorflow/models, research/deeplab.
+_FILES = ("zoo.json", "zoo_research_deeplab.json")
 
 
 @dataclass(frozen=True)
 class ZooRow:
     """
-    One row of DeepLab2's published tables.
+    One row of the published tables.
 
     Attributes:
-        name: of its archive; ``deeplab2://NAME`` loads it.
+        name: of its archive, or in its table; ``deeplab2://NAME`` loads it.
         model: Panoptic-DeepLab, ...; "ImageNet" for a pretrained backbone.
         backbone: as published.
         task, dataset: what it was trained for.
         address: of the archive.
-        document: of DeepLab2, with the table.
+        document: of the repository, with the table.
         deeplab2_config: DeepLab2's configuration, if the row names one.
         config: our configuration under ``configs/``, if the network exists here.
         overrides: keys in which the released model differs from that configuration.
@@ -62,12 +63,15 @@ class ZooRow:
 
 @lru_cache(maxsize=None)
 def zoo_rows() -> Tuple[ZooRow, ...]:
-    """All rows, in the order of DeepLab2's documents."""
-    with open(_FILE, encoding="utf-8") as file:
-        data = json.load(file)
-    return tuple(
-        ZooRow(address=data["address"].format(name=row["name"]), **row) for row in data["rows"]
-    )
+    """All rows, in the order of the documents."""
+    rows = []
+    for name in _FILES:
+        with open(os.path.join(os.path.dirname(__file__), name), encoding="utf-8") as file:
+            data = json.load(file)
+        for row in data["rows"]:
+            address = row.get("address") or data["address"].format(name=row["name"])
+            rows.append(ZooRow(**{**row, "address": address}))
+    return tuple(rows)
 
 
 def find_row(name: str) -> ZooRow:

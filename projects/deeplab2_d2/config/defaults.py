@@ -70,11 +70,14 @@ def decoder_node(channels: int, low_level: List[Any]) -> CfgNode:
     # "standard_conv".
     node.CONV_TYPE = "depthwise_separable_conv"
     # Pooling branch of the ASPP: "tiled" averages over a sliding window as large as the map of a
-    # training crop (INPUT.CROP.SIZE), as DeepLab2; "global" over the whole map. "1x1": one 1x1
-    # convolution in place of the ASPP (as for the axial backbones).
+    # training crop (INPUT.CROP.SIZE), as DeepLab2; "global" over the whole map, "global_plain" the
+    # same without a norm (bowenc0221's Panoptic-DeepLab). "1x1": one 1x1 convolution in place of
+    # the ASPP (as for the axial backbones).
     node.ASPP = "tiled"
     # Channels of every ASPP branch and of its output.
     node.ASPP_CHANNELS = 256
+    # Of its three atrous branches, as CONV_TYPE.
+    node.ASPP_CONV_TYPE = "standard_conv"
     # Atrous rates of the three 3x3 branches, in pixels of FEATURE's map. [] = by its stride, so
     # that they reach 96, 192 and 288 pixels of the input: [3, 6, 9] at stride 32.
     node.ATROUS_RATES = []
@@ -178,6 +181,11 @@ def _add_solver(cfg: CfgNode) -> None:
     node.END_LR = 0.0
     # Factor on the learning rate of pretrained parts; memory, transformer and extra blocks keep 1.
     node.BACKBONE_MULTIPLIER = 1.0
+    # The same of the last layers of DeepLab v1 to v3+ (10 in the papers of v1 and v2); biases have
+    # SOLVER.BIAS_LR_FACTOR, too.
+    node.CLASSIFIER_MULTIPLIER = 1.0
+    # Whether depthwise kernels decay as others do; not in Google's release of v3+.
+    node.DEPTHWISE_DECAY = True
     # Batch size that BASE_LR is meant for: the rate is multiplied by IMS_PER_BATCH *
     # ACCUMULATION_STEPS / REFERENCE_BATCH, and printed. 0 = take BASE_LR as it is.
     node.REFERENCE_BATCH = 0

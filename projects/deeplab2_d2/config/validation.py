@@ -42,7 +42,9 @@ def check_decoder(node: CfgNode, prefix: str) -> None:
     """Refuse what :func:`decoder_node` cannot have; the keys begin with ``prefix``."""
     conv_types = ("depthwise_separable_conv", "standard_conv")
     _require_one_of(prefix + "CONV_TYPE", node.CONV_TYPE, conv_types)
-    _require_one_of(prefix + "ASPP", node.ASPP, ("tiled", "global", "1x1"))
+    _require_one_of(prefix + "ASPP_CONV_TYPE", node.ASPP_CONV_TYPE, conv_types)
+    aspps = ("tiled", "global", "global_plain", "1x1")
+    _require_one_of(prefix + "ASPP", node.ASPP, aspps)
     rates = list(node.ATROUS_RATES)
     _require(
         not rates or (len(rates) == 3 and all(rate >= 1 for rate in rates)),

@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.file_io import PathManager
 
-from . import dvps, step
+from . import dvps, pascal_voc, step
 from .mapillary_vistas import mapillary_vistas_categories
 from .registration import panoptic_metadata, register_own_datasets, register_panoptic_dataset
 from .shapes import register_shapes
@@ -47,6 +47,7 @@ def register_all(root: Optional[str] = None) -> None:
     register_shapes_video(root)
     register_coco_with_instances(root)
     offer_shared_names(root)
+    register_pascal_voc(root)
     register_step(root)
     register_dvps(root)
     register_test_splits(root)
@@ -69,6 +70,20 @@ def register_coco_with_instances(root: str) -> None:
             panoptic_json=os.path.join(annotations, f"panoptic_{split}2017.json"),
             instances_json=os.path.join(annotations, f"instances_{split}2017.json"),
             has_instances=True,
+        )
+
+
+def register_pascal_voc(root: str) -> None:
+    """Register ``pascal_voc_2012_{train,train_aug,val,trainval}``, of classes without instances."""
+    metadata = panoptic_metadata(pascal_voc.pascal_voc_categories())
+    folder = os.path.join(root, pascal_voc.FOLDER)
+    for split in pascal_voc.SPLITS:
+        register_panoptic_dataset(
+            f"pascal_voc_2012_{split}",
+            metadata,
+            image_root=os.path.join(folder, "JPEGImages"),
+            panoptic_root=os.path.join(folder, f"panoptic_{split}"),
+            panoptic_json=os.path.join(folder, f"panoptic_{split}.json"),
         )
 
 

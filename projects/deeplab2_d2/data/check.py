@@ -45,8 +45,18 @@ def format_report(report: DatasetReport, max_lines: int = 10) -> str:
         if len(findings) > max_lines:
             lines.append(f"  ... and {len(findings) - max_lines} more (--all prints them)")
         lines.append("")
-    lines += [_class_table(report), "", _summary(report)]
+    lines += [_class_table(report), *_unlabeled(report), "", _summary(report)]
     return "\n".join(lines)
+
+
+def _unlabeled(report: DatasetReport) -> List[str]:
+    """What share of the pixels has no label, and what comes of it."""
+    if not report.num_unlabeled:
+        return []
+    return [
+        f"unlabeled: {report.unlabeled_percent:.2f} % of all pixels. Training and scores leave "
+        "them out; there, too, the model predicts one of the classes above."
+    ]
 
 
 def _class_table(report: DatasetReport) -> str:
@@ -61,7 +71,7 @@ def _class_table(report: DatasetReport) -> str:
         ]
         for name, is_thing in report.class_names.items()
     ]
-    return tabulate(rows, headers=["class", "kind", "images", "segments", "% of pixels"])
+    return tabulate(rows, headers=["class", "kind", "images", "segments", "% of labeled"])
 
 
 def _summary(report: DatasetReport) -> str:

@@ -6,6 +6,9 @@ from ..structures import read_json_object, short
 from .annotated_images import AnnotatedImage, Instance, plain_path, usable_segmentation
 from .omissions import Omissions, leave_out
 
+# PIL reads no larger image.
+_MAX_PIXELS = 2 * 89_478_485
+
 
 def images_of_coco_json(
     instances_json: str, omitted: Optional[Omissions] = None
@@ -83,12 +86,13 @@ def _category(category: Any, source: str) -> Dict[str, Any]:
 
 
 def size_in(entry: Mapping[str, Any]) -> Optional[Tuple[int, int]]:
-    """The (height, width) that an annotation tells of its image."""
+    """The (height, width) that an annotation tells of its image, unless PIL reads none so large."""
     try:
         height, width = int(entry["height"]), int(entry["width"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
-    return (height, width) if height > 0 and width > 0 else None
+    is_size = height > 0 and width > 0 and height * width <= _MAX_PIXELS
+    return (height, width) if is_size else None
 
 
 def _read(

@@ -51,7 +51,7 @@ def labels_of_cvat(path: str) -> List[str]:
 def _read(path: str) -> ElementTree.Element:
     try:
         root = ElementTree.parse(path).getroot()
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, LookupError, ValueError) as error:
         raise ValueError(f"{path} is no XML: {error}") from error
     if root.tag != "annotations":
         raise ValueError(f"{path} must be of CVAT for images, <annotations>, got <{root.tag}>")

@@ -67,7 +67,8 @@ class PanopticDatasetMapper:
         image_format: "RGB" or "BGR".
         target_generator: from segment map and table to targets, see :class:`TargetGenerator`, or
             from those of two frames, see :class:`FrameTargetGenerator`; None for test samples.
-        num_classes, thing_ids, label_divisor: of the dataset; see :func:`build_segment_map`.
+        num_classes, thing_ids, label_divisor, ignore_label: of the dataset; see
+            :func:`read_segments`.
         copy_paste: pastes segments of a second image over each training sample; None for none.
         paste_augmentations: applied to that image instead of ``augmentations``.
         layers: maps that are read and transformed as the image is.
@@ -84,6 +85,7 @@ class PanopticDatasetMapper:
         num_classes: int = 0,
         thing_ids: Sequence[int] = (),
         label_divisor: int = 1000,
+        ignore_label: int = 255,
         copy_paste: Optional[PanopticCopyPaste] = None,
         paste_augmentations: Sequence[T.Augmentation] = (),
         layers: Sequence[Layer] = (),
@@ -105,6 +107,7 @@ class PanopticDatasetMapper:
         self.num_classes = num_classes
         self.thing_ids = frozenset(thing_ids)
         self.label_divisor = label_divisor
+        self.ignore_label = ignore_label
         self.copy_paste = copy_paste
         self.paste_augmentations = T.AugmentationList(list(paste_augmentations))
 
@@ -144,6 +147,7 @@ class PanopticDatasetMapper:
             "num_classes": classes.num_classes,
             "thing_ids": classes.thing_ids,
             "label_divisor": classes.label_divisor,
+            "ignore_label": classes.ignore_label,
             "layers": layers,
             **_copy_paste_arguments(cfg),
         }
@@ -279,6 +283,7 @@ class PanopticDatasetMapper:
             num_classes=self.num_classes,
             thing_ids=self.thing_ids,
             label_divisor=self.label_divisor,
+            ignore_label=self.ignore_label,
             of=of,
         )
 

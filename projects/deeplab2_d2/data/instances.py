@@ -5,7 +5,6 @@ The masks of COCO's instance format may overlap, those of a panoptic map cannot:
 which thing is in front has to see both.
 """
 
-import json
 import logging
 from collections import defaultdict
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Sequence
@@ -14,7 +13,7 @@ import numpy as np
 from detectron2.structures import BoxMode
 from detectron2.utils.file_io import PathManager
 
-from ..structures import DatasetClasses, mask_fault
+from ..structures import DatasetClasses, check_instances_json, mask_fault, read_json_object
 
 logger = logging.getLogger(__name__)
 
@@ -110,24 +109,8 @@ def read_instances_json(instances_json: str) -> Dict[str, Any]:
             f"instances JSON {instances_json} does not exist; datasets with annotations of "
             f"instances need it beside the panoptic one"
         )
-    with PathManager.open(instances_json) as f:
-        try:
-            content = json.load(f)
-        except ValueError as error:
-            raise ValueError(f"{instances_json} is no JSON: {error}") from error
-    for key, wanted in (
-        ("images", ("id", "height", "width")),
-        ("categories", ("id", "name")),
-        ("annotations", ("id", "image_id", "category_id", "bbox", "segmentation")),
-    ):
-        if key not in content:
-            raise ValueError(f"{instances_json} must have {key!r}, as COCO's instances have")
-        for k, entry in enumerate(content[key]):
-            missing = [name for name in wanted if name not in entry]
-            if missing:
-                raise ValueError(
-                    f"{instances_json}: {key}[{k}] (id {entry.get('id')!r}) must have {missing}"
-                )
+    content = read_json_object(instances_json)
+    check_instances_json(content, instances_json)
     return content
 
 

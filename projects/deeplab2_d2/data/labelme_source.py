@@ -1,14 +1,15 @@
 """Images and instances of LabelMe: a JSON beside each image, with shapes that have labels."""
 
 import base64
-import binascii
 import io
 import math
 import os
+import struct
+import zlib
 from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from ..structures import read_json_object, short
 from .annotated_images import IMAGE_ENDINGS, AnnotatedImage, Instance, plain_path
@@ -16,6 +17,11 @@ from .coco_source import size_in
 from .mask_files import decode_segmentation
 from .omissions import Omissions, leave_out
 
+# What points that are none raise, and images that cannot be read.
+_UNUSABLE = (
+    *(TypeError, ValueError, OverflowError, OSError, SyntaxError, EOFError),
+    *(struct.error, zlib.error, Image.DecompressionBombError),
+)
 # Corners of the polygon that stands for a circle.
 _CIRCLE_CORNERS = 72
 
@@ -73,7 +79,7 @@ def _instances(
             continue
         try:
             part = _part(shape, size)
-        except (TypeError, ValueError, binascii.Error, UnidentifiedImageError) as error:
+        except _UNUSABLE as error:
             detail = f"{source} ({shape['label']}): {error}"
             leave_out(omitted, "shape that cannot be used", detail)
             continue

@@ -67,13 +67,14 @@ def build_evaluators(
         cfg: what the model returns, its record says; of a model without one, it is what
             MODEL.DEEPLAB2.POSTPROCESSING asks for.
         dataset_name: registered dataset.
-        output_folder: default OUTPUT_DIR/inference.
+        output_folder: default OUTPUT_DIR/inference; of several datasets of DATASETS.TEST, a folder
+            in it for each.
 
     Raises:
         ValueError: if the dataset's ``evaluator_type`` is none that is known here, and the model's
             record has no evaluators of its own.
     """
-    output_folder = output_folder or os.path.join(cfg.OUTPUT_DIR, "inference")
+    output_folder = output_folder or _output_folder(cfg, dataset_name)
     record = find_record(cfg)
     others: List[DatasetEvaluator] = []
     if record is not None and record.build_evaluators is not None:
@@ -115,6 +116,12 @@ def build_evaluators(
     if returned[2]:
         evaluators.append(_instance_evaluator(cfg, dataset_name, output_folder))
     return DatasetEvaluators(evaluators + others)
+
+
+def _output_folder(cfg: CfgNode, dataset_name: str) -> str:
+    folder = os.path.join(cfg.OUTPUT_DIR, "inference")
+    # The files of all datasets have the same names.
+    return os.path.join(folder, dataset_name) if len(cfg.DATASETS.TEST) > 1 else folder
 
 
 def _instance_evaluator(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:

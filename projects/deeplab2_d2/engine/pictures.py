@@ -9,6 +9,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import HookBase
 from detectron2.utils.events import get_event_storage
+from torch import nn
 
 from ..data.reading import read_image
 from ..data.segment_map import build_segment_map
@@ -55,7 +56,7 @@ class PredictionSheets:
         self.titles = ("image", "semantic", "panoptic", *(self._more.titles if self._more else ()))
 
     @torch.no_grad()
-    def draw(self, model: Segmenter) -> Picture:
+    def draw(self, model: nn.Module) -> Picture:
         """
         Returns:
             (H, W, 3) uint8 RGB. The model's mode is as before.
@@ -92,25 +93,36 @@ class PredictionSheets:
         ]
 
     def _prediction_row(
-        self, model: Segmenter, image: Picture, sample: Dict[str, Any]
+        self, model: nn.Module, image: Picture, sample: Dict[str, Any]
     ) -> List[Picture]:
+        sample = {**sample, "height": image.shape[0], "width": image.shape[1]}
+        if not isinstance(model, Segmenter):
+            # A meta architecture of Detectron2's kind: no raw maps to draw.
+            return self._output_row(image, model([sample])[0])
         images = model.batch([sample])
         prediction = model.predict(images.tensor)
-        sample = {**sample, "height": image.shape[0], "width": image.shape[1]}
         inference = model.inference.with_outputs("sem_seg", "panoptic_seg")
         (output,) = model.refine(inference(prediction, images, [sample]), [sample])
-        row = [draw_image(image), draw_semantic(output["sem_seg"].argmax(dim=0), self._colors)]
-        if "panoptic_seg" in output:
-            row.append(draw_panoptic_overlay(image, output["panoptic_seg"], self._colors))
-            if self._more is not None:
-                row += self._more.draw_prediction(model, prediction, images, sample)
+        row = self._output_row(image, output)
+        if "panoptic_seg" in output and self._more is not None:
+            row += self._more.draw_prediction(model, prediction, images, sample)
+        return row
+
+    def _output_row(self, image: Picture, output: Mapping[str, Any]) -> List[Picture]:
+        empty = np.zeros_like(image)
+        semantic, panoptic = output.get("sem_seg"), output.get("panoptic_seg")
+        row = [draw_image(image), empty]
+        if semantic is not None:
+            row[1] = draw_semantic(semantic.argmax(dim=0), self._colors)
+        if panoptic is not None:
+            row.append(draw_panoptic_overlay(image, panoptic, self._colors))
         return row
 
 
 class PredictionPictures(HookBase):
     """Put a sheet of predictions into the event storage (so, TensorBoard) every so often."""
 
-    def __init__(self, sheets: PredictionSheets, model: Segmenter, period: int):
+    def __init__(self, sheets: PredictionSheets, model: nn.Module, period: int):
         """
         Args:
             sheets: what is drawn.

@@ -12,6 +12,7 @@ from detectron2.utils import comm
 
 from ..checkpoint import build_meta_model, with_published_classes
 from ..data import check_dataset_paths, check_registered
+from ..data.loader import load_dataset_dicts
 from ..models import Segmenter, check_classes
 from ..records import find_record
 from .checkpointing import build_checkpointer
@@ -115,6 +116,9 @@ def _check_datasets(cfg: CfgNode, split: str, *, is_needed: bool) -> None:
         check_dataset_paths(name)
         if split == "TEST":
             check_evaluator_type(cfg, name)
+            if MetadataCatalog.get(name).get("panoptic_json"):
+                # Read twice, rather than to be found broken after the training.
+                load_dataset_dicts([name])
 
 
 def _check_detector(cfg: CfgNode) -> None:

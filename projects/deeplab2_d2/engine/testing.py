@@ -58,10 +58,10 @@ def load_test_model(
 
     Raises:
         ConfigError: if averaging is asked for of models of no kind or of several kinds that can
-            be averaged, or a member differs from the first in its classes or output stride; or see
+            be averaged, or a member differs from the first in its classes; or see
             :func:`load_model`.
     """
-    allow = {"allow_random_weights": allow_random_weights}
+    allow: Dict[str, Any] = {"allow_random_weights": allow_random_weights}
     models = [load_model(cfg, resume=resume, **allow)]
     models += [load_model(*_member(cfg, member), **allow) for member in ensemble]
     if not ensemble and not cfg.TEST.AUG.ENABLED:
@@ -74,15 +74,13 @@ def load_test_model(
             f"MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE!r}"
         )
     averaged = [cast(Segmenter, model) for model in models]
+    first = averaged[0].inference.class_map
     for member, model in zip(ensemble, averaged[1:]):
-        for name, value, first in (
-            ("classes", model.inference.class_map, averaged[0].inference.class_map),
-            ("output stride", model.output_stride, averaged[0].output_stride),
-        ):
-            if value != first:
-                raise ConfigError(
-                    f"--ensemble {member}: its {name} must be the first's, {first}, got {value}"
-                )
+        if model.inference.class_map != first:
+            raise ConfigError(
+                f"--ensemble {member}: its classes must be the first's, {first}, got "
+                f"{model.inference.class_map}"
+            )
     return AveragedSegmenter.from_config(cfg, averaged, record.averaging).eval()
 
 

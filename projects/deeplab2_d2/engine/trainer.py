@@ -32,6 +32,7 @@ from .interrupt import StopHook, StopSignals, TrainingStopped, describe_stop
 from .loaders import build_test_loader, build_train_loader
 from .pictures import PredictionPictures, PredictionSheets, has_panoptic_truth
 from .preflight import check_device
+from .run_lock import locked_output_dir
 from .setup import ConfigError
 from .throughput import Throughput
 from .training_metrics import TrainingMetrics
@@ -152,9 +153,10 @@ class DeepLab2Trainer(DefaultTrainer):
         Run the training; see :meth:`DefaultTrainer.train`.
 
         Raises:
+            ConfigError: if another run is using OUTPUT_DIR.
             TrainingStopped: after SIGINT or SIGTERM, when the step in hand is done and saved.
         """
-        with self._signals:
+        with locked_output_dir(self.cfg.OUTPUT_DIR), self._signals:
             try:
                 results = super().train()
             except KeyboardInterrupt:
@@ -227,13 +229,13 @@ class DeepLab2Trainer(DefaultTrainer):
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-        return build_optimizer(model, cfg)
+        return build_optimizer(cfg, model)
 
     @classmethod
     def build_lr_scheduler(
         cls, cfg: CfgNode, optimizer: torch.optim.Optimizer
     ) -> torch.optim.lr_scheduler.LRScheduler:
-        return build_lr_scheduler(optimizer, cfg)
+        return build_lr_scheduler(cfg, optimizer)
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode, start_iteration: int = 0) -> Any:

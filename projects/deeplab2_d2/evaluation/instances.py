@@ -14,7 +14,15 @@ from detectron2.structures import Instances
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 
-from ..structures import DatasetClasses, check_instance_masks, read_panoptic_png, write_json
+from ..structures import (
+    DatasetClasses,
+    check_instance_masks,
+    check_instances_json,
+    read_json_object,
+    read_panoptic_png,
+    write_json,
+)
+from .seen_images import SeenImages
 
 logger = logging.getLogger(__name__)
 
@@ -54,9 +62,14 @@ class PanopticInstanceEvaluator(COCOEvaluator):
         self._thing_index = {contiguous: i for i, contiguous in enumerate(categories)}
         with tempfile.TemporaryDirectory(prefix="instances_") as folder:
             json_file = metadata.get("json_file")
-            if not json_file or not PathManager.isfile(json_file):
+            has_json = bool(json_file) and PathManager.isfile(json_file)
+            if not has_json:
                 json_file = os.path.join(folder, "instances.json")
                 _write_instances(dataset_name, json_file)
+            # Before pycocotools, which believes what it reads.
+            content = read_json_object(json_file)
+            check_instances_json(content, json_file)
+            check_instance_masks(content, json_file)
             name = f"{dataset_name}_as_instances"
             MetadataCatalog.pop(name, None)
             MetadataCatalog.get(name).set(
@@ -73,7 +86,22 @@ class PanopticInstanceEvaluator(COCOEvaluator):
                 max_dets_per_image=max_dets_per_image,
                 use_fast_impl=False,
             )
-        check_instance_masks(self._coco_api.dataset, json_file)
+        for annotation in self._coco_api.dataset["annotations"]:
+            # What its scoring asks for, and many files leave out.
+            annotation.setdefault("iscrowd", 0)
+            if "area" not in annotation and annotation["image_id"] in self._coco_api.imgs:
+                rle = self._coco_api.annToRLE(annotation)
+                annotation["area"] = float(mask_util.area(rle))
+        # Of the JSON that is made here, only the main process has the content.
+        image_ids = self._coco_api.getImgIds()
+        if not has_json:
+            image_ids = [record["image_id"] for record in DatasetCatalog.get(dataset_name)]
+        self._images = SeenImages(image_ids, dataset_name)
+
+    def reset(self) -> None:
+        """Begin anew."""
+        super().reset()
+        self._images.reset()
 
     def process(
         self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]
@@ -85,8 +113,10 @@ class PanopticInstanceEvaluator(COCOEvaluator):
                 contiguous ``pred_classes``.
 
         Raises:
-            ValueError: if a predicted class is not a thing.
+            ValueError: if a predicted class is not a thing, or an image has come before.
         """
+        for sample in inputs:
+            self._images.add(sample["image_id"])
         renumbered = [{"instances": self._renumber(output["instances"])} for output in outputs]
         super().process(inputs, renumbered)
 
@@ -95,7 +125,12 @@ class PanopticInstanceEvaluator(COCOEvaluator):
         Returns:
             ``{"segm": {"AP": ..., "AP50": ..., ...}}`` in percent; NaN where there is nothing to
             measure, nothing at all for a dataset without things. None in all but the main process.
+
+        Raises:
+            ValueError: if an image has no prediction.
         """
+        if img_ids is None:
+            self._images.check_complete()
         if self._thing_index:
             return super().evaluate(img_ids)
         if not comm.is_main_process():

@@ -13,6 +13,8 @@ from ..layers import ASPP, ConvNormAct, Norm, build_conv, resize_align_corners
 # Pixels of the network's input that the ASPP's three atrous branches reach, in either direction.
 _ATROUS_REACHES = (96, 192, 288)
 
+_ASPPS = ("tiled", "global", "global_plain", "1x1")
+
 
 @dataclass(frozen=True)
 class DecoderSpec:
@@ -28,7 +30,9 @@ class DecoderSpec:
         aspp_only_1x1: one 1x1 convolution in place of the ASPP.
         aspp_pool_size: (height, width) window of the ASPP's mean, in pixels of ``feature``; None:
             the whole map.
-        conv_type: of the fusions, see :func:`build_conv`.
+        aspp_has_pool_norm: the ASPP's pooling branch has a norm.
+        aspp_conv_type: of the ASPP's atrous branches, see :func:`build_conv`.
+        conv_type: of the fusions, see the same.
     """
 
     feature: str
@@ -38,6 +42,8 @@ class DecoderSpec:
     atrous_rates: Tuple[int, ...] = ()
     aspp_only_1x1: bool = False
     aspp_pool_size: Optional[Tuple[int, int]] = None
+    aspp_has_pool_norm: bool = True
+    aspp_conv_type: str = "standard_conv"
     conv_type: str = "depthwise_separable_conv"
 
     @classmethod
@@ -66,6 +72,8 @@ class DecoderSpec:
             atrous_rates=_atrous_rates(node, input_shape),
             aspp_only_1x1=node.ASPP == "1x1",
             aspp_pool_size=_pool_size(cfg, node, input_shape),
+            aspp_has_pool_norm=node.ASPP != "global_plain",
+            aspp_conv_type=node.ASPP_CONV_TYPE,
             conv_type=node.CONV_TYPE,
         )
 
@@ -82,8 +90,8 @@ def _atrous_rates(node: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> Tuple[
 def _pool_size(
     cfg: CfgNode, node: CfgNode, input_shape: Mapping[str, ShapeSpec]
 ) -> Optional[Tuple[int, int]]:
-    if node.ASPP not in ("tiled", "global", "1x1"):
-        raise ValueError(f"ASPP must be 'tiled', 'global' or '1x1', got {node.ASPP!r}")
+    if node.ASPP not in _ASPPS:
+        raise ValueError(f"ASPP must be one of {_ASPPS}, got {node.ASPP!r}")
     if node.ASPP != "tiled":
         return None
     stride = shape_of(input_shape, node.FEATURE).stride
@@ -116,7 +124,9 @@ def build_aspp(spec: DecoderSpec, in_channels: int, norm: Norm, activation: str 
         norm=norm,
         use_only_1x1=spec.aspp_only_1x1,
         pool_size=spec.aspp_pool_size,
+        has_pool_norm=spec.aspp_has_pool_norm,
         activation=activation,
+        conv_type=spec.aspp_conv_type,
     )
 
 

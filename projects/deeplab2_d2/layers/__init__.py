@@ -7,6 +7,7 @@ from .attention_recording import MemoryAttention, record_memory_attention
 from .attention_spec import AttentionSpec
 from .axial_attention import AxialAttention
 from .block import BLOCK_KINDS, BlockSpec, GeneralBlock
+from .caffe_pooling import build_max_pool
 from .checkpointing import checkpointed
 from .convolution import (
     CONV_TYPES,
@@ -16,6 +17,7 @@ from .convolution import (
     SeparableConvNormAct,
     build_conv,
 )
+from .dense_prediction_cell import CellBranch, DensePredictionCell
 from .drop_path import DropPath, drop_path_keep_prob
 from .dual_path_transformer import DualPathSpec, DualPathTransformerLayer
 from .initialization import (

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .convolution import ConvNormAct
+from .convolution import ConvNormAct, build_conv
 from .norm import Norm
 from .resizing import resize_align_corners
 
@@ -24,9 +24,11 @@ class ASPPConv(nn.Module):
         atrous_rate: int,
         norm: Norm,
         activation: str = "relu",
+        conv_type: str = "standard_conv",
     ):
         super().__init__()
-        self.conv_bn_act = ConvNormAct(
+        self.conv_bn_act = build_conv(
+            conv_type,
             in_channels,
             out_channels,
             3,
@@ -53,19 +55,20 @@ class ASPPPool(nn.Module):
         in_channels: int,
         out_channels: int,
         *,
-        norm: Norm,
+        norm: Optional[Norm],
         pool_size: Optional[Tuple[int, int]] = None,
         activation: str = "relu",
     ):
         """
         Args:
+            norm: None for neither norm nor bias.
             pool_size: (height, width) of the window, in pixels of the input; None for the mean
                 over the whole map.
         """
         super().__init__()
         self.pool_size = pool_size
         self.conv_bn_act = ConvNormAct(
-            in_channels, out_channels, 1, norm=norm, activation=activation
+            in_channels, out_channels, 1, norm=norm, activation=activation, use_bias=False
         )
 
     def forward(self, features: Tensor) -> Tensor:
@@ -96,12 +99,16 @@ class ASPP(nn.Module):
         norm: Norm,
         use_only_1x1: bool = False,
         pool_size: Optional[Tuple[int, int]] = None,
+        has_pool_norm: bool = True,
         activation: str = "relu",
+        conv_type: str = "standard_conv",
     ):
         """
         Args:
             atrous_rates: three, in pixels of the input; not used with ``use_only_1x1``.
             pool_size: see :class:`ASPPPool`.
+            has_pool_norm: the pooling branch has a norm, too.
+            conv_type: of the atrous branches, see :func:`build_conv`.
 
         Raises:
             ValueError: if there are not three rates where they are needed.
@@ -115,11 +122,14 @@ class ASPP(nn.Module):
         if len(atrous_rates) != 3:
             raise ValueError(f"atrous_rates must be three numbers, got {list(atrous_rates)}")
         self.conv_bn_act = ConvNormAct(in_channels, out_channels, 1, **options)
-        rates: List[Dict[str, Any]] = [{"atrous_rate": rate, **options} for rate in atrous_rates]
+        rates: List[Dict[str, Any]] = [
+            {"atrous_rate": rate, "conv_type": conv_type, **options} for rate in atrous_rates
+        ]
         self.aspp_conv1 = ASPPConv(in_channels, out_channels, **rates[0])
         self.aspp_conv2 = ASPPConv(in_channels, out_channels, **rates[1])
         self.aspp_conv3 = ASPPConv(in_channels, out_channels, **rates[2])
-        self.aspp_pool = ASPPPool(in_channels, out_channels, pool_size=pool_size, **options)
+        pool_options = options if has_pool_norm else {**options, "norm": None}
+        self.aspp_pool = ASPPPool(in_channels, out_channels, pool_size=pool_size, **pool_options)
         self.proj_conv_bn_act = ConvNormAct(5 * out_channels, out_channels, 1, **options)
         self.proj_drop = nn.Dropout(_DROPOUT)
 

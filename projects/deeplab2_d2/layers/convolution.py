@@ -1,6 +1,6 @@
 """Convolutions padded as DeepLab2 pads them, with norm and activation."""
 
-from typing import Optional
+from typing import Optional, Tuple, Union
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,6 +12,9 @@ from .norm import Norm, has_batch_statistics, is_batch_norm, scale_and_shift
 from .switchable_atrous_convolution import GlobalContext, SwitchableAtrousConv2d
 
 CONV_TYPES = ("standard_conv", "depthwise_separable_conv")
+
+# Of both axes, or one of each: (vertical, horizontal).
+AtrousRate = Union[int, Tuple[int, int]]
 
 
 class PaddedConv2d(nn.Conv2d):
@@ -30,22 +33,29 @@ class PaddedConv2d(nn.Conv2d):
         kernel_size: int,
         *,
         stride: int = 1,
-        atrous_rate: int = 1,
+        atrous_rate: AtrousRate = 1,
         groups: int = 1,
         use_bias: bool = True,
     ):
-        total = (kernel_size - 1) * atrous_rate
+        """
+        Args:
+            atrous_rate: of an even kernel one of both axes.
+        """
+        is_one = isinstance(atrous_rate, int)
+        rates = (atrous_rate, atrous_rate) if is_one else atrous_rate
+        padding = tuple((kernel_size - 1) * rate // 2 for rate in rates)
         super().__init__(
             in_channels,
             out_channels,
             kernel_size,
             stride=stride,
-            padding=total // 2,
-            dilation=atrous_rate,
+            padding=padding,
+            dilation=rates,
             groups=groups,
             bias=use_bias,
         )
         # Only even kernels need one pixel more at the bottom and at the right.
+        total = (kernel_size - 1) * rates[0]
         self.padding_before, self.padding_after = total // 2, total - total // 2
 
     def reset_parameters(self) -> None:
@@ -152,7 +162,7 @@ class DepthwiseConvNormAct(nn.Module):
         kernel_size: int,
         *,
         stride: int = 1,
-        atrous_rate: int = 1,
+        atrous_rate: AtrousRate = 1,
         norm: Optional[Norm] = None,
         activation: str = "none",
     ):
@@ -187,7 +197,7 @@ class SeparableConvNormAct(nn.Module):
         kernel_size: int,
         *,
         stride: int = 1,
-        atrous_rate: int = 1,
+        atrous_rate: AtrousRate = 1,
         norm: Optional[Norm] = None,
         activation: str = "none",
     ):
@@ -214,6 +224,7 @@ def build_conv(
     *,
     norm: Optional[Norm],
     activation: str = "relu",
+    atrous_rate: int = 1,
 ) -> nn.Module:
     """
     A convolution of decoders and heads.
@@ -227,4 +238,11 @@ def build_conv(
     if conv_type not in CONV_TYPES:
         raise ValueError(f"conv_type must be one of {CONV_TYPES}, got {conv_type!r}")
     layer = ConvNormAct if conv_type == "standard_conv" else SeparableConvNormAct
-    return layer(in_channels, out_channels, kernel_size, norm=norm, activation=activation)
+    return layer(
+        in_channels,
+        out_channels,
+        kernel_size,
+        atrous_rate=atrous_rate,
+        norm=norm,
+        activation=activation,
+    )

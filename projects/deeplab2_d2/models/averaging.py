@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..layers import ASPPPool, resize_align_corners
 from ..postprocessing import View, restore_view
+from ..postprocessing.maps import resize_map
 from ..records import Averaging
 from ..structures import Prediction
 from .segmenter import Sample, Segmenter
@@ -73,6 +74,8 @@ def average_views(
             if size is None:
                 size = _map_size(prediction)
             kinds = cast(Any, model.head).kinds
+            if averaging.has_grid_of_image and scale < 1.0:
+                prediction = _on_grid_of_image(prediction, kinds, view.shape, images.shape)
             sums.add(restore_view(prediction, kinds, View(size, is_flipped, scale)), kinds)
     return sums.means()
 
@@ -118,6 +121,20 @@ def _add(totals: Prediction, new: Prediction) -> Prediction:
     if not totals:
         return new
     return {name: total + new[name] for name, total in totals.items()}
+
+
+def _on_grid_of_image(
+    prediction: Prediction, kinds: Dict[str, Any], view: Sequence[int], image: Sequence[int]
+) -> Prediction:
+    """Maps of a view (N, C, h, w), at the stride that they have, on the grid of the image."""
+    enlarged: Prediction = {}
+    for name, maps in prediction.items():
+        height, width = (
+            (large - 1) * (side - 1) // max(small - 1, 1) + 1
+            for large, small, side in zip(image[-2:], view[-2:], maps.shape[-2:])
+        )
+        enlarged[name] = resize_map(maps, kinds[name], (height, width))
+    return enlarged
 
 
 def _map_size(prediction: Prediction) -> Tuple[int, int]:
@@ -173,7 +190,8 @@ class AveragedSegmenter(nn.Module):
     ):
         """
         Args:
-            models: the first one's input and post-processing settings are used.
+            models: the first one's post-processing settings are used, and the input settings of
+                the first with the largest output stride, whose padding suits all of them.
             averaging: of the models' record.
             scales: factors on the image's size.
             min_sizes: instead of ``scales``, lengths of the image's shorter side in each view.
@@ -183,6 +201,8 @@ class AveragedSegmenter(nn.Module):
         super().__init__()
         self.first = models[0]
         self.others = nn.ModuleList(models[1:])
+        strides = [model.output_stride for model in models]
+        self._coarsest = strides.index(max(strides))
         self.averaging = averaging
         self.scales = tuple(scales)
         self.min_sizes = tuple(min_sizes)
@@ -211,10 +231,10 @@ class AveragedSegmenter(nn.Module):
         return [self._predict_one(sample) for sample in batched_inputs]
 
     def _predict_one(self, sample: Sample) -> Dict[str, Any]:
-        images = self.first.batch([sample])
-        others = [cast(Segmenter, model) for model in self.others]
+        models = [self.first, *(cast(Segmenter, model) for model in self.others)]
+        images = models[self._coarsest].batch([sample])
         means = average_views(
-            [self.first, *others],
+            models,
             images.tensor,
             scales=self._scales_of(images.image_sizes[0]),
             flip=self.flip,

@@ -71,10 +71,13 @@ class Averaging:
             else to the size of the first view's maps.
         align: brings a prediction into the order of the first view's, where channels have no fixed
             meaning (mask slots): called with both, logits as probabilities; None leaves it.
+        has_grid_of_image: maps of a view that is smaller than the image are first brought to the
+            grid that the image's own have, as in Google's release of DeepLab v3+.
     """
 
     at_input_size: bool = True
     align: Optional[Callable[[Prediction, Prediction], Prediction]] = None
+    has_grid_of_image: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,10 @@ class ModelRecord:
         rank_image: of a model that orders instances, ``(model, sample)`` to what it makes of the
             detections of an image; None: it orders none.
         checkpoint_modules: first words of DeepLab2's checkpoint keys, and the modules they name.
+        state_dict_rules: names in other PyTorch repositories' models, and the modules they name,
+            see :mod:`deeplab2_d2.checkpoint.state_dict_names`.
+        slim_scopes: patterns of scopes (or of whole names) in the name-based checkpoints of
+            Google's release of DeepLab v3+, and the modules (or parameters) they name.
         last_layers: group ("semantic", "instance") to first words of the keys that depend on the
             number of classes or on the task.
         option_rules: name of DeepLab2's model message to its
@@ -122,5 +129,7 @@ class ModelRecord:
     slot_channels: Optional[Callable[[CfgNode], int]] = None
     rank_image: Optional[Callable[[Any, Sample], RankedImage]] = None
     checkpoint_modules: Tuple[Tuple[str, str], ...] = ()
+    state_dict_rules: Tuple[Tuple[str, str, str], ...] = ()
+    slim_scopes: Tuple[Tuple[str, str], ...] = ()
     last_layers: Mapping[str, Tuple[str, ...]] = field(default_factory=dict)
     option_rules: Mapping[str, object] = field(default_factory=dict)

@@ -6,7 +6,7 @@ down with it, and of a run-length code that is too short the rest of the mask is
 held before.
 """
 
-from typing import Any, Mapping, Optional, Sequence, Tuple
+from typing import Any, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -49,31 +49,6 @@ def mask_fault(
             return f"it must have polygons of three points or more, got {segmentation}"
         return fault
     return f"its mask must be polygons, RLE or an array, got {type(segmentation).__name__}"
-
-
-def check_instance_masks(content: Mapping[str, Any], source: str) -> None:
-    """
-    Refuse an annotation in COCO instance format with a mask that its evaluation cannot read.
-
-    Args:
-        content: ``images`` with ``id``, ``height`` and ``width``, and ``annotations``; those of
-            other images are not evaluated.
-        source: the file, for errors.
-
-    Raises:
-        ValueError: naming the first such annotation; polygons of two points or none count, too.
-    """
-    sizes = {image["id"]: (image.get("height"), image.get("width")) for image in content["images"]}
-    for annotation in content.get("annotations", ()):
-        size = sizes.get(annotation["image_id"])
-        if size is None:
-            continue
-        fault = mask_fault(annotation.get("segmentation"), size, allows_short_polygons=False)
-        if fault is not None:
-            raise ValueError(
-                f"{source}: annotation {annotation.get('id')} of image_id "
-                f"{annotation['image_id']!r}: {fault}"
-            )
 
 
 def _size_fault(found: Any, size: Tuple[int, int]) -> Optional[str]:

@@ -1,4 +1,4 @@
-"""What of a network no pretraining has."""
+"""Parts of a network that modules tell of their own: what no pretraining has, what classifies."""
 
 from typing import Set
 
@@ -12,9 +12,22 @@ def new_names(model: nn.Module) -> Set[str]:
     A module says so of its own by ``new_parts``, words that are in their names: of a backbone those
     that no ImageNet network has, of a video model's heads those that no image model has.
     """
+    return _names_of(model, "new_parts")
+
+
+def classifier_names(model: nn.Module) -> Set[str]:
+    """
+    Names of the parameters of a model's last layers, which may learn at a rate of their own.
+
+    A module says so of its own by ``classifier_parts``, words that are in their names.
+    """
+    return _names_of(model, "classifier_parts")
+
+
+def _names_of(model: nn.Module, attribute: str) -> Set[str]:
     names: Set[str] = set()
     for prefix, module in model.named_modules():
-        words = getattr(module, "new_parts", ())
+        words = getattr(module, attribute, ())
         if words:
             start = f"{prefix}." if prefix else ""
             own = (name for name in module.state_dict() if any(word in name for word in words))

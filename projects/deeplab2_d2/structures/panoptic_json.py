@@ -105,7 +105,7 @@ def sift_panoptic_json(content: Mapping[str, Any]) -> PanopticJson:
     for k, image in enumerate(lists["images"]):
         reason = _image_fault(image)
         if reason is None and image["id"] in sifted.images:
-            reason = "id must be there once"
+            reason = f"id {image['id']!r} is twice in images"
         if reason is None:
             sifted.images[image["id"]] = image
         else:
@@ -158,18 +158,18 @@ def _entry(key: str, k: int, entry: Any) -> str:
 
 
 def _image_fault(image: Any) -> Optional[str]:
-    fault = _first_fault(image, (("id", _IS_ID), ("file_name", _IS_NAME)))
-    return fault or _first_fault(image, (("height", _IS_SIDE), ("width", _IS_SIDE)))
+    fault = first_fault(image, (("id", IS_ID), ("file_name", IS_NAME)))
+    return fault or first_fault(image, (("height", IS_SIDE), ("width", IS_SIDE)))
 
 
 def _annotation_fault(annotation: Any) -> Optional[str]:
-    fault = _first_fault(
-        annotation, (("image_id", _IS_ID), ("file_name", _IS_NAME), ("segments_info", _IS_LIST))
+    fault = first_fault(
+        annotation, (("image_id", IS_ID), ("file_name", IS_NAME), ("segments_info", IS_LIST))
     )
     if fault is not None:
         return fault
     for k, segment in enumerate(annotation["segments_info"]):
-        fault = _first_fault(segment, (("id", _IS_NUMBER), ("category_id", _IS_NUMBER)))
+        fault = first_fault(segment, (("id", IS_NUMBER), ("category_id", IS_NUMBER)))
         if fault is None and segment.get("iscrowd", 0) not in (0, 1):
             fault = f"iscrowd must be 0 or 1, got {short(segment['iscrowd'])}"
         if fault is None and not isinstance(segment.get("area", 0), (int, float)):
@@ -179,16 +179,17 @@ def _annotation_fault(annotation: Any) -> Optional[str]:
     return None
 
 
-_Rule = Tuple[str, Any]
+Rule = Tuple[str, Any]
 # Ids may be texts, as Cityscapes' are; a whole number is no bool.
-_IS_ID: _Rule = ("a number or a text", lambda v: type(v) in (int, str))
-_IS_NAME: _Rule = ("a path", lambda v: isinstance(v, str) and bool(v))
-_IS_SIDE: _Rule = ("a whole number from 1", lambda v: type(v) is int and v > 0)
-_IS_NUMBER: _Rule = ("a whole number", lambda v: type(v) is int)
-_IS_LIST: _Rule = ("a list", lambda v: isinstance(v, list))
+IS_ID: Rule = ("a number or a text", lambda v: type(v) in (int, str))
+IS_NAME: Rule = ("a path", lambda v: isinstance(v, str) and bool(v))
+IS_SIDE: Rule = ("a whole number from 1", lambda v: type(v) is int and v > 0)
+IS_NUMBER: Rule = ("a whole number", lambda v: type(v) is int)
+IS_LIST: Rule = ("a list", lambda v: isinstance(v, list))
 
 
-def _first_fault(entry: Any, rules: Sequence[Tuple[str, _Rule]]) -> Optional[str]:
+def first_fault(entry: Any, rules: Sequence[Tuple[str, Rule]]) -> Optional[str]:
+    """What is wrong with the first entry of an object that is absent or breaks its rule."""
     if not isinstance(entry, dict):
         return f"it must be an object, got {short(entry)}"
     for key, (rule, holds) in rules:

@@ -10,6 +10,11 @@ from deeplab2_d2.models.deeplab.head import SemanticSegmentationHead
 
 
 class _GivenLogits(SemanticSegmentationHead):
+    def __init__(self, stride: int, **loss: float):
+        super().__init__()
+        self.stride = stride
+        self.set_loss(**loss)  # type: ignore[arg-type]
+
     def predict(self, features: Mapping[str, Tensor]) -> Tensor:
         return features["logits"]
 

@@ -136,7 +136,7 @@ def _parse(arguments: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument("--output", default="samples.png")
     add_register_argument(parser)
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config overrides")
-    return parser.parse_args(arguments)
+    return parser.parse_intermixed_args(arguments)
 
 
 def _config(options: argparse.Namespace) -> CfgNode:

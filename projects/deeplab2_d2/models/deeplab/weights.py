@@ -15,6 +15,33 @@ CHECKPOINT_MODULES = (
 
 LAST_LAYERS = {"semantic": ("semantic_last_layer/",)}
 
+# The same for Google's release of v3+, see :mod:`deeplab2_d2.checkpoint.slim_names`.
+SLIM_SCOPES = (
+    ("aspp0", "head.aspp.conv_bn_act"),
+    (r"aspp(\d)", r"head.aspp.aspp_conv\1.conv_bn_act"),
+    (r"aspp(\d)_(depthwise|pointwise)", r"head.aspp.aspp_conv\1.conv_bn_act.\2"),
+    ("image_pooling", "head.aspp.aspp_pool.conv_bn_act"),
+    ("(meta_architecture/)?concat_projection", "head.aspp.proj_conv_bn_act"),
+    (r"meta_architecture/(branch\d+)_(depthwise|pointwise)", r"head.aspp.\1.\2"),
+    ("decoder/feature_projection0", "head.project_conv_bn_act"),
+    ("decoder/decoder_conv0", "head.fuse.conv1_bn_act"),
+    ("decoder/decoder_conv0_(depthwise|pointwise)", r"head.fuse.conv1_bn_act.\1"),
+    ("decoder/decoder_conv1", "head.fuse.conv2_bn_act"),
+    ("decoder/decoder_conv1_(depthwise|pointwise)", r"head.fuse.conv2_bn_act.\1"),
+    ("logits/semantic/weights", "head.final_conv.weight"),
+    ("logits/semantic/biases", "head.final_conv.bias"),
+)
+
+# The same for the PyTorch repositories of HRNet's segmentation and of DeepLab v2
+# (kazuto1011/deeplab-pytorch), see :mod:`deeplab2_d2.checkpoint.state_dict_names`.
+SEGMENTOR_STATE_DICT_RULES = (
+    (r"last_layer\.3\.", "sem_seg_head.final_conv.", "as_is"),
+    (r"last_layer\.", "sem_seg_head.fuse.", "convolution"),
+)
+STATE_DICT_RULES = (
+    (r"(?:(?:base|scale)\.)?aspp\.c(\d)\.", r"head.branches.\1.final_conv.", "as_is"),
+)
+
 
 def read_v3(builder: ConfigBuilder, model: Options, shared: Options) -> None:
     """``DeeplabV3Options``."""

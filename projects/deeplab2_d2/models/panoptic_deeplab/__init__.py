@@ -15,7 +15,7 @@ from .network import DeepLab2PanopticDeepLab, HeadRows, describe_heads
 from .oracle import CenterStrideOracle
 from .pictures import CenterPictures
 from .targets import build_image_targets, build_mapper, outputs
-from .weights import CHECKPOINT_MODULES, LAST_LAYERS, OPTION_RULES
+from .weights import CHECKPOINT_MODULES, LAST_LAYERS, OPTION_RULES, STATE_DICT_RULES
 
 RECORD = ModelRecord(
     add_config=add_config,
@@ -26,6 +26,7 @@ RECORD = ModelRecord(
     build_oracle=CenterStrideOracle.from_config,
     build_pictures=CenterPictures.from_config,
     checkpoint_modules=CHECKPOINT_MODULES,
+    state_dict_rules=STATE_DICT_RULES,
     last_layers=LAST_LAYERS,
     option_rules={"panoptic_deeplab": OPTION_RULES},
 )

@@ -23,6 +23,46 @@ CHECKPOINT_MODULES = (
     ("instance_regression_head_last_layer/", "head.offset_head.final_conv."),
 )
 
+_DECODER = r"decoder\.(semantic|instance)_decoder\."
+
+# The same for bowenc0221/panoptic-deeplab, see :mod:`deeplab2_d2.checkpoint.state_dict_names`.
+STATE_DICT_RULES = (
+    (_DECODER + r"aspp\.convs\.0\.", r"head.\1_decoder.aspp.conv_bn_act.", "convolution"),
+    (
+        _DECODER + r"aspp\.convs\.([123])\.",
+        r"head.\1_decoder.aspp.aspp_conv\2.conv_bn_act.",
+        "convolution",
+    ),
+    (
+        _DECODER + r"aspp\.convs\.4\.aspp_pooling\.1\.",
+        r"head.\1_decoder.aspp.aspp_pool.conv_bn_act.conv.",
+        "as_is",
+    ),
+    (_DECODER + r"aspp\.project\.", r"head.\1_decoder.aspp.proj_conv_bn_act.", "convolution"),
+    *(
+        rule
+        for index in range(4)
+        for rule in (
+            (
+                _DECODER + rf"project\.{index}\.",
+                rf"head.\1_decoder.low_level_conv{index + 1}.",
+                "convolution",
+            ),
+            (
+                _DECODER + rf"fuse\.{index}\.0\.",
+                rf"head.\1_decoder.fusion_conv{index + 1}.conv1_bn_act.",
+                "separable",
+            ),
+        )
+    ),
+    (
+        r"decoder\.\w+_head\.classifier\.(\w+)\.0\.0\.",
+        r"head.\1_head.conv1_bn_act.",
+        "separable",
+    ),
+    (r"decoder\.\w+_head\.classifier\.(\w+)\.1\.", r"head.\1_head.final_conv.", "as_is"),
+)
+
 LAST_LAYERS = {
     "semantic": ("semantic_last_layer/",),
     "instance": ("instance_center_head_last_layer/", "instance_regression_head_last_layer/"),

@@ -53,7 +53,7 @@ def _read_cityscapes(text: str, path: str) -> Camera:
     try:
         intrinsic = json.loads(text)["intrinsic"]
         values = {key: float(intrinsic[key]) for key in ("fy", "fx", "v0", "u0")}
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, LookupError, OverflowError, RecursionError) as error:
         raise ValueError(
             f"{path} must be JSON with numbers fx, fy, u0, v0 under 'intrinsic': {error!r}"
         ) from error

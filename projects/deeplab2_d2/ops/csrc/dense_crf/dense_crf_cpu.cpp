@@ -20,6 +20,41 @@ constexpr int64_t kGrain = 1 << 10;
 // Pixels that are transposed at a time.
 constexpr int64_t kTile = 64;
 
+template <typename scalar_t>
+class Filter;
+
+// Filters what pixels added, all filters at once: threads meet once a step.
+template <typename scalar_t>
+void run_filters(const std::vector<Filter<scalar_t>*>& filters) {
+  for (int64_t step = 0;; ++step) {
+    std::vector<Filter<scalar_t>*> active;
+    int64_t num_rows = 0;
+    for (Filter<scalar_t>* filter : filters) {
+      if (step < filter->num_steps()) {
+        active.push_back(filter);
+        num_rows += filter->num_rows();
+      }
+    }
+    if (active.empty()) {
+      return;
+    }
+    at::parallel_for(0, num_rows, kGrain, [&](int64_t begin, int64_t end) {
+      int64_t first = 0;
+      for (Filter<scalar_t>* filter : active) {
+        const int64_t from = std::max(begin - first, int64_t(0));
+        const int64_t to = std::min(end - first, filter->num_rows());
+        if (from < to) {
+          filter->run_step(step, from, to);
+        }
+        first += filter->num_rows();
+      }
+    });
+    for (Filter<scalar_t>* filter : active) {
+      filter->end_step(step);
+    }
+  }
+}
+
 // A Gaussian kernel of the CRF, weighted and normalised, over its lattice.
 template <typename scalar_t>
 class Filter {
@@ -53,18 +88,23 @@ class Filter {
             is_last ? nullptr : sums};
   }
 
-  // Once the pixels of all bands have added.
-  void run() {
-    const int64_t num_rows = lattice_.num_rows;
-    at::parallel_for(1, num_rows, kGrain, [&](int64_t begin, int64_t end) {
+  // Once the pixels of all bands have added: step 0 sums what they added, step 1 .. corners blurs
+  // along a direction. A step of a range of rows; then `end_step`.
+  int64_t num_steps() const { return lattice_.corners + 1; }
+  int64_t num_rows() const { return lattice_.num_rows; }
+
+  void run_step(int64_t step, int64_t begin, int64_t end) {
+    if (step == 0) {
       sum_rows(local_sums_.get(), width_, lattice_.row_starts.data(), lattice_.row_to_local.data(),
                begin, end, values_.get());
-    });
-    for (int64_t direction = 0; direction < lattice_.corners; ++direction) {
-      const int32_t* neighbors = lattice_.neighbors.data() + direction * num_rows * 2;
-      at::parallel_for(1, num_rows, kGrain, [&](int64_t begin, int64_t end) {
-        blur_rows(values_.get(), width_, neighbors, begin, end, blurred_.get());
-      });
+    } else {
+      const int32_t* neighbors = lattice_.neighbors.data() + (step - 1) * lattice_.num_rows * 2;
+      blur_rows(values_.get(), width_, neighbors, begin, end, blurred_.get());
+    }
+  }
+
+  void end_step(int64_t step) {
+    if (step > 0) {
       values_.swap(blurred_);
     }
   }
@@ -72,10 +112,8 @@ class Filter {
  private:
   void make_tables(int64_t width) {
     width_ = width;
-    for (auto* table : {&values_, &blurred_}) {
-      table->reset(new scalar_t[lattice_.num_rows * width]);
-      std::fill_n(table->get(), width, scalar_t(0));
-    }
+    values_.reset(new scalar_t[lattice_.num_rows * width]);
+    blurred_.reset(new scalar_t[lattice_.num_rows * width]);
     local_sums_.reset(new scalar_t[lattice_.num_locals * width]);
   }
 
@@ -100,7 +138,7 @@ class Filter {
     for_each_corner([&](int64_t corner, int64_t local) {
       local_sums_[local * kLanes] += lattice_.shares[corner];
     });
-    run();
+    run_filters<scalar_t>({this});
     slice_factors_.assign(lattice_.num_pixels, scalar_t(0));
     for_each_corner([&](int64_t corner, int64_t local) {
       slice_factors_[corner / lattice_.corners] +=
@@ -216,13 +254,15 @@ void infer(const at::Tensor& logits, const at::Tensor& image, int64_t num_iterat
     filters.emplace_back(build_lattice(points.data(), num_pixels, 2), weights[1], is_symmetric,
                          width);
   }
+  std::vector<Filter<scalar_t>*> pointers;
+  for (Filter<scalar_t>& filter : filters) {
+    pointers.push_back(&filter);
+  }
   for (int64_t iteration = 0; iteration <= num_iterations; ++iteration) {
     const bool is_last = iteration == num_iterations;
     update(scores.get(), num_classes, num_pixels, width, filters, iteration == 0, is_last, out);
-    for (Filter<scalar_t>& filter : filters) {
-      if (!is_last) {
-        filter.run();
-      }
+    if (!is_last) {
+      run_filters(pointers);
     }
   }
 }

@@ -1,0 +1,68 @@
+"""The losses of DeepLab v1 to v3+, worked out by hand."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from deeplab2_d2.models.deeplab import SemanticCriterion
+from deeplab2_d2.structures import identity_class_map
+
+
+def loss(logits: Tensor, labels: Tensor, **options: Any) -> float:
+    criterion = SemanticCriterion(255, identity_class_map(2), **options)
+    losses, _ = criterion([{"semantic_logits": logits}], {"sem_seg": labels})
+    return losses["loss_semantic"].item()
+
+
+def cost(margin: float) -> float:
+    """Cross-entropy of a pixel whose right class is ahead by ``margin`` of the one other."""
+    return math.log1p(math.exp(-margin))
+
+
+def test_v3_enlarges_the_scores_to_the_labels() -> None:
+    # Class 0 is ahead by 0 on the left and by 2 on the right, so by 1 halfway.
+    logits = torch.tensor([[[[0.0, 2.0]], [[0.0, 0.0]]]]).expand(1, 2, 2, 2)
+    labels = torch.tensor([[[0, 0, 0], [255, 255, 255], [255, 255, 0]]])
+    expected = (cost(0) + cost(1) + 2 * cost(2)) / 4
+    assert loss(logits, labels) == pytest.approx(expected)
+    assert loss(logits, labels, weight=3.0) == pytest.approx(3 * expected)
+
+
+def test_v1_and_v2_shrink_the_labels_to_the_scores() -> None:
+    # Scores 2 x 2 at stride 8: of 9 x 9 labels the corners count.
+    logits = torch.tensor([[[[0.0, 2.0], [3.0, 0.0]], [[0.0, 0.0], [0.0, 1.0]]]])
+    labels = torch.zeros(1, 9, 9, dtype=torch.int64)
+    labels[0, 8, 0], labels[0, 8, 8] = 255, 1
+    expected = (cost(0) + cost(2) + cost(1)) / 3
+    assert loss(logits, labels, shrinks_labels=True) == pytest.approx(expected)
+
+
+def test_scores_that_are_not_centered_on_labels_are_refused() -> None:
+    labels = torch.zeros(1, 10, 9, dtype=torch.int64)
+    with pytest.raises(ValueError, match=r"got \(10, 9\) for scores of \(3, 2\)"):
+        loss(torch.zeros(1, 2, 3, 2), labels, shrinks_labels=True)
+
+
+def test_the_mean_is_over_the_labelled_pixels_of_the_whole_batch() -> None:
+    # One labelled pixel in the first image, three in the second.
+    margins = torch.tensor([[[0.0, 0.0]], [[2.0, 2.0]]]).view(2, 1, 1, 2)
+    logits = torch.cat([margins, torch.zeros_like(margins)], dim=1)
+    labels = torch.tensor([[[0, 255]], [[0, 0]]])
+    assert loss(logits, labels) == pytest.approx((cost(0) + 2 * cost(2)) / 3)
+
+
+def test_the_hardest_pixels_are_those_of_the_batch_not_of_each_image() -> None:
+    # Half of four pixels: both of the first image.
+    margins = torch.tensor([[[-1.0, 0.0]], [[2.0, 3.0]]]).view(2, 1, 1, 2)
+    logits = torch.cat([margins, torch.zeros_like(margins)], dim=1)
+    labels = torch.zeros(2, 1, 2, dtype=torch.int64)
+    assert loss(logits, labels, top_k=0.5) == pytest.approx((cost(-1) + cost(0)) / 2)
+
+
+def test_a_batch_without_labels_costs_nothing() -> None:
+    labels = torch.full((1, 9, 9), 255)
+    for shrinks in (False, True):
+        assert loss(torch.randn(1, 2, 2, 2), labels, shrinks_labels=shrinks) == 0.0
