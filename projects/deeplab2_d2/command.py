@@ -168,6 +168,8 @@ def _message(error: BaseException) -> str:
     if isinstance(error, KeyError) and error.args:
         # Python shows the argument as it would be written in code.
         return str(error.args[0])
+    if isinstance(error, FileExistsError) and error.filename is not None:
+        return f"{error.filename} must be a folder, got a file"
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename}: {error.strerror}"
     if type(error).__name__ == "OutOfMemoryError":

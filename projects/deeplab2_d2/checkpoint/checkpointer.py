@@ -3,6 +3,7 @@
 import logging
 import os
 from typing import Any, Dict, List, Optional
+from urllib.error import URLError
 
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
@@ -105,7 +106,10 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
         self._source = path
         if not path:
             return path
-        local = self.path_manager.get_local_path(path)
+        try:
+            local = self.path_manager.get_local_path(path)
+        except URLError as error:
+            raise OSError(f"MODEL.WEIGHTS {path} cannot be fetched: {error.reason}") from error
         prefix = find_prefix(local)
         if prefix is None and not os.path.isfile(local):
             raise FileNotFoundError(f"MODEL.WEIGHTS {path}: no such checkpoint")

@@ -16,7 +16,7 @@ from ..data.loader import load_dataset_dicts
 from ..models import Segmenter, check_classes
 from ..records import find_record
 from .checkpointing import build_checkpointer
-from .config_error import ConfigError
+from .config_error import ConfigError, explain
 from .evaluators import check_evaluator_type
 
 
@@ -34,7 +34,7 @@ def check_run(cfg: CfgNode, *, trains: bool, resume: bool = False) -> None:
         FileNotFoundError, ValueError: if data or weights are not there or do not fit.
     """
     check_device(cfg)
-    _check_batch(cfg, trains)
+    _check_counts(cfg, trains)
     _check_datasets(cfg, "TEST", is_needed=not trains)
     if trains:
         _check_datasets(cfg, "TRAIN", is_needed=True)
@@ -92,11 +92,16 @@ def check_output_folder(path: str) -> None:
         raise ConfigError(f"{rule}: {folder}: {error.strerror}") from error
 
 
-def _check_batch(cfg: CfgNode, trains: bool) -> None:
+def _check_counts(cfg: CfgNode, trains: bool) -> None:
     batch, count = cfg.SOLVER.IMS_PER_BATCH, comm.get_world_size()
     if trains and (batch < 1 or batch % count):
         rule = f"a multiple of the {count} processes" if count > 1 else "at least 1"
         raise ConfigError(f"config key SOLVER.IMS_PER_BATCH must be {rule}, got {batch}")
+    steps, workers = cfg.SOLVER.MAX_ITER, cfg.DATALOADER.NUM_WORKERS
+    if trains and steps < 1:
+        raise ConfigError(f"config key SOLVER.MAX_ITER must be at least 1, got {steps}")
+    if workers < 0:
+        raise ConfigError(f"config key DATALOADER.NUM_WORKERS must be at least 0, got {workers}")
 
 
 def _check_datasets(cfg: CfgNode, split: str, *, is_needed: bool) -> None:
@@ -148,7 +153,7 @@ def _check_model(cfg: CfgNode, trains: bool, resume: bool) -> None:
         if isinstance(model, Segmenter):
             check_classes(cfg)
     except (KeyError, ValueError) as error:
-        raise ConfigError(str(error.args[0])) from error
+        raise ConfigError(explain(error, cfg)) from error
     if not comm.is_main_process():
         return
     checkpointer = build_checkpointer(cfg, model)

@@ -1,16 +1,14 @@
 """From the command line to a frozen, checked config."""
 
 import argparse
-import difflib
-import re
-from typing import Callable, Iterator
+from typing import Callable
 
 from detectron2.config import CfgNode, get_cfg
 from detectron2.engine import default_argument_parser
 
 from ..config import add_deeplab2_config, merge_config_file, validate_config
 from ..data.user_code import add_register_argument, register_user_modules
-from .config_error import ConfigError
+from .config_error import ConfigError, explain
 from .ignored_keys import warn_of_ignored_keys
 from .logs import start_logs
 from .preflight import check_run
@@ -58,7 +56,7 @@ def load_config(config_file: str = "", overrides: "list[str] | None" = None) -> 
         if config_file:
             merge_config_file(cfg, config_file)
     except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
-        message = _explain(cfg, error)
+        message = explain(error, cfg)
         prefix = "" if message.startswith(config_file) else f"{config_file}: "
         raise ConfigError(f"config file {prefix}{message}") from error
     overrides = list(overrides or [])
@@ -66,48 +64,12 @@ def load_config(config_file: str = "", overrides: "list[str] | None" = None) -> 
         cfg.merge_from_list(overrides)
     except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
         words = " ".join(map(str, overrides))
-        raise ConfigError(f"config override {words}: {_explain(cfg, error)}") from error
+        raise ConfigError(f"config override {words}: {explain(error, cfg)}") from error
     try:
         validate_config(cfg)
     except (KeyError, ValueError) as error:
-        raise ConfigError(f"{config_file or 'the defaults'}: {_message(error)}") from error
+        raise ConfigError(f"{config_file or 'the defaults'}: {explain(error, cfg)}") from error
     return cfg
-
-
-# What Detectron2 says of a key that it does not know, and of a value of another type.
-_UNKNOWN_KEY = re.compile(r"Non-existent (?:config )?key: (\S+)")
-_WRONG_TYPE = re.compile(
-    r"Type mismatch \(<class '[\w.]*?(\w+)'> vs. <class '[\w.]*?(\w+)'>\) with values "
-    r"\((.*) vs. (.*)\) for config key: (\S+)",
-    re.DOTALL,
-)
-
-
-def _explain(cfg: CfgNode, error: BaseException) -> str:
-    """Detectron2's message, with the keys near one that it does not know."""
-    message = _message(error)
-    unknown = _UNKNOWN_KEY.search(message)
-    if unknown is not None:
-        near = difflib.get_close_matches(unknown[1], list(_keys(cfg)), n=2, cutoff=0.7)
-        return f"{message}; near it are {', '.join(near)}" if near else message
-    wrong = _WRONG_TYPE.search(message)
-    if wrong is not None:
-        wanted, got, default, value, key = wrong.groups()
-        example = f", as {default}" if wanted != "CfgNode" else ", whose keys stand below it"
-        return f"config key {key} must be a {wanted}{example}, got {value!r} (a {got})"
-    return message
-
-
-def _keys(node: CfgNode, prefix: str = "") -> Iterator[str]:
-    for name, value in node.items():
-        yield prefix + name
-        if isinstance(value, CfgNode):
-            yield from _keys(value, f"{prefix}{name}.")
-
-
-def _message(error: BaseException) -> str:
-    # str(KeyError) is the repr of its argument, quotes and escapes included.
-    return str(error.args[0]) if error.args else type(error).__name__
 
 
 def setup(args: argparse.Namespace, prepare: "Callable[[CfgNode], None] | None" = None) -> CfgNode:

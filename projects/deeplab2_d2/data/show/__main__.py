@@ -29,6 +29,7 @@ from ...visualization import (
     overlay,
     sheet,
 )
+from ..catalog import check_registered
 from ..dataset_mapper import PanopticDatasetMapper
 from ..loader import build_train_loader
 from ..targets import PanopticTargetGenerator
@@ -93,6 +94,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 
 def _show(options: argparse.Namespace) -> None:
     register_user_modules(options.register)
+    check_registered(options.dataset)
     cfg = _config(options)
     loader = build_train_loader(cfg, _mapper(cfg))
     batches = itertools.islice(loader, options.num_samples)
