@@ -33,6 +33,20 @@ def _image(height: int, width: int) -> torch.Tensor:
     return torch.randint(0, 256, (3, height, width), generator=generator).float()
 
 
+@pytest.mark.parametrize("name", ["xception_41", "resnet_v1_50_beta", "resnet101_caffe", "vgg16"])
+def test_networks_of_the_older_releases_line_up_in_detectron2s_fpn(name: str) -> None:
+    cfg = _config(name, 32, width=0.125)
+    cfg.MODEL.BACKBONE.NAME = "build_deeplab2_fpn_backbone"
+    cfg.MODEL.FPN.IN_FEATURES = ["res2", "res3", "res4", "res5"]
+    cfg.MODEL.FPN.OUT_CHANNELS = 8
+    fpn = build_backbone(cfg)
+    # Detectron2 pads to multiples of 32; maps of other sizes could not be added.
+    pyramid = fpn(torch.randn(2, 3, 64, 96))
+    torch.stack([level.square().mean() for level in pyramid.values()]).sum().backward()
+    without = [n for n, p in fpn.named_parameters() if p.grad is None or not p.grad.any()]
+    assert without == []
+
+
 def test_mask_rcnn_with_fpn_trains_and_predicts_on_our_backbone() -> None:
     cfg = _config("resnet_tiny", 32)
     cfg.MODEL.META_ARCHITECTURE = "GeneralizedRCNN"

@@ -1,5 +1,6 @@
 """
-DeepLab2's published models: ``get_config`` and ``get_model``, as in Detectron2's model zoo.
+The published models of DeepLab2, and of Google's DeepLab before it: ``get_config`` and
+``get_model``, as in Detectron2's model zoo.
 
 ``python -m deeplab2_d2.checkpoint.zoo [TEXT]`` lists the table.
 """
@@ -113,7 +114,7 @@ def _scores(row: ZooRow) -> str:
 def main(arguments: Optional[List[str]] = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(
-        prog="python -m deeplab2_d2.checkpoint.zoo", description="List DeepLab2's published models."
+        prog="python -m deeplab2_d2.checkpoint.zoo", description="List the published models."
     )
     parser.add_argument("text", nargs="?", default="", help="only the rows that contain it")
     parser.add_argument("--fetch", action="store_true", help="download and convert the one row")

@@ -21,7 +21,7 @@ from detectron2.utils.logger import setup_logger
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..models import Segmenter, check_classes
+from ..models import Segmenter, check_classes, crf_from_config, refine_in_evaluation
 from ..solver import build_lr_scheduler, build_optimizer, clip_gradient_norm
 from ..video import SequenceRunner
 from .checkpointing import build_checkpointer
@@ -142,8 +142,11 @@ class DeepLab2Trainer(DefaultTrainer):
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
         model = build_model(cfg)
+        crf = crf_from_config(cfg)
         if isinstance(model, Segmenter):
             check_classes(cfg)
+        elif crf is not None:
+            refine_in_evaluation(model, crf)
         if cfg.SOLVER.DEEPLAB2.CHANNELS_LAST:
             model = model.to(memory_format=torch.channels_last)
         if cfg.SOLVER.DEEPLAB2.COMPILE:
