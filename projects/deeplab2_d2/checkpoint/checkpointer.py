@@ -17,6 +17,7 @@ from .saving import save_pth
 from .sorted_table import CheckpointFormatError
 from .surgery import give_to_twins, inflatable_stem, inflate_stem
 from .weights_file import AUTHOR, load_pkl, load_pth, read_weights
+from .zoo_cache import refuse_planted
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +103,7 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
         if not path:
             return path
         local = self.path_manager.get_local_path(path)
+        refuse_planted(local)
         prefix = find_prefix(local)
         if prefix is None and not os.path.isfile(local):
             raise FileNotFoundError(f"MODEL.WEIGHTS {path}: no such checkpoint")

@@ -110,7 +110,7 @@ class PanopticSubmission(PanopticQualityEvaluator):
         try:
             with open(path, encoding="utf-8") as f:
                 return [str(item["file_name"]) for item in json.load(f)["annotations"]]
-        except (ValueError, LookupError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise ValueError(
                 f"{path} must be a submission of a run before, which is replaced, got another or a "
                 f"damaged file ({error}); move it away"
