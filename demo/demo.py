@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from deeplab2_d2.command import run_command
 from deeplab2_d2.data.reading import read_image
+from deeplab2_d2.data.user_code import add_register_argument, register_user_modules
 from deeplab2_d2.engine import ConfigError, add_random_weights_flag, load_config
 from deeplab2_d2.engine.evaluators import model_outputs
 from deeplab2_d2.engine.prediction_files import PredictionWriter, panoptic_of_output
@@ -56,6 +57,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--input", nargs="+", required=True, help="images or folders of images")
     parser.add_argument("--output", required=True, metavar="FOLDER", help="where results go")
     add_random_weights_flag(parser)
+    add_register_argument(parser)
     parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], help="config overrides: KEY VALUE ..."
     )
@@ -64,6 +66,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_arguments()
+    register_user_modules(args.register)
     cfg = load_config(args.config_file, args.opts)
     if cfg.MODEL.DEVICE == "cuda" and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"

@@ -15,6 +15,7 @@ Ctrl-C finishes the files of what has been seen; a second one ends at once.
 import argparse
 import contextlib
 import os
+import re
 import signal
 import sys
 import time
@@ -26,11 +27,12 @@ import torch
 from tqdm import tqdm
 
 from deeplab2_d2.command import run_command
+from deeplab2_d2.data.user_code import add_register_argument, register_user_modules
 from deeplab2_d2.engine import add_random_weights_flag, load_config
 from deeplab2_d2.engine.video_input import VideoInput, open_video
 from deeplab2_d2.engine.video_output import TrackLog, VideoFile
 from deeplab2_d2.engine.video_predictor import VideoPredictor
-from deeplab2_d2.structures import write_panoptic_png
+from deeplab2_d2.structures import check_not_inputs, write_panoptic_png
 from deeplab2_d2.visualization import (
     draw_depth,
     draw_tracks,
@@ -131,6 +133,24 @@ def write_video(args: argparse.Namespace, predictor: VideoPredictor, video: Vide
                 break
 
 
+def check_outputs(args: argparse.Namespace) -> None:
+    """
+    Refuse to write over the source; remove the panoptic PNGs of a video before, a longer one too.
+    """
+    panoptic = os.path.join(args.output, "panoptic")
+    log = os.path.join(args.output, "tracks.json")
+    check_not_inputs([os.path.join(args.output, "video.mp4"), log, panoptic], [args.input])
+    if not args.save_panoptic or not os.path.isdir(panoptic):
+        return
+    earlier = [name for name in os.listdir(panoptic) if re.fullmatch(r"\d{6,}\.png", name)]
+    if earlier and not os.path.isfile(log):
+        raise ValueError(
+            f"--output must have no PNGs but those of a video before, got {panoptic} without {log}"
+        )
+    for name in earlier:
+        os.remove(os.path.join(panoptic, name))
+
+
 def print_result(file: VideoFile, log: TrackLog, start: float) -> None:
     """What there is, and how fast it was."""
     if file.num_frames == 0:
@@ -167,6 +187,7 @@ def parse_arguments() -> argparse.Namespace:
         help=f"of video.mp4; default: the source's, else {FRAMES_PER_SECOND:g}",
     )
     add_random_weights_flag(parser)
+    add_register_argument(parser)
     parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], help="config overrides: KEY VALUE ..."
     )
@@ -178,6 +199,8 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_arguments()
+    register_user_modules(args.register)
+    check_outputs(args)
     cfg = load_config(args.config_file, args.opts)
     if cfg.MODEL.DEVICE == "cuda" and not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"

@@ -128,8 +128,18 @@ install_detectron2() {
       --requirement "$folder/requirements.txt"
     rm -r "$folder"
   fi
+  mend_on_import
   "$VENV/bin/python" -c 'import detectron2' \
     || fail "The installed Detectron2 cannot be imported (the error is above)."
+}
+
+# A script may import Detectron2 before deeplab2_d2: whichever comes first, Detectron2 is mended.
+mend_on_import() {
+  local site
+  site="$("$VENV/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+  cp projects/deeplab2_d2/compat.py "$site/_deeplab2_d2_compat.py"
+  echo 'import _deeplab2_d2_compat; _deeplab2_d2_compat.mend_on_import()' \
+    > "$site/deeplab2_d2_compat.pth"
 }
 
 choose_python

@@ -153,6 +153,20 @@ def _targets(segment_map: Tensor, *flags: Tensor) -> Sequence[Tensor]:
     )  # fmt: skip
 
 
+def _scores(seed: int) -> List[Tensor]:
+    generator = _generator(seed)
+    image = torch.randint(256, (3, 20, 30), generator=generator, dtype=torch.uint8)
+    return [torch.randn(5, 20, 30, generator=generator), image]
+
+
+def _dense_crf(logits: Tensor, image: Tensor) -> Sequence[Tensor]:
+    marginals = ops.dense_crf(
+        logits, image, num_iterations=2, w1=4.0, theta_alpha=9.0, theta_beta=20.0, w2=3.0,
+        theta_gamma=2.0, normalization="after",
+    )  # fmt: skip
+    return [marginals]
+
+
 CASES: Dict[str, OperatorCase] = {
     "find_centers": OperatorCase(["find_centers"], _heatmap, _find_centers),
     "group_pixels": OperatorCase(["group_pixels"], _grouping, _group_pixels),
@@ -167,4 +181,5 @@ CASES: Dict[str, OperatorCase] = {
     "label_overlap": OperatorCase(["label_overlap"], _label_pairs, _label_overlap),
     "linear_assignment": OperatorCase(["linear_assignment"], _costs, _assign),
     "panoptic_targets": OperatorCase(["panoptic_targets"], _segments, _targets, has_cuda=False),
+    "dense_crf": OperatorCase(["dense_crf"], _scores, _dense_crf, has_cuda=False),
 }

@@ -1,6 +1,7 @@
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -137,6 +138,31 @@ def test_absent_panopticapi_is_met_at_use_with_the_command_that_installs_it(monk
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match="panopticapi, which is not installed: run `pip install"):
         compat.require_panopticapi()
+
+
+def test_detectron2_that_is_imported_first_is_mended_by_the_file_that_make_setup_writes(tmp_path):
+    script = (PROJECTS.parent / "scripts" / "setup_env.sh").read_text()
+    (line,) = re.findall("echo '(import _deeplab2_d2_compat.*)'", script)
+    (tmp_path / "_deeplab2_d2_compat.py").write_text(Path(compat.__file__).read_text())
+    (tmp_path / "first.pth").write_text(line)
+    code = f"import site, sys; site.addsitedir({str(tmp_path)!r})\n"
+    code += "assert not any(name.startswith('detectron2') for name in sys.modules)\n"
+    # Neither imports on today's Pillow and PyTorch by itself.
+    code += "import detectron2.data, detectron2.modeling, deeplab2_d2"
+    result = run(code, PROJECTS)
+    assert result.returncode == 0, result.stderr
+
+
+def test_what_needs_no_caffe2_of_detectron2s_export_is_there_and_the_rest_says_why_not():
+    code = (
+        "import deeplab2_d2, detectron2.utils.analysis, detectron2.export as export\n"
+        "assert export.TracingAdapter.__module__ == 'detectron2.export.flatten'\n"
+        "if hasattr(export, 'Caffe2Tracer'): export.Caffe2Tracer(1)\n"
+    )
+    result = run(code, PROJECTS)
+    last = (result.stderr.splitlines() or [""])[-1]
+    expected = "ImportError: detectron2.export.Caffe2Tracer needs Caffe2, which PyTorch has no more"
+    assert result.returncode == 0 or last.startswith(expected), result.stderr
 
 
 IMPORTS = [

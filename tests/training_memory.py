@@ -124,7 +124,7 @@ class TrainingStep:
         # Without build_model's move to a device, which fake tensors refuse.
         with torch.device(cfg.MODEL.DEVICE):
             self.model = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)(cfg).train()
-        self.optimizer = build_optimizer(self.model, cfg)
+        self.optimizer = build_optimizer(cfg, self.model)
         for parameter in self.model.parameters():
             parameter.grad = torch.zeros_like(parameter)
         self.optimizer.step()

@@ -11,12 +11,15 @@ This module imports nothing of ours, so that every program may use it.
 
 import builtins
 import dis
+import errno
+import functools
 import io
 import json
 import logging
 import os
 import re
 import sys
+import threading
 import traceback
 from types import TracebackType
 from typing import Any, Callable, Optional, Tuple
@@ -48,13 +51,16 @@ def run_command(name: str, main: Callable[..., Any], *arguments: Any, status: in
     wants_traceback = shows_tracebacks()
     # A full disk would otherwise show a traceback for every line of the log.
     logging.raiseExceptions = wants_traceback
+    threading.excepthook = functools.partial(_tell_of_thread, name)
     try:
         result = main(*arguments)
         sys.stdout.flush()
     except KeyboardInterrupt as error:
-        # One with a message is a training's, which has said how to go on.
-        _write(str(error) or f"{name}: interrupted")
-        return getattr(error, "status", _INTERRUPTED)
+        # One with a status is a training's, which knows how to go on, or leaves it to another.
+        own_status = getattr(error, "status", None)
+        if own_status is None or str(error):
+            _write(str(error) or f"{name}: interrupted")
+        return own_status or _INTERRUPTED
     except BrokenPipeError:
         # `... | head`: what Python would still write at its end goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -63,8 +69,19 @@ def run_command(name: str, main: Callable[..., Any], *arguments: Any, status: in
         if wants_traceback or not is_expected(error):
             _write(traceback.format_exc().rstrip())
         _write(describe(name, error))
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            # Whatever files are still open cannot be written to their ends, which has been said.
+            sys.unraisablehook = lambda _: None
         return status
     return result if type(result) is int else 0
+
+
+def _tell_of_thread(name: str, ended: Any) -> None:
+    """What Python calls for a thread that an error has ended (a writer's, on a full disk)."""
+    if shows_tracebacks() or ended.exc_value is None or not is_expected(ended.exc_value):
+        threading.__excepthook__(ended)
+    else:
+        _write(describe(name, ended.exc_value))
 
 
 def shows_tracebacks() -> bool:

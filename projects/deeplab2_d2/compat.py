@@ -1,7 +1,7 @@
 """
 Makes the installed Detectron2 importable on today's PyTorch and Pillow.
 
-A complete build of release 0.6 on an old Pillow needs nothing, and then nothing is changed. Three
+A complete build of release 0.6 on an old Pillow needs nothing, and then nothing is changed. Four
 things are mended, each only if the installed files ask for it:
 
 * ``PIL.Image.LINEAR``, which release 0.6 reads at import, is gone since Pillow 10. It was another
@@ -10,10 +10,16 @@ things are mended, each only if the installed files ask for it:
   a placeholder takes its place, and each use of it fails with a sentence that says so.
 * Main's Cityscapes evaluators import cityscapesScripts by the name that it has inside Meta,
   ``deeplearning.projects.cityscapesApi.cityscapesscripts``. That name is led to the public package.
+* Release 0.6's ``detectron2.export``, which ``detectron2.utils.analysis`` needs, imports Caffe2,
+  which PyTorch has no more. Its functions for Caffe2 are replaced by ones that say so.
+
+Detectron2 has to be imported after that: by a script after ``deeplab2_d2``. An environment of
+``make setup`` mends it whenever it is imported first (:func:`mend_on_import`).
 
 This module imports nothing of ours, so that every room may use it.
 """
 
+import functools
 import importlib.abc
 import importlib.util
 import re
@@ -46,6 +52,26 @@ def make_detectron2_importable() -> None:
     _mend_pillow(root)
     _mend_compiled_module(root)
     _mend_cityscapes_name(root)
+    _mend_export(root)
+
+
+def mend_on_import() -> None:
+    """
+    Mend Detectron2 when the first of its modules is imported, by whatever script.
+
+    An environment calls it at its start, from a .pth file: it imports nothing.
+    """
+    if not any(isinstance(finder, _FirstImport) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _FirstImport())
+
+
+class _FirstImport(importlib.abc.MetaPathFinder):
+    """Finds nothing, but notices the first import of a module of Detectron2."""
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
+        if fullname.startswith("detectron2."):
+            sys.meta_path.remove(self)
+            make_detectron2_importable()
 
 
 def require_panopticapi() -> None:
@@ -93,6 +119,15 @@ def _mend_compiled_module(detectron2_root: Path) -> None:
     detectron2._C = _CompiledModulePlaceholder("detectron2._C")
 
 
+def _mend_export(detectron2_root: Path) -> None:
+    folder = detectron2_root / "export"
+    needs_caffe2 = _source_matches(folder / "__init__.py", r"^from \.api import \*")
+    needs_caffe2 = needs_caffe2 and _source_matches(folder / "api.py", r"^from caffe2\b")
+    is_mended = any(isinstance(finder, _ExportFinder) for finder in sys.meta_path)
+    if needs_caffe2 and not is_mended and importlib.util.find_spec("caffe2") is None:
+        sys.meta_path.insert(0, _ExportFinder())
+
+
 def _mend_cityscapes_name(detectron2_root: Path) -> None:
     evaluation = detectron2_root / "evaluation" / "cityscapes_evaluation.py"
     if not _source_matches(evaluation, rf"\b{re.escape(_INTERNAL_CITYSCAPES)}\b"):
@@ -124,6 +159,27 @@ class _CityscapesAliasFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader)
         # The import system has put the alias's spec into the module, which has one of its own.
         if module.__spec__ is not None and module.__spec__.loader_state is not None:
             module.__spec__ = module.__spec__.loader_state
+
+
+class _ExportFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Puts functions that say what is missing in the place of ``detectron2.export.api``."""
+
+    _NAMES = ("Caffe2Model", "Caffe2Tracer", "add_export_config", "export_caffe2_model")
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> Optional[ModuleSpec]:
+        return ModuleSpec(fullname, self) if fullname == "detectron2.export.api" else None
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        for name in (*self._NAMES, "export_onnx_model"):
+            setattr(module, name, functools.partial(_refuse_caffe2, name))
+
+
+def _refuse_caffe2(name: str, *arguments: object, **keywords: object) -> None:
+    raise ImportError(
+        f"detectron2.export.{name} needs Caffe2, which PyTorch has no more: use "
+        "detectron2.export.TracingAdapter or torch.export",
+        name="caffe2",
+    )
 
 
 class _CompiledModulePlaceholder(types.ModuleType):

@@ -177,7 +177,8 @@ def test_a_full_disk_loses_nothing_that_was_whole(tmp_path, monkeypatch):
             raise RuntimeError("unexpected pos 832 vs 726")
 
     monkeypatch.setattr(torch, "save", full_disk)
-    with pytest.raises(OSError, match="No space left on device: .*model_final.pth"):
+    offer = "so that no checkpoint was written; the newest whole one is .*model_final.pth: "
+    with pytest.raises(OSError, match=f"No space left on device, {offer}.*model_final.pth"):
         checkpointer.save("model_final", iteration=2)
     assert (tmp_path / "model_final.pth").read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == [
@@ -283,8 +284,40 @@ def test_last_checkpoint_names_a_file_of_its_folder(tmp_path, name):
     checkpointer = DeepLab2Checkpointer(TinyModel(), str(run))
     run.mkdir()
     (run / "last_checkpoint").write_text(name.format(root=tmp_path))
-    with pytest.raises(ValueError, match="must name a file of its own folder"):
+    with pytest.raises(ValueError, match="must name a file of its own folder, got .*; remove it"):
         checkpointer.resume_or_load("", resume=True)
+    checkpointer.tag_last_checkpoint("x")
+    checkpointer.save("model_0000003", iteration=3)
+    (run / "last_checkpoint").write_text(name.format(root=tmp_path))
+    with pytest.raises(
+        ValueError, match="; write 'model_0000003.pth', the newest whole checkpoint"
+    ):
+        checkpointer.resume_or_load("", resume=True)
+
+
+def test_a_folder_in_the_place_of_last_checkpoint_makes_way(tmp_path, caplog):
+    checkpointer = DeepLab2Checkpointer(TinyModel(), str(tmp_path))
+    checkpointer.save("model_0000003", iteration=3)
+    (tmp_path / "last_checkpoint").unlink()
+    (tmp_path / "last_checkpoint" / "kept").mkdir(parents=True)
+    assert checkpointer.resume_or_load("", resume=True)["iteration"] == 3
+    checkpointer.save("model_0000004", iteration=4)
+    assert (tmp_path / "last_checkpoint").read_text() == "model_0000004.pth"
+    assert (tmp_path / "last_checkpoint.folder" / "kept").is_dir()
+    assert "is a folder, and becomes" in caplog.text
+
+
+def test_weights_are_held_against_a_model_without_memory_before_anything_is_loaded(tmp_path):
+    torch.save({"model": TinyModel().state_dict()}, tmp_path / "fits.pth")
+    torch.save({"model": {"weight": torch.zeros(3)}}, tmp_path / "others.pth")
+    with torch.device("meta"):
+        checkpointer = DeepLab2Checkpointer(TinyModel())
+    checkpointer.check("")
+    checkpointer.check(str(tmp_path / "fits.pth"))
+    with pytest.raises(ValueError, match="do not fit the model .0 used, 1 unused"):
+        checkpointer.check(str(tmp_path / "others.pth"))
+    with pytest.raises(FileNotFoundError, match="nothing.pth: no such checkpoint"):
+        checkpointer.check(str(tmp_path / "nothing.pth"))
 
 
 class RunsCode:

@@ -157,6 +157,37 @@ def test_small_instances_depend_on_the_stride(dataset):
     assert {kind for kind, _ in dataset.kinds(output_stride=8)} == {"small_instance"}
 
 
+def test_the_share_of_unlabeled_pixels_is_told_and_what_the_model_does_there(tmp_path):
+    (tmp_path / "images").mkdir()
+    Image.fromarray(np.zeros((8, 10, 3), np.uint8)).save(tmp_path / "images" / "0.jpg")
+    apple = np.zeros((8, 10), bool)
+    apple[:4, :5] = True
+    # A quarter of the pixels is an apple's; a set of things alone is remarked.
+    for things_alone in (True, False):
+        categories = _CATEGORIES[:1] if things_alone else _CATEGORIES[::2]
+        arguments = {"panoptic_root": str(tmp_path / "png")}
+        arguments["panoptic_json"] = str(tmp_path / "panoptic.json")
+        writer = PanopticWriter(categories=categories, **arguments)
+        writer.add("0.jpg", (8, 10), [Segment(apple, 1)])
+        writer.close()
+        register_panoptic_dataset(
+            "test_unlabeled",
+            panoptic_metadata(categories),
+            image_root=str(tmp_path / "images"),
+            **arguments,
+        )
+        try:
+            report = inspect_dataset("test_unlabeled")
+        finally:
+            DatasetCatalog.remove("test_unlabeled")
+            MetadataCatalog.remove("test_unlabeled")
+        assert report.unlabeled_percent == 75.0 and report.num_errors == 0
+        assert "unlabeled: 75.00 % of all pixels" in format_report(report)
+        remarks = [(f.kind, f.detail) for f in report.findings]
+        expected = ("no_background", "75.0 % of the pixels"), ("absent_class", "table")
+        assert remarks == [expected[0] if things_alone else expected[1]]
+
+
 def test_a_class_that_never_occurs_is_reported(dataset):
     for k in range(_NUM_IMAGES):
         dataset.segments(k)[2]["category_id"] = 1
@@ -273,7 +304,7 @@ def test_the_text_names_files_and_says_what_to_do(dataset):
     assert text.endswith("test_broken: 14 images, 17 errors, 5 remarks")
     shown = {kind for kind in KINDS if KINDS[kind].title in text}
     of_videos = {"broken_sequence", "broken_track", "broken_depth"}
-    of_entries = {"broken_entry", "missing_entry", "cannot_load"}
+    of_entries = {"no_background", "broken_entry", "missing_entry", "cannot_load"}
     of_instances = {"other_things", "unpaired_image", "instance_size", "no_instance"}
     absent = {"small_instance", "absent_class", "missing_annotation", "dark_image", "turned_image"}
     assert shown == set(KINDS) - of_videos - of_instances - of_entries - absent

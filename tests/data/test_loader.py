@@ -247,5 +247,5 @@ def test_an_entry_that_the_annotation_lacks_is_named_with_its_file(shapes_folder
 
 
 def test_a_name_that_is_not_registered_is_named():
-    with pytest.raises(KeyError, match="no_such_set is not registered"):
+    with pytest.raises(KeyError, match="'no_such_set' is not registered"):
         load_dataset_dicts(["no_such_set"])

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+from PIL import Image
 
-from deeplab2_d2.data.segment_map import SegmentTable, build_segment_map
+from deeplab2_d2.data.segment_map import SegmentTable, build_segment_map, read_segments
 
 _IDS = np.array([[0, 7, 7], [9, 9, 70000]], np.int32)
 _SEGMENTS = [
@@ -48,6 +49,23 @@ def test_indexing_equals_a_search_pixel_by_pixel():
     segments = [{"id": int(i), "category_id": 1} for i in listed]
     place = {0: 0, **{int(i): k + 1 for k, i in enumerate(listed)}}
     assert _build(ids, segments)[0].tolist() == [[place[i] for i in row] for row in ids.tolist()]
+
+
+def test_of_a_set_of_semantic_maps_each_class_is_a_segment_of_stuff(tmp_path):
+    file = str(tmp_path / "a.png")
+    Image.fromarray(np.array([[2, 2, 255], [0, 2, 255]], np.uint8)).save(file)
+    record = {"file_name": "a.jpg", "sem_seg_file_name": file}
+    options = {"num_classes": 3, "thing_ids": set(), "label_divisor": 1000}
+    segment_map, table = read_segments(record, (2, 3), **options)
+    assert segment_map.tolist() == [[2, 2, 0], [1, 2, 0]] and segment_map.dtype == np.int32
+    assert table.category_ids.tolist() == [0, 2] and not table.is_thing.any()
+    with pytest.raises(ValueError, match=r"a.png must have the classes 0 to 1, .* got \[2\]"):
+        read_segments(record, (2, 3), **{**options, "num_classes": 2})
+    with pytest.raises(ValueError, match="a.png has size 2 x 3, but the image a.jpg has 4 x 4"):
+        read_segments(record, (4, 4), **options)
+    options["num_classes"] = 256
+    segment_map, table = read_segments(record, (2, 3), **options, ignore_label=2)
+    assert table.category_ids.tolist() == [0, 255] and segment_map[0].tolist() == [0, 0, 2]
 
 
 def test_look_up_puts_void_first():

@@ -1,6 +1,8 @@
 """OANet goes the way of every model: data, training, checkpoint, evaluation."""
 
+import json
 import math
+import re
 from pathlib import Path
 from typing import Iterator
 
@@ -8,6 +10,7 @@ import pytest
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from PIL import Image
 from tiny_oanet import make_config
 
 from deeplab2_d2.config import validate_config
@@ -17,8 +20,12 @@ from deeplab2_d2.data.shapes_layers import (
     prepare_shapes_layers,
     register_shapes_layers,
 )
+from deeplab2_d2.engine import demo_ranking
+from deeplab2_d2.engine.demo_arguments import parse_demo_arguments
+from deeplab2_d2.engine.rank_maps import TITLES
 from deeplab2_d2.engine.trainer import DeepLab2Trainer
 
+ROOT = Path(__file__).parents[2]
 NAMES = ("shapes_layers_train", "shapes_layers_val")
 
 
@@ -84,3 +91,36 @@ def test_the_ranking_module_alone_learns_from_overlapping_instances(
     # A pixel of a conflict has mostly two classes: log 2 without knowledge of which is on top.
     assert sum(losses[:10]) / 10 > 1.2
     assert sum(losses[-30:]) / 30 < math.log(2.0) - 0.05
+
+
+def test_the_demo_learns_to_rank_and_paints_the_same_stuff_in_every_order(
+    layers: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    # The fixture's 14 images are those that the demo would draw first.
+    monkeypatch.setattr(demo_ranking, "prepare_shapes_layers", lambda folder: None)
+    options = {
+        "OUTPUT_DIR": tmp_path,
+        "INPUT.MIN_SIZE_TRAIN": (96,),
+        "INPUT.MIN_SIZE_TEST": 96,
+        "SOLVER.MAX_ITER": 40,
+        "SOLVER.WARMUP_ITERS": 0,
+        "SOLVER.BASE_LR": 0.01,
+        # Nothing is sure after 40 steps.
+        "MODEL.PANOPTIC_FPN.COMBINE.INSTANCES_CONFIDENCE_THRESH": 0.0,
+    }
+    words = [str(word) for option in options.items() for word in option]
+    args = parse_demo_arguments(None, str(ROOT / demo_ranking.CONFIG), "demo-oanet", words)
+    scores = demo_ranking.main(args)
+    assert list(scores) == ["detection", "module", "truth"]
+    # Without an overlap threshold the order changes no pixel between things and stuff.
+    assert len({each.quality["off"]["PQ_st"] for each in scores.values()}) == 1
+    printed = capsys.readouterr().out
+    for name in ("detection score", "ranking module", "true order"):
+        assert re.search(rf"^{name} +\d+\.\d +\d+\.\d +\d+\.\d ", printed, re.MULTILINE)
+    with Image.open(tmp_path / "ranking.png") as picture:
+        # Two images; a cell of 256 x 192 for each column at least.
+        assert picture.width >= 256 * len(TITLES) and picture.height >= 2 * 192
+    lines = (tmp_path / "metrics.json").read_text().splitlines()
+    losses = [json.loads(line)["loss_ranking"] for line in lines if "loss_ranking" in line]
+    # Medians of 20 steps each.
+    assert len(losses) == 2 and losses[1] < losses[0] - 0.1

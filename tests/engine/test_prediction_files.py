@@ -65,3 +65,25 @@ def test_of_a_semantic_output_each_class_is_a_segment():
     ]
     output = {"sem_seg": scores, "panoptic_seg": ("map", [])}
     assert panoptic_of_output(output) == ("map", [])
+
+
+def test_inputs_are_not_written_over(tmp_path):
+    names = [str(tmp_path / name) for name in ("a.jpg", "a_overlay.png")]
+    for name in names:
+        (tmp_path / name).write_bytes(b"a photo")
+    with pytest.raises(ValueError, match="a_overlay.png is one; choose another folder"):
+        PredictionWriter(str(tmp_path), METADATA, file_names=names)
+    PredictionWriter(str(tmp_path), METADATA, file_names=names[:1])
+    assert {path.read_bytes() for path in tmp_path.iterdir()} == {b"a photo"}
+
+
+def test_an_annotation_in_the_folder_is_not_replaced_by_predictions(tmp_path):
+    annotation = {"images": [], "annotations": [{"image_id": 1, "file_name": "a.png"}]}
+    (tmp_path / "panoptic.json").write_text(json.dumps(annotation))
+    with pytest.raises(ValueError, match="panoptic.json must be of predictions of a run before"):
+        PredictionWriter(str(tmp_path), METADATA, file_names=["x.jpg"])
+    (tmp_path / "panoptic.json").unlink()
+    for _ in range(2):
+        writer = PredictionWriter(str(tmp_path), METADATA, file_names=["x.jpg"])
+        writer.add("x.jpg", IMAGE, _segments([0, 2, 70001]))
+        writer.close()

@@ -44,13 +44,12 @@ def whole(datasets, tmp_path_factory):
     return folder
 
 
-def start(output, datasets, *arguments):
+def start(output, datasets, *arguments, **options):
     environment = {**os.environ, "DETECTRON2_DATASETS": str(datasets), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "train_net.py", "--config-file", CONFIG, *arguments, *OPTIONS]
     command += ["OUTPUT_DIR", str(output)]
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    return subprocess.Popen(command, cwd=ROOT, env=environment, **streams, **options)
 
 
 def finish(process):
@@ -86,10 +85,14 @@ def test_losses_weights_and_average_of_a_killed_and_resumed_run_are_those_of_an_
     assert not (killed / "model_final.pth").exists()
 
     finish(start(killed, datasets, "--resume"))
-    expected, actual = losses(whole), losses(killed)
+    assert_ends_as(whole, killed)
+
+
+def assert_ends_as(whole, resumed):
+    expected, actual = losses(whole), losses(resumed)
     assert sorted(expected) == list(range(STEPS))
     assert actual == expected
-    expected, actual = state(whole), state(killed)
+    expected, actual = state(whole), state(resumed)
     for part in ("model", "average"):
         assert expected[part].keys() == actual[part].keys()
         for name, value in expected[part].items():
@@ -98,6 +101,34 @@ def test_losses_weights_and_average_of_a_killed_and_resumed_run_are_those_of_an_
         not torch.equal(value, expected["average"][name])
         for name, value in expected["model"].items()
     )
+
+
+def test_a_signal_to_all_processes_leaves_a_checkpoint_and_a_line_and_the_resumed_run_is_the_same(
+    datasets, whole, tmp_path
+):
+    folder = tmp_path / "stopped"
+    process = start(folder, datasets, start_new_session=True)
+    deadline = time.monotonic() + 200
+    while not (folder / "metrics.json").exists() or 5 not in losses(folder):
+        assert process.poll() is None, process.communicate()[0].decode()[-3000:]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGTERM)
+    output = process.communicate(timeout=100)[0].decode()
+    assert process.returncode == 128 + signal.SIGTERM and "Traceback" not in output
+    name = (folder / "last_checkpoint").read_text()
+    done = torch.load(folder / name, weights_only=False)["iteration"]
+    assert name == f"model_{done:07d}.pth"
+    assert output.splitlines()[-1] == (
+        f"train_net.py: stopped by SIGTERM after {done + 1} of {STEPS} iterations; the same "
+        f"command with --resume goes on from {folder / name}"
+    )
+    # As if the process had been killed while it wrote a file.
+    left = folder / ".model_0000005.abc_1234.part.pth"
+    left.write_bytes(b"half")
+    finish(start(folder, datasets, "--resume"))
+    assert_ends_as(whole, folder)
+    assert not left.exists()
 
 
 def test_a_checkpoint_that_is_cut_short_is_refused_and_the_newest_whole_one_offered(

@@ -1,13 +1,22 @@
 from pathlib import Path
 
 import pytest
+from config_reads import config_reads, is_read
 from detectron2.config import get_cfg
 
 from deeplab2_d2.config import add_deeplab2_config
 from deeplab2_d2.engine import ConfigError, load_config
-from deeplab2_d2.engine.setup import warn_of_ignored_keys
+from deeplab2_d2.engine.ignored_keys import (
+    _has_effect,
+    _leaves,
+    _read_nodes,
+    ignored_keys,
+    warn_of_ignored_keys,
+)
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / "configs"
+PACKAGE = ROOT / "projects" / "deeplab2_d2"
 COCO = CONFIGS / "COCO-PanopticSegmentation"
 LEAF = str(COCO / "panoptic_deeplab_R_50_os32_poly_200k_bs64_crop_641_641.yaml")
 # The keys of mask slots are checked for a model that has them.
@@ -126,23 +135,79 @@ def test_keys_of_detectron2_that_a_models_mapper_and_the_schedule_of_steps_read_
     )
     assert caplog.text == ""
     warn_of_ignored_keys(load_config(leaf, ["SOLVER.DEEPLAB2.SCHEDULE", "poly"]))
-    (record,) = caplog.records
-    assert "SOLVER.STEPS has no effect" in record.getMessage()
+    steps, factor = caplog.messages
+    assert "SOLVER.STEPS has no effect" in steps
+    assert "SOLVER.WARMUP_FACTOR has no effect" in factor
 
 
 @pytest.mark.parametrize(
     "key, value, instead",
     [
-        ("MODEL.BACKBONE.FREEZE_AT", "5", "every layer learns"),
-        ("MODEL.RESNETS.DEPTH", "101", "MODEL.DEEPLAB2.BACKBONE.NAME"),
+        ("MODEL.RESNETS.DEPTH", "101", "MODEL.DEEPLAB2.BACKBONE"),
+        ("MODEL.RESNETS.NORM", "GN", "MODEL.DEEPLAB2.BACKBONE"),
+        ("MODEL.FPN.OUT_CHANNELS", "64", "docs/own_trainer.md"),
+        ("MODEL.ROI_HEADS.NUM_CLASSES", "3", "docs/own_trainer.md"),
+        ("MODEL.SEM_SEG_HEAD.COMMON_STRIDE", "8", "docs/own_trainer.md"),
         ("INPUT.CROP.TYPE", "relative", "INPUT.CROP.SIZE"),
+        ("INPUT.MASK_FORMAT", "bitmask", "docs/own_trainer.md"),
+        ("DATALOADER.FILTER_EMPTY_ANNOTATIONS", "False", "docs/own_trainer.md"),
+        ("TEST.DETECTIONS_PER_IMAGE", "7", "docs/own_trainer.md"),
+        ("SOLVER.WEIGHT_DECAY_NORM", "0.1", "docs/own_trainer.md"),
+        ("SOLVER.MOMENTUM", "0.5", "SOLVER.DEEPLAB2.OPTIMIZER"),
+        ("SOLVER.WARMUP_METHOD", "constant", "docs/own_trainer.md"),
     ],
 )
-def test_keys_of_detectron2s_backbones_and_crops_are_named(caplog, key, value, instead):
+def test_keys_of_detectron2_without_effect_are_named(caplog, key, value, instead):
     warn_of_ignored_keys(load_config(LEAF, [key, value]))
     (record,) = caplog.records
     assert f"{key} has no effect" in record.getMessage() and instead in record.getMessage()
-    # Detectron2's own backbone reads them.
-    caplog.clear()
-    warn_of_ignored_keys(load_config("", [key, value]))
+    # Detectron2's own models read them, where it is not for the solver.
+    if not key.startswith("SOLVER"):
+        caplog.clear()
+        warn_of_ignored_keys(load_config("", [key, value]))
+        assert caplog.text == ""
+
+
+def test_keys_with_an_effect_are_not_named(caplog):
+    options = ["SOLVER.DEEPLAB2.OPTIMIZER", "sgd", "SOLVER.MOMENTUM", "0.5", "SEED", "3"]
+    options += ["MODEL.BACKBONE.FREEZE_AT", "3", "TEST.AUG.FLIP", "False", "VIS_PERIOD", "7"]
+    fpn = ["MODEL.BACKBONE.NAME", "build_deeplab2_fpn_backbone", "MODEL.FPN.OUT_CHANNELS", "64"]
+    warn_of_ignored_keys(load_config(LEAF, options + fpn))
+    # Detectron2's backbone under our heads reads its own keys.
+    resnet = ["MODEL.BACKBONE.NAME", "build_resnet_backbone", "MODEL.RESNETS.DEPTH", "101"]
+    warn_of_ignored_keys(load_config(LEAF, resnet))
     assert caplog.text == ""
+    # Ours under another model does not.
+    ours = ["MODEL.BACKBONE.NAME", "build_deeplab2_backbone", "MODEL.RESNETS.DEPTH", "101"]
+    assert ignored_keys(load_config("", ours)) == [("MODEL.RESNETS.DEPTH", 101)]
+
+
+def test_that_training_images_are_always_cropped_is_said(caplog):
+    warn_of_ignored_keys(load_config(LEAF, ["INPUT.CROP.ENABLED", "False"]))
+    assert "INPUT.CROP.ENABLED has no effect" in caplog.text
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*/*.yaml")), ids=lambda path: path.stem)
+def test_no_config_of_ours_sets_a_key_without_effect(path):
+    if not path.stem.startswith("Base"):
+        assert ignored_keys(load_config(str(path))) == []
+
+
+def test_every_key_of_detectron2_that_our_sources_read_has_an_effect():
+    exact, suffixes = set(), set()
+    for path in PACKAGE.rglob("*.py"):
+        # OANet is a model of Detectron2's kind; the loaders serve those, too.
+        if path.parent.name != "oanet" and path.name not in ("loaders.py", "instance_mapper.py"):
+            found = config_reads(path.read_text())
+            exact |= found[0]
+            suffixes |= found[1]
+    options = ["SOLVER.DEEPLAB2.OPTIMIZER", "sgd", "SOLVER.DEEPLAB2.SCHEDULE", "step"]
+    cfg = load_config(LEAF, [*options, "MODEL.BACKBONE.NAME", "build_deeplab2_fpn_backbone"])
+    nodes = _read_nodes(cfg)
+    read = {key for key, _ in _leaves(get_cfg()) if is_read(tuple(key.split(".")), exact, suffixes)}
+    # Said by a warning of its own, and a name that many things have.
+    read -= {"INPUT.CROP.ENABLED", "MODEL.SEM_SEG_HEAD.NAME"}
+    # They decide on the evaluators of Detectron2's detectors.
+    read -= {"MODEL.KEYPOINT_ON", "MODEL.MASK_ON"}
+    assert len(read) > 30
+    assert [key for key in sorted(read) if not _has_effect(key, nodes)] == []

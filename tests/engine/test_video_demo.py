@@ -5,12 +5,14 @@ import io
 import json
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -155,3 +157,24 @@ def test_a_stream_that_breaks_off_leaves_what_was_seen_and_ends_with_one_sentenc
     assert last == "video_demo.py: image 3 of the stream must be whole, the stream ends within it"
     # The third waited for the one behind it.
     assert len(_read(tmp_path / "video.mp4")) == 2
+
+
+def test_the_source_is_not_written_over_and_earlier_frames_do_not_stay(tmp_path):
+    demo = runpy.run_path(str(ROOT / "demo" / "video_demo.py"))
+    out = tmp_path / "out"
+    (out / "panoptic").mkdir(parents=True)
+    for name in ("000007.png", "mine.png"):
+        (out / "panoptic" / name).touch()
+
+    def check(source):
+        args = SimpleNamespace(input=str(source), output=str(out), save_panoptic=True)
+        demo["check_outputs"](args)
+
+    for source in (out / "panoptic", out / "video.mp4"):
+        with pytest.raises(ValueError, match="must not be written over inputs"):
+            check(source)
+    with pytest.raises(ValueError, match="no PNGs but those of a video before"):
+        check(tmp_path / "video.mp4")
+    (out / "tracks.json").touch()
+    check(tmp_path / "video.mp4")
+    assert [path.name for path in (out / "panoptic").iterdir()] == ["mine.png"]

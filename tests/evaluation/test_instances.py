@@ -5,6 +5,7 @@ import torch
 from detectron2.data import MetadataCatalog
 
 from deeplab2_d2.evaluation import GroundTruthPredictor, PanopticInstanceEvaluator
+from deeplab2_d2.evaluation.instances import _write_instances
 
 
 def _truth(records):
@@ -95,15 +96,26 @@ def test_ground_truth_that_would_end_the_process_is_refused_at_the_start(tiny_da
         PanopticInstanceEvaluator(tiny_dataset)
 
 
-def test_ground_truth_without_areas_and_crowds_is_scored(tiny_dataset, tiny_records, run, tmp_path):
-    evaluator = PanopticInstanceEvaluator(tiny_dataset)
-    content = evaluator._coco_api.dataset
+def test_what_the_instances_json_leaves_out_is_worked_out(
+    tmp_path, tiny_dataset, tiny_records, run
+):
+    expected = run(PanopticInstanceEvaluator(tiny_dataset), tiny_records, _truth(tiny_records))
+    _write_instances(tiny_dataset, str(tmp_path / "instances.json"))
+    content = json.loads((tmp_path / "instances.json").read_text())
     for annotation in content["annotations"]:
-        annotation.pop("area")
+        del annotation["area"]
         if not annotation["iscrowd"]:
-            annotation.pop("iscrowd")
-    content["annotations"].append({**content["annotations"][0], "id": 99, "image_id": "none"})
+            del annotation["iscrowd"]
     (tmp_path / "instances.json").write_text(json.dumps(content))
-    MetadataCatalog.get(tiny_dataset).set(json_file=str(tmp_path / "instances.json"))
-    scores = run(PanopticInstanceEvaluator(tiny_dataset), tiny_records, _truth(tiny_records))
-    assert scores["segm"]["AP"] == pytest.approx(100.0)
+    metadata = vars(MetadataCatalog.get(tiny_dataset))
+    before = metadata.get("json_file")
+    metadata["json_file"] = str(tmp_path / "instances.json")
+    try:
+        found = run(PanopticInstanceEvaluator(tiny_dataset), tiny_records, _truth(tiny_records))
+        assert str(found) == str(expected) and found["segm"]["AP"] == pytest.approx(100.0)
+        del content["annotations"][0]["image_id"]
+        (tmp_path / "instances.json").write_text(json.dumps(content))
+        with pytest.raises(ValueError, match="instances.json: .*must have 'image_id'"):
+            PanopticInstanceEvaluator(tiny_dataset)
+    finally:
+        metadata["json_file"] = before

@@ -197,6 +197,28 @@ def test_an_interrupted_run_leaves_the_semantic_files_of_the_run_before(cityscap
     assert (np.asarray(Image.open(file)) == CAR_LABEL).sum() == 12
 
 
+def test_a_run_of_fewer_images_leaves_no_file_of_the_run_before(cityscapes, tmp_path):
+    other = {"file_name": INPUT["file_name"].replace("000001", "000009")}
+    for inputs in ([INPUT, other], [other]):
+        writer = CityscapesInstanceSubmission(cityscapes, str(tmp_path / "out"))
+        writer.reset()
+        writer.process(inputs, [_output(3)] * len(inputs))
+        writer.evaluate()
+        if len(inputs) > 1:
+            (tmp_path / "out" / "notes.txt").write_text("mine")
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    stem = "town_000009_000002_leftImg8bit"
+    assert names == ["notes.txt", f"{stem}_0_car.png", f"{stem}_pred.txt"]
+
+
+@pytest.mark.parametrize("content", ['["../x.png"]', '["/x.png"]', "{", "[1]"])
+def test_a_list_of_files_that_no_run_has_written_is_refused(cityscapes, tmp_path, content):
+    (tmp_path / "out.files.json").write_text(content)
+    writer = CityscapesSemanticSubmission(cityscapes, str(tmp_path / "out"))
+    with pytest.raises(ValueError, match="out.files.json must list the files"):
+        writer.reset()
+
+
 def test_instance_files_name_masks_label_ids_and_scores(cityscapes, tmp_path):
     writer = CityscapesInstanceSubmission(cityscapes, str(tmp_path / "out"))
     writer.reset()

@@ -189,7 +189,7 @@ def test_frames_of_one_file_and_unknown_formats_are_refused(dataset, tmp_path):
     with pytest.raises(ValueError, match="got long/3.jpg and short/3.jpg"):
         VideoSubmission(NAME, str(tmp_path), "semkitti_dvps", has_depth=False)
     videos.remove(NAME)
-    ids = {**metadata["thing_dataset_id_to_contiguous_id"], 19: 1}
+    ids = {7: 0, 19: 1}
     videos.register(NAME, records, {**metadata, "thing_dataset_id_to_contiguous_id": ids})
     with pytest.raises(ValueError, match="category ids .* other than 19"):
         VideoSubmission(NAME, str(tmp_path), "semkitti_dvps", has_depth=False)

@@ -29,8 +29,8 @@ def added_keys():
 
 
 def test_there_are_no_more_keys_than_a_reader_can_oversee():
-    # 105 of images, 10 of videos, 11 of a detector with stuff.
-    assert len(added_keys()) <= 126
+    # 106 of images, 10 of videos, 11 of a detector with stuff, 8 of a CRF after any model.
+    assert len(added_keys()) <= 135
 
 
 def test_every_added_key_is_read():

@@ -16,6 +16,7 @@ GROUPS = (
     "targets",
     "evaluation",
     "training",
+    "crf",
 )
 
 # First word of a case's target in the reference, and the group of such cases.
@@ -121,10 +122,22 @@ def _read_row(folder: Path, row: Dict[str, Any]) -> Case:
     references = _references(arrays)
     if group == "evaluation":
         references = {name: np.asarray(value, float) for name, value in row["result"].items()}
+    if group == "crf":
+        return Case(group, row, arrays, *_approximations(row, references))
     if "out/square" in references and "out/nonsquare" in references:
         shape = references["out/nonsquare"].shape[1:]
         references["out/square"] = _order_padding(references["out/square"], *shape)
     return Case(group, row, arrays, references, {})
+
+
+def _approximations(row: Mapping[str, Any], exact: Dict[str, np.ndarray]) -> Tuple[Any, Any]:
+    """References and statistics: an approximation is held against what it approximates."""
+    references, statistics = dict(exact), {}
+    for name, distance in row["distance_from_exact"].items():
+        target = "out/exact_" + name.rpartition("_")[2]
+        if name.startswith("permutohedral/") and target in exact:
+            references[name], statistics[name] = exact[target], distance
+    return references, statistics
 
 
 def _order_padding(permutations: np.ndarray, num_rows: int, num_columns: int) -> np.ndarray:
@@ -148,6 +161,8 @@ def _group(folder: Path, row: Mapping[str, Any]) -> str:
     for prefix, group in _TARGETS:
         if target.startswith(prefix):
             return group
+    if "distance_from_exact" in row:
+        return "crf"
     if "solver_options" in row:
         return "training"
     if folder.name in GROUPS:

@@ -1,12 +1,12 @@
 """
-Check this package against golden numbers of Google's DeepLab2.
+Check this package against golden numbers of Google's DeepLab2, and of other authors' code.
 
     python tests/parity/check.py [--require-all] PATH...
 
 A PATH is the folder of a network case, or of a group of cases (layers, losses, postprocessing,
-meta, targets, evaluation, training), or such a folder and one case as FOLDER:NAME. Prints a line
-for every output: case, output, error, tolerance and ok, FAIL or not ported. Exits with 1 if one
-failed, with --require-all also if one is not ported, and with 2 if a PATH holds no cases.
+meta, targets, evaluation, training, crf), or such a folder and one case as FOLDER:NAME. Prints a
+line for every output: case, output, error, tolerance and ok, FAIL or not ported. Exits with 1 if
+one failed, with --require-all also if one is not ported, and with 2 if a PATH holds no cases.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def format_comparison(comparison: Comparison) -> str:
     """One line of the report."""
     error = "-" if comparison.error is None else f"{comparison.error:.2e}"
     line = (
-        f"{comparison.case:<44} {comparison.output:<36} {error:>9} {comparison.tolerance:>8.0e} "
+        f"{comparison.case:<44} {comparison.output:<36} {error:>9} {comparison.tolerance:>8.1e} "
         f"{comparison.status}"
     )
     return f"{line}  {comparison.note}" if comparison.note else line

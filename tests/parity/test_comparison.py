@@ -66,3 +66,19 @@ def test_grey_levels_of_images_are_absolute_and_rounded_operations_may_differ_by
     grey = np.full((2, 2, 3), 100, np.uint8)
     assert compare("targets", "c", "out/Color/3.4", grey + 1, grey).status == "ok"
     assert compare("targets", "c", "out/Invert/0", grey + 1, grey).status == "FAIL"
+
+
+def test_approximation_may_be_half_as_far_again_as_the_references_own() -> None:
+    exact = np.array([[0.9, 0.1], [0.4, 0.6]])
+    theirs = {"mean_abs": 0.125, "labels_differ": 1}
+    # 3/16 everywhere, and the second arg-max is another.
+    ours = exact + np.array([[-0.1875, 0.1875], [0.1875, -0.1875]])
+    result = compare("crf", "c", "lattice", ours, exact, {**theirs, "mean_abs": 0.126})
+    assert result.status == "ok" and result.error == pytest.approx(0.1875 / 0.126)
+    assert compare("crf", "c", "lattice", ours, exact, {**theirs, "mean_abs": 0.124}).error > 1.5
+    assert compare("crf", "c", "lattice", exact[::-1], exact, theirs).status == "FAIL"
+    assert compare("crf", "c", "lattice", ours * np.nan, exact, theirs).status == "FAIL"
+    none = {"mean_abs": 0.5, "labels_differ": 0}
+    assert compare("crf", "c", "lattice", ours, exact, none).status == "FAIL"
+    assert compare("crf", "c", "lattice", exact, exact, none).error == 0.0
+    assert compare("crf", "c", "lattice", None, exact, theirs).status == "not ported"

@@ -46,3 +46,11 @@ def test_instances_have_masks_boxes_classes_and_scores():
 def test_more_instances_than_the_divisor_holds_are_named():
     with pytest.raises(ValueError, match="class 1 .*2.* divisor 2"):
         to_panoptic_seg(segment(label_divisor=2, num_instances=2), 0, label_divisor=2)
+
+
+def test_a_heatmap_above_1_gives_no_score_above_1():
+    result = segment()
+    # Learnt by regression; the mean probability of the class stays as it is.
+    result.segments.objectness[0, 0] = 1.5
+    _, thing = to_panoptic_seg(result, 0, label_divisor=10)[1]
+    assert thing["score"] == pytest.approx(torch.tensor(5.0).sigmoid().item(), abs=1e-6)

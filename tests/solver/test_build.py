@@ -99,36 +99,36 @@ def _cfg(**options):
 
 def test_config_chooses_the_optimizer_and_its_options():
     model = nn.Linear(2, 1)
-    adam = build_optimizer(model, _cfg())
+    adam = build_optimizer(_cfg(), model)
     assert type(adam) is KerasAdam
     assert [(group["keras_eps"], group["weight_decay"]) for group in adam.param_groups] == [
         (1e-7, 0.25),
         (1e-7, 0.0),
     ]
-    sgd = build_optimizer(model, _cfg(OPTIMIZER="sgd"))
+    sgd = build_optimizer(_cfg(OPTIMIZER="sgd"), model)
     assert type(sgd) is KerasSGD
     assert sgd.param_groups[0]["momentum"] == 0.9
 
 
 def test_adamw_decays_by_the_same_key_but_not_through_the_gradient():
-    optimizer = build_optimizer(nn.Linear(2, 1), _cfg(OPTIMIZER="adamw"))
+    optimizer = build_optimizer(_cfg(OPTIMIZER="adamw"), nn.Linear(2, 1))
     assert type(optimizer) is KerasAdamW
     assert optimizer.param_groups[0]["weight_decay"] == 0.25
 
 
 def test_unknown_optimizer_and_schedule_are_named():
     with pytest.raises(ValueError, match="SOLVER.DEEPLAB2.OPTIMIZER must be one of.*'rmsprop'"):
-        build_optimizer(nn.Linear(2, 1), _cfg(OPTIMIZER="rmsprop"))
+        build_optimizer(_cfg(OPTIMIZER="rmsprop"), nn.Linear(2, 1))
     with pytest.raises(ValueError, match="schedule must be"):
-        build_lr_scheduler(build_optimizer(nn.Linear(2, 1), _cfg()), _cfg(SCHEDULE="stairs"))
+        build_lr_scheduler(_cfg(SCHEDULE="stairs"), build_optimizer(_cfg(), nn.Linear(2, 1)))
 
 
 def test_schedule_follows_the_config():
     cfg = _cfg(POLY_POWER=1.0, END_LR=0.1, BACKBONE_MULTIPLIER=0.5)
     cfg.SOLVER.MAX_ITER, cfg.SOLVER.WARMUP_ITERS = 4, 1
     model = nn.ModuleDict({"backbone": nn.Linear(1, 1, bias=False), "head": nn.Conv1d(1, 1, 1)})
-    optimizer = build_optimizer(model, cfg)
-    scheduler = build_lr_scheduler(optimizer, cfg)
+    optimizer = build_optimizer(cfg, model)
+    scheduler = build_lr_scheduler(cfg, optimizer)
     rates = []
     for _ in range(5):
         rates.append(scheduler.get_last_lr()[:2])

@@ -83,7 +83,7 @@ def test_config_names_it():
     cfg = get_cfg()
     add_deeplab2_config(cfg)
     cfg.SOLVER.DEEPLAB2.OPTIMIZER = "radam_lookahead"
-    optimizer = build_optimizer(torch.nn.Linear(2, 1), cfg)
+    optimizer = build_optimizer(cfg, torch.nn.Linear(2, 1))
     assert type(optimizer) is LookaheadRAdam
     assert optimizer.param_groups[0]["eps"] == 1e-7
 

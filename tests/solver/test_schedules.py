@@ -90,7 +90,7 @@ def test_steps_are_those_of_detectron2():
     solver.MAX_ITER, solver.STEPS, solver.GAMMA = 50, (30, 40), 0.1
     solver.WARMUP_ITERS, solver.WARMUP_FACTOR = 10, 0.1
     rates = []
-    for build in (detectron2_solver.build_lr_scheduler, build_deeplab2_scheduler):
+    for build in (detectron2_solver.build_lr_scheduler, build_lr_scheduler):
         optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.02)
         scheduler = build(cfg, optimizer)
         rates.append([])
@@ -100,7 +100,3 @@ def test_steps_are_those_of_detectron2():
             scheduler.step()
     assert rates[1] == pytest.approx(rates[0], rel=1e-9)
     assert rates[1][0] == pytest.approx(0.002) and rates[1][45] == pytest.approx(0.0002)
-
-
-def build_deeplab2_scheduler(cfg, optimizer):
-    return build_lr_scheduler(optimizer, cfg)

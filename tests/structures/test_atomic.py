@@ -1,8 +1,11 @@
+import errno
 import json
+import os
+import signal
 
 import pytest
 
-from deeplab2_d2.structures import atomic_path, write_json
+from deeplab2_d2.structures import atomic_path, remove_leftovers, write_json
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path):
@@ -29,3 +32,34 @@ def test_a_link_is_replaced_and_what_it_leads_to_is_not_written(tmp_path):
     write_json(str(tmp_path / "a.json"), [])
     assert (tmp_path / "other.json").read_text() == "mine"
     assert (tmp_path / "a.json").read_text() == "[]"
+
+
+def test_what_a_killed_writer_has_left_is_removed_and_what_one_is_writing_stays(tmp_path):
+    path = tmp_path / "model_0000001.pth"
+    with atomic_path(str(path)) as temporary:
+        left = tmp_path / ".model_0000000.abc_1234.part.pth"
+        left.write_bytes(b"half")
+        (tmp_path / ".mine.part.pth").write_bytes(b"another's file")
+        assert remove_leftovers(str(tmp_path)) == [str(left)]
+        assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
+            [".mine.part.pth", temporary.rpartition("/")[2]]
+        )
+    assert path.exists() and remove_leftovers(str(tmp_path)) == []
+    assert remove_leftovers(str(tmp_path / "nothing")) == []
+
+
+def test_a_process_that_is_killed_while_it_writes_leaves_a_file_that_the_next_removes(tmp_path):
+    child = os.fork()
+    if child == 0:
+        with atomic_path(str(tmp_path / "a.pth")):
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    (left,) = tmp_path.iterdir()
+    assert remove_leftovers(str(tmp_path)) == [str(left)] and not left.exists()
+
+
+def test_a_write_that_the_system_refuses_names_the_file_and_not_the_temporary_one(tmp_path):
+    with pytest.raises(OSError, match=r"No space left on device: .*/a\.txt'$"):
+        with atomic_path(str(tmp_path / "a.txt")):
+            raise OSError(errno.ENOSPC, "No space left on device")
+    assert list(tmp_path.iterdir()) == []

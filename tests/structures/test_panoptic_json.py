@@ -32,7 +32,10 @@ def _segment(content):
         (lambda c: c["images"].append(3), r"images\[2\]: it must be an object, got 3"),
         (lambda c: c["images"][1].pop("id"), r"images\[1\] \(2.jpg\): it must have 'id'"),
         (lambda c: c["images"][1].update(id=[2]), r"id must be a number or a text, got \[2\]"),
-        (lambda c: c["images"][1].update(id="a"), r"images\[1\] \(2.jpg\): id must be there once"),
+        (
+            lambda c: c["images"][1].update(id="a"),
+            r"images\[1\] \(2.jpg\): id .a. is twice in images",
+        ),
         (lambda c: c["images"][1].update(file_name=7), r"images\[1\]: file_name must be a path"),
         (lambda c: c["images"][1].pop("height"), r"images\[1\] \(2.jpg\): it must have 'height'"),
         (

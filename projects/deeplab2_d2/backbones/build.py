@@ -17,12 +17,13 @@ from .family import (
     find_family,
     look_up,
 )
+from .freezing import freeze_stages
 
 
 @BACKBONE_REGISTRY.register()
 def build_deeplab2_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> EndpointBackbone:
     """
-    The backbone that ``MODEL.DEEPLAB2.BACKBONE`` describes.
+    The backbone that ``MODEL.DEEPLAB2.BACKBONE`` describes; see :func:`freeze_stages`, too.
 
     Raises:
         ValueError: for a name or options that no backbone has, or a key of another family.
@@ -40,7 +41,9 @@ def build_deeplab2_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> EndpointBac
     for other in families():
         if other is not family:
             _refuse_changes(node, other.node, default_node(other))
-    return family.build(node.NAME, node[family.node], options)
+    backbone = family.build(node.NAME, node[family.node], options)
+    freeze_stages(backbone, cfg.MODEL.BACKBONE.FREEZE_AT, in_channels=input_shape.channels)
+    return backbone
 
 
 def build_backbone_by_name(

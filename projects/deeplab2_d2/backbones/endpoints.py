@@ -4,7 +4,7 @@ from typing import Dict, Optional, Sequence, Tuple, Union
 
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..structures import Encoded, Memory, MemoryShape
 
@@ -19,13 +19,17 @@ class EndpointBackbone(Backbone):
 
     Attributes:
         memory_shape: of the memory path's outputs; None for a network without one.
+        stage_parts: of a network whose ``res1``, ``res2``, ... are not computed one from another,
+            with what the names of the weights of each stage begin, the stem first.
         new_parts: words in the names of parameters that no pretraining has, see :func:`new_names`.
     """
 
     endpoint_shapes: Dict[str, ShapeSpec]
     memory_shape: Optional[MemoryShape] = None
+    stage_parts: Tuple[Tuple[str, ...], ...] = ()
     new_parts: Tuple[str, ...] = ()
     _returns_memory = False
+    _frozen_norms: Tuple[nn.Module, ...] = ()
 
     def set_out_features(self, out_features: Sequence[str]) -> None:
         """
@@ -61,6 +65,17 @@ class EndpointBackbone(Backbone):
             raise ValueError("the backbone must have a memory path, such as max_deeplab_s has")
         self._returns_memory = True
         return self.memory_shape
+
+    def freeze_norms(self, norms: Sequence[nn.Module]) -> None:
+        """Keep batch norms of this backbone in evaluation mode, also while training."""
+        self._frozen_norms = tuple(norms)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "EndpointBackbone":
+        super().train(mode)
+        for norm in self._frozen_norms:
+            norm.eval()
+        return self
 
     def forward(self, images: Tensor) -> Union[Dict[str, Tensor], Encoded]:
         """

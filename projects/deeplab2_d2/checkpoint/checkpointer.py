@@ -16,6 +16,7 @@ from .run_folder import find_newest, read_tag
 from .saving import save_pth
 from .sorted_table import CheckpointFormatError
 from .surgery import give_to_twins, inflatable_stem, inflate_stem
+from .torchvision_resnet import fit_torchvision_resnet, is_torchvision_resnet
 from .weights_file import AUTHOR, load_pkl, load_pth, read_weights
 from .zoo_cache import refuse_planted
 
@@ -30,7 +31,8 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
     Load and save a model.
 
     Loads, beside what Detectron2 does, ``deeplab2://NAME`` (the zoo), DeepLab2's TensorFlow
-    checkpoints (prefix, index file, folder, archive) and .safetensors. What it saves appears when
+    checkpoints (prefix, index file, folder, archive), .safetensors, and torchvision's ResNets into
+    Detectron2's. What it saves appears when
     it is whole: an interrupt or a full disk leaves the checkpoints before.
 
     Args:
@@ -59,6 +61,7 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
         self._allow_partial = allow_partial
         self.unloaded: List[str] = []
         self._found: Optional[str] = None
+        self._source = ""  # What is loaded or checked, for errors.
 
     def load(self, path: str, checkpointables: Optional[List[str]] = None) -> Dict[str, Any]:
         """
@@ -100,6 +103,7 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
 
     def _locate(self, path: str) -> str:
         """The file of a path; "" for ""."""
+        self._source = path
         if not path:
             return path
         local = self.path_manager.get_local_path(path)
@@ -112,6 +116,10 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
     def has_checkpoint(self) -> bool:
         """Whether the run's folder has a checkpoint to go on from."""
         return bool(self.get_checkpoint_file())
+
+    def newest_name(self) -> str:
+        """What ``last_checkpoint`` names; "" for nothing."""
+        return read_tag(self.save_dir)
 
     def get_checkpoint_file(self) -> str:
         """
@@ -147,6 +155,9 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
         Args:
             name: without ending.
             kwargs: more to keep in the file.
+
+        Raises:
+            OSError: if it cannot be written; the message offers the newest whole one.
         """
         if not self.save_dir or not self.save_to_disk:
             return
@@ -156,12 +167,20 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
         data.update({key: value.state_dict() for key, value in self.checkpointables.items()})
         path = os.path.join(self.save_dir, f"{name}.pth")
         logger.info("Saving checkpoint to %s", path)
-        save_pth(path, {**data, **kwargs})
-        self.tag_last_checkpoint(os.path.basename(path))
+        try:
+            save_pth(path, {**data, **kwargs})
+            self.tag_last_checkpoint(os.path.basename(path))
+        except OSError as error:
+            what = f"{error.strerror or error}, so that no checkpoint was written"
+            raise OSError(error.errno, what + self._offer_another(path), path) from error
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
-        """Name the newest checkpoint in ``last_checkpoint``."""
-        with atomic_path(os.path.join(self.save_dir, "last_checkpoint")) as temporary:
+        """Name the newest checkpoint in ``last_checkpoint``; a folder of that name makes way."""
+        path = os.path.join(self.save_dir, "last_checkpoint")
+        if os.path.isdir(path):
+            logger.warning("%s is a folder, and becomes %s.folder", path, path)
+            os.rename(path, path + ".folder")
+        with atomic_path(path) as temporary:
             with open(temporary, "w", encoding="utf-8") as file:
                 file.write(last_filename_basename)
 
@@ -203,6 +222,11 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
         """
         unknown = checkpoint.pop("unknown", [])
         twins = getattr(self.model, "twins", {})
+        is_resnet = is_torchvision_resnet(checkpoint["model"], self.model)
+        if is_resnet:
+            checkpoint["model"] = fit_torchvision_resnet(
+                checkpoint["model"], self.model, twins, self._allow_partial
+            )
         if twins:
             checkpoint["model"] = give_to_twins(
                 checkpoint["model"],
@@ -221,11 +245,12 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
             checkpoint["model"] = inflate_stem(checkpoint["model"], channels)
             report = self._compare(checkpoint["model"])
         report.unused[:0] = unknown
-        is_usable = report.is_complete or _is_start(report, self.model)
+        is_usable = is_resnet or report.is_complete or _is_start(report, self.model)
         if not (self._allow_partial or is_usable):
             raise ValueError(
-                f"the weights do not fit the model ({report.summary()}); to load what fits, "
-                f"set MODEL.DEEPLAB2.PARTIAL_WEIGHTS True\n{report.table(_MAX_ROWS)}"
+                f"MODEL.WEIGHTS {self._source}: the weights do not fit the model "
+                f"({report.summary()}); to load what fits, set MODEL.DEEPLAB2.PARTIAL_WEIGHTS True"
+                f"\n{report.table(_MAX_ROWS)}"
             )
         return report
 
@@ -247,6 +272,10 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
         except CheckpointFormatError:
             newest = ""
         return f"; the newest whole one is {newest}" if newest else ""
+
+    def describe_newest(self) -> str:
+        """Words that offer the newest whole checkpoint of the run's folder; "" without one."""
+        return self._offer_another(os.path.join(self.save_dir, "last_checkpoint"))
 
 
 def _named_arrays(data: Dict[str, Any]) -> Dict[str, Any]:

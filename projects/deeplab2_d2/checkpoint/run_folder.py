@@ -26,7 +26,9 @@ def read_tag(folder: str) -> str:
         except UnicodeDecodeError:
             return ""
     if name != os.path.basename(name):
-        raise ValueError(f"{tag} must name a file of its own folder, got {name!r}")
+        newest = os.path.basename(find_newest(folder))
+        mend = f"write {newest!r}, the newest whole checkpoint, into it" if newest else "remove it"
+        raise ValueError(f"{tag} must name a file of its own folder, got {name!r}; {mend}")
     return name
 
 

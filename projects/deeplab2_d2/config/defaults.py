@@ -33,6 +33,7 @@ def add_deeplab2_config(cfg: CfgNode) -> None:
     _add_semantic_head(cfg.MODEL.DEEPLAB2)
     _add_loss(cfg.MODEL.DEEPLAB2)
     _add_postprocessing(cfg.MODEL.DEEPLAB2)
+    _add_crf(cfg.MODEL.DEEPLAB2)
     _add_input(cfg)
     _add_solver(cfg)
     _add_test(cfg)
@@ -110,6 +111,26 @@ def _add_postprocessing(node: CfgNode) -> None:
     node.POSTPROCESSING.SEMANTIC_OUTPUT = True
     node.POSTPROCESSING.PANOPTIC_OUTPUT = True
     node.POSTPROCESSING.INSTANCE_OUTPUT = True
+
+
+def _add_crf(node: CfgNode) -> None:
+    node.CRF = CfgNode()
+    # Refine `sem_seg` in evaluation by a fully connected CRF on the image, as DeepLab v1 and v2 do;
+    # panoptic outputs stay as they are.
+    node.CRF.ENABLED = False
+    # Of mean field.
+    node.CRF.NUM_ITERATIONS = 10
+    # Bilateral kernel: weight, and standard deviations in pixels and in grey levels. The papers
+    # search them for each network (W1 3 to 6, 30 to 100 pixels, 3 to 6 grey levels).
+    node.CRF.W1 = 4.0
+    node.CRF.THETA_ALPHA = 49.0
+    node.CRF.THETA_BETA = 5.0
+    # Gaussian kernel: weight, and standard deviation in pixels.
+    node.CRF.W2 = 3.0
+    node.CRF.THETA_GAMMA = 3.0
+    # Of each kernel's matrix: "after" filtering, by sums of rows, as DeepLab's library;
+    # "symmetric", by their roots on both sides, as pydensecrf.
+    node.CRF.NORMALIZATION = "after"
 
 
 def outputs_from_config(cfg: CfgNode) -> Tuple[str, ...]:

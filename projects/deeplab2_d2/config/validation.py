@@ -28,6 +28,7 @@ def validate_config(cfg: CfgNode) -> None:
     _check_classes(cfg.MODEL)
     check_loss_term(node.LOSS, "SEMANTIC")
     _check_postprocessing(node.POSTPROCESSING)
+    _check_crf(node)
     _check_solver(cfg.SOLVER)
     _check_test(cfg)
     record = find_record(cfg)
@@ -88,6 +89,23 @@ def _check_postprocessing(node: CfgNode) -> None:
     prefix = "MODEL.DEEPLAB2.POSTPROCESSING."
     _require(
         node.STUFF_AREA_LIMIT >= 0, prefix + "STUFF_AREA_LIMIT", "at least 0", node.STUFF_AREA_LIMIT
+    )
+
+
+def _check_crf(model: CfgNode) -> None:
+    node, prefix = model.CRF, "MODEL.DEEPLAB2.CRF."
+    iterations, normalization = node.NUM_ITERATIONS, node.NORMALIZATION
+    _require(iterations >= 1, prefix + "NUM_ITERATIONS", "at least 1", iterations)
+    for key in ("W1", "W2"):
+        _require(node[key] >= 0, prefix + key, "at least 0", node[key])
+    for key in ("THETA_ALPHA", "THETA_BETA", "THETA_GAMMA"):
+        _require(node[key] > 0, prefix + key, "positive", node[key])
+    _require_one_of(prefix + "NORMALIZATION", normalization, ("after", "symmetric"))
+    _require(
+        not node.ENABLED or model.POSTPROCESSING.SEMANTIC_OUTPUT,
+        prefix + "ENABLED",
+        "False without MODEL.DEEPLAB2.POSTPROCESSING.SEMANTIC_OUTPUT, which it refines",
+        node.ENABLED,
     )
 
 

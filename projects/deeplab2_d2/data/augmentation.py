@@ -6,13 +6,14 @@ only from the generator that the input carries (``rng``, an argument of ``get_tr
 Detectron2 looks up by name), so that a sample depends on its seed and on nothing else.
 """
 
-from typing import List, Optional
+from typing import Any, List, Optional
 
 import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 
 from .autoaugment import AutoAugment
+from .foreign_transforms import apply_to_image, apply_to_map
 from .resizing import Size, resize_bilinear, resize_nearest, scaled_size, size_in_range
 
 # DeepLab2 pads with the mean pixel, which normalization maps to 0.
@@ -38,9 +39,19 @@ class PanopticAugInput(T.AugInput):
         super().__init__(image, sem_seg=segment_map)
         self.rng = rng
 
+    def transform(self, tfm: T.Transform) -> None:
+        """Apply a transform, ours or another's, to image and map."""
+        image: np.ndarray = self.image
+        self.image: Any = apply_to_image(tfm, image)
+        segment_map: Optional[np.ndarray] = self.sem_seg
+        if segment_map is not None:
+            self.sem_seg: Any = apply_to_map(tfm, segment_map)
+
 
 class AlignedResizeTransform(T.Transform):
     """Resize with aligned corners: bilinear for images, nearest for label maps."""
+
+    takes_any_type = True
 
     def __init__(self, old_size: Size, new_size: Size):
         """
@@ -136,6 +147,12 @@ class RandomScale(T.Augmentation):
         return AlignedResizeTransform(old_size, scaled_size(old_size, scale))
 
 
+class MapPadTransform(T.PadTransform):
+    """Detectron2's, whose padding of maps is a label of ours."""
+
+    takes_any_type = True
+
+
 class RandomCropOrPad(T.Augmentation):
     """
     Bring each side to the size of the crop: a random part of a longer one, and a shorter one at
@@ -171,7 +188,7 @@ class RandomCropOrPad(T.Augmentation):
         if (cut_height, cut_width) != self.crop_size:
             y0, x0 = top if height < crop_height else 0, left if width < crop_width else 0
             transforms.append(
-                T.PadTransform(
+                MapPadTransform(
                     x0,
                     y0,
                     crop_width - cut_width - x0,

@@ -171,6 +171,12 @@ def apply_operation(image: np.ndarray, name: str, level: float) -> np.ndarray:
     return function(image, *argument(level))
 
 
+class _Recoloring(T.ColorTransform):
+    """Of float32 images, which it leaves unrounded."""
+
+    takes_any_type = True
+
+
 class AutoAugment(T.Augmentation):
     """
     Apply one random row of a policy to the colors of an image.
@@ -203,4 +209,4 @@ class AutoAugment(T.Augmentation):
                 result = apply_operation(result, name, level)
             return result.astype(pixels.dtype)
 
-        return T.ColorTransform(apply)
+        return _Recoloring(apply)

@@ -16,6 +16,7 @@ from tabulate import tabulate
 from ..command import run_command
 from .findings import KINDS, DatasetReport, Finding
 from .inspection import inspect_dataset
+from .user_code import add_register_argument, register_user_modules
 
 
 def format_report(report: DatasetReport, max_lines: int = 10) -> str:
@@ -44,8 +45,18 @@ def format_report(report: DatasetReport, max_lines: int = 10) -> str:
         if len(findings) > max_lines:
             lines.append(f"  ... and {len(findings) - max_lines} more (--all prints them)")
         lines.append("")
-    lines += [_class_table(report), "", _summary(report)]
+    lines += [_class_table(report), *_unlabeled(report), "", _summary(report)]
     return "\n".join(lines)
+
+
+def _unlabeled(report: DatasetReport) -> List[str]:
+    """What share of the pixels has no label, and what comes of it."""
+    if not report.num_unlabeled:
+        return []
+    return [
+        f"unlabeled: {report.unlabeled_percent:.2f} % of all pixels. Training and scores leave "
+        "them out; there, too, the model predicts one of the classes above."
+    ]
 
 
 def _class_table(report: DatasetReport) -> str:
@@ -60,7 +71,7 @@ def _class_table(report: DatasetReport) -> str:
         ]
         for name, is_thing in report.class_names.items()
     ]
-    return tabulate(rows, headers=["class", "kind", "images", "segments", "% of pixels"])
+    return tabulate(rows, headers=["class", "kind", "images", "segments", "% of labeled"])
 
 
 def _summary(report: DatasetReport) -> str:
@@ -78,10 +89,12 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--stride", type=int, default=4, help="output stride of the network")
     parser.add_argument("--max-images", type=int, default=None, help="inspect only so many")
     parser.add_argument("--all", action="store_true", help="print every finding")
+    add_register_argument(parser)
     return run_command("check", _check, parser.parse_args(arguments), status=2)
 
 
 def _check(options: argparse.Namespace) -> int:
+    register_user_modules(options.register)
     report = inspect_dataset(
         options.dataset, output_stride=options.stride, max_images=options.max_images
     )

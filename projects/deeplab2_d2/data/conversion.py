@@ -97,9 +97,13 @@ def images_of_dataset(name: str, image_root: str) -> List[AnnotatedImage]:
         the images.
     """
     check_registered(name)
-    # Detectron2 knows the classes of many datasets once they are loaded.
+    # First, for Detectron2 learns the classes of COCO files from the files.
     dataset_dicts = DatasetCatalog.get(name)
-    classes = MetadataCatalog.get(name).thing_classes
+    classes = MetadataCatalog.get(name).get("thing_classes")
+    if classes is None:
+        raise ValueError(
+            f"dataset {name!r} must have thing_classes in its metadata, or a file that names them"
+        )
     return [
         AnnotatedImage(
             os.path.relpath(dataset_dict["file_name"], image_root),

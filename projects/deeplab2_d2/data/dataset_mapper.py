@@ -1,5 +1,6 @@
 """From a dataset dict of Detectron2 to what the model takes."""
 
+import contextlib
 from typing import Any, Callable, Dict, List, Optional, Protocol, Sequence, Tuple, Union
 
 import numpy as np
@@ -9,11 +10,13 @@ from detectron2.data import transforms as T
 
 from .augmentation import PanopticAugInput, ResizeToRange, build_train_augmentations
 from .copy_paste import PADDING, LabeledImage, PanopticCopyPaste
+from .foreign_transforms import apply_to_map
 from .frame_pairs import FrameTargetGenerator, has_other_frame, join_segments
 from .layers import Layer
 from .metadata import training_metadata
 from .reading import read_image
 from .resizing import Size
+from .seeding import global_states
 from .segment_map import SegmentTable, read_segments
 
 # What says which image a training sample is of.
@@ -59,11 +62,13 @@ class PanopticDatasetMapper:
 
     Args:
         is_train: training or test samples.
-        augmentations: applied in this order; they may ask for ``image`` and ``rng``.
+        augmentations: applied in this order; they may ask for ``image`` and ``rng``. Detectron2's
+            do, too: their transforms see uint8 images, and what they draw follows from ``rng``.
         image_format: "RGB" or "BGR".
         target_generator: from segment map and table to targets, see :class:`TargetGenerator`, or
             from those of two frames, see :class:`FrameTargetGenerator`; None for test samples.
-        num_classes, thing_ids, label_divisor: of the dataset; see :func:`build_segment_map`.
+        num_classes, thing_ids, label_divisor, ignore_label: of the dataset; see
+            :func:`read_segments`.
         copy_paste: pastes segments of a second image over each training sample; None for none.
         paste_augmentations: applied to that image instead of ``augmentations``.
         layers: maps that are read and transformed as the image is.
@@ -80,6 +85,7 @@ class PanopticDatasetMapper:
         num_classes: int = 0,
         thing_ids: Sequence[int] = (),
         label_divisor: int = 1000,
+        ignore_label: int = 255,
         copy_paste: Optional[PanopticCopyPaste] = None,
         paste_augmentations: Sequence[T.Augmentation] = (),
         layers: Sequence[Layer] = (),
@@ -101,6 +107,7 @@ class PanopticDatasetMapper:
         self.num_classes = num_classes
         self.thing_ids = frozenset(thing_ids)
         self.label_divisor = label_divisor
+        self.ignore_label = ignore_label
         self.copy_paste = copy_paste
         self.paste_augmentations = T.AugmentationList(list(paste_augmentations))
 
@@ -140,6 +147,7 @@ class PanopticDatasetMapper:
             "num_classes": classes.num_classes,
             "thing_ids": classes.thing_ids,
             "label_divisor": classes.label_divisor,
+            "ignore_label": classes.ignore_label,
             "layers": layers,
             **_copy_paste_arguments(cfg),
         }
@@ -227,7 +235,7 @@ class PanopticDatasetMapper:
                 source=dataset_dict["pan_seg_file_name"],
                 other_source=dataset_dict[f"{other}_pan_seg_file_name"],
             )
-            other_map = transforms.apply_segmentation(other_map)
+            other_map = apply_to_map(transforms, other_map)
         return generator(segment_map, segments, other_map, source=source, rng=rng)
 
     def _read_layers(
@@ -250,13 +258,19 @@ class PanopticDatasetMapper:
         return {**dataset_dict, **sample, **layers}
 
     def _augment(
-        self, dataset_dict: Dict[str, Any], augmentations: T.Augmentation, rng: np.random.Generator
+        self,
+        dataset_dict: Dict[str, Any],
+        augmentations: T.AugmentationList,
+        rng: np.random.Generator,
     ) -> Tuple[LabeledImage, Size, T.TransformList]:
         """Read and augment an image with its segments; also its size on disk, and what was done."""
         image = read_image(dataset_dict["file_name"], self.image_format)
         segment_map, segments = self._read_segments(dataset_dict, image.shape[:2])
         aug_input = PanopticAugInput(image, segment_map, rng)
-        transforms = augmentations(aug_input)
+        # Detectron2's own draw from global states.
+        is_ours = all(type(a).__module__.startswith(__package__) for a in augmentations.augs)
+        with contextlib.nullcontext() if is_ours else global_states(rng):
+            transforms = augmentations(aug_input)
         labeled = LabeledImage(aug_input.image, aug_input.sem_seg, segments)
         return labeled, image.shape[:2], transforms
 
@@ -269,6 +283,7 @@ class PanopticDatasetMapper:
             num_classes=self.num_classes,
             thing_ids=self.thing_ids,
             label_divisor=self.label_divisor,
+            ignore_label=self.ignore_label,
             of=of,
         )
 

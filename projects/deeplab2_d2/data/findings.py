@@ -133,6 +133,12 @@ KINDS = {
         "it is read upright: what was drawn on it must be upright, too",
         False,
     ),
+    "no_background": Kind(
+        "pixels without a label, and no class that is stuff",
+        "convert with --background NAME: else the model is taught nothing there, and gives those "
+        "pixels to things",
+        False,
+    ),
     "absent_class": Kind("class that never occurs", "remove the class, or add examples", False),
 }
 
@@ -164,6 +170,7 @@ class DatasetReport:
         num_images: inspected.
         segments, pixels: by class name, how many.
         images: by class name, how many have it.
+        num_pixels, num_unlabeled: of all panoptic PNGs, and those of them without a label.
         class_names: all classes with whether they are things.
     """
 
@@ -174,11 +181,18 @@ class DatasetReport:
     segments: Counter = field(default_factory=Counter)
     pixels: Counter = field(default_factory=Counter)
     images: Counter = field(default_factory=Counter)
+    num_pixels: int = 0
+    num_unlabeled: int = 0
 
     def add(self, kind: str, source: str, detail: str = "") -> None:
         """Add a finding of a known kind."""
         assert kind in KINDS, kind
         self.findings.append(Finding(kind, source, detail))
+
+    @property
+    def unlabeled_percent(self) -> float:
+        """Part of the pixels without a label."""
+        return 100 * self.num_unlabeled / max(self.num_pixels, 1)
 
     @property
     def num_errors(self) -> int:

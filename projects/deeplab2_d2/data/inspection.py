@@ -79,6 +79,8 @@ def inspect_dataset(
         for class_name in classes.names:
             if report.num_images and not report.segments[class_name]:
                 report.add("absent_class", name, class_name)
+    if not classes.stuff_ids and report.num_unlabeled:
+        report.add("no_background", name, f"{report.unlabeled_percent:.1f} % of the pixels")
     if refusal and not report.num_errors:
         report.add("cannot_load", metadata.panoptic_json, refusal)
     return report
@@ -205,7 +207,7 @@ def _inspect_segments(
         report.add("divisor_overflow", png, detail)
 
 
-def _more_than(limit: int, counts: Counter) -> List[Tuple[int, int]]:
+def _more_than(limit: int, counts: Counter) -> List[Tuple[Any, int]]:
     return [(key, count) for key, count in counts.items() if count > limit]
 
 
@@ -220,7 +222,8 @@ def _inspect_pixels(
     """What the PNG shows beside the list of segments."""
     values, counts = np.unique(ids, return_counts=True)
     areas = dict(zip(values.tolist(), counts.tolist()))
-    areas.pop(0, None)
+    report.num_pixels += ids.size
+    report.num_unlabeled += areas.pop(0, 0)
     present = set()
     # A segment that is listed twice was reported already.
     for segment in {segment["id"]: segment for segment in segments}.values():

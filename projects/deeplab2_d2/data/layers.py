@@ -9,6 +9,7 @@ from detectron2.data import transforms as T
 
 from ..structures import read_depth_png
 from .augmentation import AlignedResizeTransform
+from .foreign_transforms import apply_to_image, apply_to_map
 from .frame_targets import depth_target
 from .reading import read_image
 
@@ -66,9 +67,9 @@ class Layer:
                 f"got {values.shape[:2]}"
             )
         if is_depth:
-            values = transforms.apply_segmentation(values)
+            values = apply_to_map(transforms, values)
             return torch.from_numpy(depth_target(values, _scale(transforms.transforms)))
-        values = transforms.apply_image(values)
+        values = apply_to_image(transforms, values)
         return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))
 
 
@@ -81,4 +82,9 @@ def _scale(transforms: Sequence[T.Transform]) -> float:
         elif isinstance(transform, AlignedResizeTransform):
             (old, _), (new, _) = transform.old_size, transform.new_size
             scale *= (new - 1) / (old - 1) if old > 1 else 1.0
+        elif isinstance(transform, T.ResizeTransform):
+            scale *= transform.new_h / transform.h
+        elif isinstance(transform, T.ExtentTransform):
+            _, top, _, bottom = transform.src_rect
+            scale *= transform.output_size[0] / (bottom - top)
     return scale

@@ -10,7 +10,8 @@ samples it would have had, whatever the number of workers. The loaders themselve
 import contextlib
 import itertools
 import os
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence
+from collections import Counter
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence
 
 import numpy as np
 import torch
@@ -70,6 +71,10 @@ class SampleStream(IterableDataset):
     def __iter__(self) -> Iterator[Dict[str, Any]]:
         worker = get_worker_info()
         number, count = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        if worker is not None:
+            # Ctrl-C, and what ends a job's process group, is for the training alone: it finishes
+            # its step, for which it may still need this process, and ends it then.
+            os.setpgid(0, 0)
         keys = self.keys()
         for index in itertools.count():
             batch = list(itertools.islice(keys, self.batch_size))
@@ -205,13 +210,14 @@ def load_dataset_dicts(names: Sequence[str]) -> List[Dict[str, Any]]:
 
     Raises:
         FileNotFoundError: if a file or a folder that a dataset's metadata names does not exist.
-        ValueError: if an annotation has a category that the dataset's metadata lacks.
+        ValueError: if an annotation has a category that the dataset's metadata lacks, or an image
+            is there twice.
     """
     dicts: List[Dict[str, Any]] = []
     for name in names:
         check_dataset_paths(name)
         try:
-            dicts.extend(DatasetCatalog.get(name))
+            own = DatasetCatalog.get(name)
         except KeyError as error:
             json_file = MetadataCatalog.get(name).get("panoptic_json")
             # Detectron2's loaders look categories up without a word about where they came from.
@@ -221,7 +227,19 @@ def load_dataset_dicts(names: Sequence[str]) -> List[Dict[str, Any]]:
                     f"metadata does not have"
                 ) from error
             raise ValueError(f"dataset {name}: {json_file} lacks an entry {error}") from error
+        _check_image_ids(own, name)
+        dicts.extend(own)
     return dicts
+
+
+def _check_image_ids(dicts: Sequence[Mapping[str, Any]], name: str) -> None:
+    counts = Counter(d["image_id"] for d in dicts if "image_id" in d)
+    twice = [image_id for image_id, count in counts.items() if count > 1]
+    if twice:
+        raise ValueError(
+            f"dataset {name} must have each image once, got {len(twice)} of them more often, such "
+            f"as image_id {twice[0]!r}"
+        )
 
 
 def check_dataset_paths(name: str) -> None:

@@ -6,6 +6,15 @@ from detectron2.data import MetadataCatalog
 
 from ..structures import DatasetClasses
 
+# Sets of semantic maps alone: all of their classes are stuff.
+_SEMANTIC_TYPES = ("sem_seg", "cityscapes_sem_seg")
+
+
+def _classes_of(name: str) -> DatasetClasses:
+    metadata = MetadataCatalog.get(name)
+    needs_things = metadata.get("evaluator_type") not in _SEMANTIC_TYPES
+    return DatasetClasses.from_metadata(metadata, needs_things=needs_things)
+
 
 def training_metadata(names: Sequence[str]) -> DatasetClasses:
     """
@@ -22,7 +31,7 @@ def training_metadata(names: Sequence[str]) -> DatasetClasses:
     """
     if not names:
         raise ValueError("DATASETS.TRAIN must name at least one dataset, got none")
-    results = [DatasetClasses.from_metadata(MetadataCatalog.get(name)) for name in names]
+    results = [_classes_of(name) for name in names]
     for name, result in zip(names[1:], results[1:]):
         if result != results[0]:
             raise ValueError(

@@ -6,7 +6,13 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ..structures import NUM_PANOPTIC_IDS, claim_output, write_json, write_panoptic_png
+from ..structures import (
+    NUM_PANOPTIC_IDS,
+    claim_output,
+    is_thing_category,
+    write_json,
+    write_panoptic_png,
+)
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,7 @@ class PanopticWriter:
         self.panoptic_root = panoptic_root
         self.panoptic_json = panoptic_json
         self.categories = [dict(category) for category in categories]
-        self._is_thing = {c["id"]: bool(c["isthing"]) for c in categories}
+        self._is_thing = {c["id"]: is_thing_category(c) for c in categories}
         self._images: List[Dict[str, Any]] = []
         self._owners: Dict[str, str] = {}
         self._annotations: List[Dict[str, Any]] = []

@@ -11,6 +11,7 @@ from ..structures import (
     DatasetClasses,
     check_panoptic_json,
     describe_unknown_image,
+    is_thing_category,
     read_json_object,
 )
 from .instances import load_instances_json
@@ -38,7 +39,8 @@ def panoptic_metadata(categories: Sequence[Mapping[str, Any]]) -> Dict[str, Any]
         class names, colors and the maps from category to contiguous ids.
 
     Raises:
-        ValueError: if an id or a name is there twice, or there is no category.
+        ValueError: if an id or a name is there twice, there is no category, or ``isthing`` of one
+            is neither 0 nor 1.
     """
     for key in ("id", "name"):
         values = [category[key] for category in categories]
@@ -47,6 +49,7 @@ def panoptic_metadata(categories: Sequence[Mapping[str, Any]]) -> Dict[str, Any]
             raise ValueError(
                 f"categories must have distinct {key}s and be some, got twice: {twice}"
             )
+    is_thing = {category["id"]: is_thing_category(category) for category in categories}
     names = [category["name"] for category in categories]
     colors = [list(c.get("color", _color(k))) for k, c in enumerate(categories)]
     return {
@@ -55,10 +58,10 @@ def panoptic_metadata(categories: Sequence[Mapping[str, Any]]) -> Dict[str, Any]
         "thing_colors": colors,
         "stuff_colors": list(colors),
         "thing_dataset_id_to_contiguous_id": {
-            c["id"]: k for k, c in enumerate(categories) if c["isthing"]
+            c["id"]: k for k, c in enumerate(categories) if is_thing[c["id"]]
         },
         "stuff_dataset_id_to_contiguous_id": {
-            c["id"]: k for k, c in enumerate(categories) if not c["isthing"]
+            c["id"]: k for k, c in enumerate(categories) if not is_thing[c["id"]]
         },
     }
 
@@ -163,12 +166,13 @@ def load_panoptic_json(
         their neighbors; see :func:`join_frames`.
 
     Raises:
-        ValueError: if an entry is not as the format has it, an annotation has no image in the
-            list or a category that the metadata lacks, or if only some images have a place in a
-            video.
+        ValueError: if an entry is not as the format has it, an image or its annotation is there
+            twice, an annotation has no image in the list or a category that the metadata lacks, or
+            if only some images have a place in a video.
     """
     content = check_panoptic_json(read_json_object(panoptic_json), panoptic_json)
     classes = DatasetClasses.from_metadata(metadata, needs_things=False)
+    annotated = set()
     dicts: List[Dict[str, Any]] = []
     for annotation in content.annotations:
         image = content.images.get(annotation["image_id"])
@@ -176,6 +180,9 @@ def load_panoptic_json(
         if image is None:
             unknown = describe_unknown_image(annotation["image_id"], content.images)
             raise ValueError(f"{source} has {unknown}")
+        if annotation["image_id"] in annotated:
+            raise ValueError(f"{source} is another of image_id {annotation['image_id']!r}")
+        annotated.add(annotation["image_id"])
         segments = [_with_contiguous_id(s, classes, source) for s in annotation["segments_info"]]
         dicts.append(
             {

@@ -10,7 +10,7 @@ from typing import AbstractSet, Any, Mapping, Sequence, Tuple
 
 import numpy as np
 
-from ..structures import read_panoptic_png
+from ..structures import read_label_map, read_panoptic_png
 
 
 @dataclass(frozen=True)
@@ -57,15 +57,18 @@ def read_segments(
     num_classes: int,
     thing_ids: AbstractSet[int],
     label_divisor: int,
+    ignore_label: int = 255,
     of: str = "",
 ) -> Tuple[np.ndarray, SegmentTable]:
     """
-    Read the panoptic annotation of an image.
+    Read the panoptic annotation of an image, or, where it has none, its semantic map, of which each
+    class is a segment.
 
     Args:
         dataset_dict: one image, in Detectron2's format.
         size: (height, width) that it has on disk.
         num_classes, thing_ids, label_divisor: see :func:`build_segment_map`.
+        ignore_label: of unlabeled pixels in a semantic map.
         of: what the keys of the frame begin with, "previous_" or "next_"; "" of the image's.
 
     Returns:
@@ -76,6 +79,8 @@ def read_segments(
         ValueError: if the dict has no panoptic annotation, if the PNG is not of ``size``, or see
             :func:`build_segment_map`.
     """
+    if f"{of}pan_seg_file_name" not in dataset_dict and f"{of}sem_seg_file_name" in dataset_dict:
+        return _read_classes(dataset_dict, size, num_classes, ignore_label, of)
     for key in (f"{of}pan_seg_file_name", f"{of}segments_info"):
         if key not in dataset_dict:
             raise ValueError(
@@ -97,6 +102,29 @@ def read_segments(
         label_divisor=label_divisor,
         source=png,
     )
+
+
+def _read_classes(
+    dataset_dict: Mapping[str, Any], size: Tuple[int, int], num_classes: int, ignored: int, of: str
+) -> Tuple[np.ndarray, SegmentTable]:
+    """The segments of Detectron2's ``sem_seg_file_name``, none of them a thing."""
+    file = dataset_dict[f"{of}sem_seg_file_name"]
+    values = read_label_map(file, "semantic map")
+    if values.shape != tuple(size):
+        raise ValueError(
+            f"semantic map {file} has size {values.shape[0]} x {values.shape[1]}, but the image "
+            f"{dataset_dict['file_name']} has {size[0]} x {size[1]}"
+        )
+    classes = np.unique(values[values != ignored])
+    if len(classes) and not 0 <= classes[0] <= classes[-1] < num_classes:
+        wrong = classes[(classes < 0) | (classes >= num_classes)]
+        raise ValueError(
+            f"semantic map {file} must have the classes 0 to {num_classes - 1}, and {ignored} "
+            f"where unlabeled, got {wrong[:5].tolist()}"
+        )
+    no = np.zeros(len(classes), bool)
+    places = np.searchsorted(classes, values) + 1
+    return np.where(values == ignored, 0, places).astype(np.int32), SegmentTable(classes, no, no)
 
 
 def build_segment_map(

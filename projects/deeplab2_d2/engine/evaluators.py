@@ -6,25 +6,35 @@ from typing import List, Optional, Tuple
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
+from detectron2.modeling import (
+    META_ARCH_REGISTRY,
+    GeneralizedRCNN,
+    PanopticFPN,
+    RetinaNet,
+    SemanticSegmentor,
+)
 from torch import nn
 
 from ..config import outputs_from_config
 from ..evaluation import (
+    DETECTION_TYPES,
     CityscapesInstanceSubmission,
     CityscapesMaskEvaluator,
     CityscapesSemanticEvaluator,
     CityscapesSemanticSubmission,
     OnTheFlyPanopticEvaluator,
+    PanopticDetectionEvaluator,
     PanopticInstanceEvaluator,
     PanopticQualityEvaluator,
     PanopticSubmission,
     SemanticEvaluator,
+    build_detection_evaluator,
     build_video_evaluators,
 )
 from ..records import find_record
 from ..structures import DatasetClasses
 from ..video import TrackedSegmenter
-from .setup import ConfigError
+from .config_error import ConfigError
 
 # Those of Mask2Former's datasets among them.
 PANOPTIC_TYPES = (
@@ -34,6 +44,13 @@ PANOPTIC_TYPES = (
     "mapillary_vistas_panoptic_seg",
 )
 SEMANTIC_TYPES = ("sem_seg", "cityscapes_sem_seg")
+# Of Detectron2's own meta architectures, a subclass before its base.
+_DETECTRON2_OUTPUTS = {
+    PanopticFPN: ("sem_seg", "panoptic_seg", "instances"),
+    SemanticSegmentor: ("sem_seg",),
+    GeneralizedRCNN: ("instances",),
+    RetinaNet: ("instances",),
+}
 
 
 def build_evaluators(
@@ -50,13 +67,14 @@ def build_evaluators(
         cfg: what the model returns, its record says; of a model without one, it is what
             MODEL.DEEPLAB2.POSTPROCESSING asks for.
         dataset_name: registered dataset.
-        output_folder: default OUTPUT_DIR/inference.
+        output_folder: default OUTPUT_DIR/inference; of several datasets of DATASETS.TEST, a folder
+            in it for each.
 
     Raises:
         ValueError: if the dataset's ``evaluator_type`` is none that is known here, and the model's
             record has no evaluators of its own.
     """
-    output_folder = output_folder or os.path.join(cfg.OUTPUT_DIR, "inference")
+    output_folder = output_folder or _output_folder(cfg, dataset_name)
     record = find_record(cfg)
     others: List[DatasetEvaluator] = []
     if record is not None and record.build_evaluators is not None:
@@ -67,13 +85,13 @@ def build_evaluators(
     others += video
     metadata = MetadataCatalog.get(dataset_name)
     kind = metadata.get("evaluator_type")
+    if kind in DETECTION_TYPES and "instances" in outputs:
+        tasks = _detection_tasks(cfg)
+        others.append(build_detection_evaluator(dataset_name, output_folder, tasks=tasks))
     if kind not in PANOPTIC_TYPES + SEMANTIC_TYPES:
         if others:
             return DatasetEvaluators(others)
-        raise ValueError(
-            f"dataset {dataset_name!r} must have an evaluator_type of "
-            f"{', '.join(PANOPTIC_TYPES + SEMANTIC_TYPES)} in its metadata, got {kind!r}"
-        )
+        raise _no_evaluator(dataset_name, outputs)
     is_panoptic = kind in PANOPTIC_TYPES
     returned = [
         "sem_seg" in outputs,
@@ -95,11 +113,25 @@ def build_evaluators(
         evaluators.append(OnTheFlyPanopticEvaluator(dataset_name))
     elif returned[1]:
         evaluators.append(PanopticQualityEvaluator(dataset_name, output_folder))
-    if returned[2] and is_cityscapes:
-        evaluators.append(CityscapesMaskEvaluator(dataset_name))
-    elif returned[2]:
-        evaluators.append(PanopticInstanceEvaluator(dataset_name, output_folder))
+    if returned[2]:
+        evaluators.append(_instance_evaluator(cfg, dataset_name, output_folder))
     return DatasetEvaluators(evaluators + others)
+
+
+def _output_folder(cfg: CfgNode, dataset_name: str) -> str:
+    folder = os.path.join(cfg.OUTPUT_DIR, "inference")
+    # The files of all datasets have the same names.
+    return os.path.join(folder, dataset_name) if len(cfg.DATASETS.TEST) > 1 else folder
+
+
+def _instance_evaluator(cfg: CfgNode, dataset_name: str, output_folder: str) -> DatasetEvaluator:
+    """AP on a panoptic dataset."""
+    if find_record(cfg) is None and model_outputs(cfg) == ("instances",):
+        tasks = _detection_tasks(cfg)
+        return PanopticDetectionEvaluator(dataset_name, output_folder, tasks=tasks)
+    if MetadataCatalog.get(dataset_name).evaluator_type.startswith("cityscapes"):
+        return CityscapesMaskEvaluator(dataset_name)
+    return PanopticInstanceEvaluator(dataset_name, output_folder)
 
 
 def add_tracker(cfg: CfgNode, model: nn.Module) -> nn.Module:
@@ -128,7 +160,45 @@ def model_outputs(cfg: CfgNode) -> Tuple[str, ...]:
     record = find_record(cfg)
     if record is not None and record.outputs is not None:
         return record.outputs(cfg)
+    kind = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
+    for base, outputs in _DETECTRON2_OUTPUTS.items():
+        if isinstance(kind, type) and issubclass(kind, base):
+            return outputs
     return outputs_from_config(cfg)
+
+
+def check_evaluator_type(cfg: CfgNode, dataset_name: str) -> None:
+    """
+    Refuse a dataset that :func:`build_evaluators` will have nothing for, before it is read.
+
+    Raises:
+        ValueError: naming the dataset and its ``evaluator_type``.
+    """
+    record, outputs = find_record(cfg), model_outputs(cfg)
+    has_own = record is not None and record.build_evaluators is not None
+    is_video = "track" in outputs or cfg.TEST.DEEPLAB2.TRACKER != "none"
+    kind = MetadataCatalog.get(dataset_name).get("evaluator_type")
+    is_known = kind in PANOPTIC_TYPES + SEMANTIC_TYPES
+    is_known = is_known or (kind in DETECTION_TYPES and "instances" in outputs)
+    if not (has_own or is_video or is_known):
+        raise _no_evaluator(dataset_name, outputs)
+
+
+def _no_evaluator(dataset_name: str, outputs: Tuple[str, ...]) -> ValueError:
+    kind = MetadataCatalog.get(dataset_name).get("evaluator_type")
+    known: Tuple[str, ...] = PANOPTIC_TYPES + SEMANTIC_TYPES
+    known += DETECTION_TYPES if "instances" in outputs else ()
+    return ValueError(
+        f"dataset {dataset_name!r} must have an evaluator_type of {', '.join(known)} in its "
+        f"metadata for a model that returns {', '.join(outputs)}, got {kind!r}"
+    )
+
+
+def _detection_tasks(cfg: CfgNode) -> Tuple[str, ...]:
+    """What COCO scores of a model's instances."""
+    has_masks = find_record(cfg) is not None or cfg.MODEL.MASK_ON
+    tasks = ("bbox", "segm") if has_masks else ("bbox",)
+    return (*tasks, "keypoints") if cfg.MODEL.KEYPOINT_ON else tasks
 
 
 def _build_submissions(

@@ -1,14 +1,20 @@
 """Start one or several processes, and run what the command line asks for in each."""
 
 import argparse
+import multiprocessing
 import os
+import signal
+import sys
+from types import FrameType
 from typing import Any, Callable, Dict, Optional
 
 import torch
 import torch.distributed as dist
 from detectron2.engine import launch as detectron2_launch
 from detectron2.utils import comm
+from torch.multiprocessing import ProcessExitedException
 
+from ..command import run_command
 from .setup import ConfigError, setup
 from .testing import evaluate
 from .trainer import DeepLab2Trainer
@@ -50,14 +56,62 @@ def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) 
     """
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return _run_under_torchrun(main, args)
-    return detectron2_launch(
-        main,
-        args.num_gpus,
-        num_machines=args.num_machines,
-        machine_rank=args.machine_rank,
-        dist_url=args.dist_url,
-        args=(args,),
-    )
+    if args.num_gpus * args.num_machines <= 1:
+        return main(args)
+    count = torch.cuda.device_count()
+    if args.num_gpus > count:
+        raise ConfigError(
+            f"--num-gpus must be at most {count}, the GPUs of this machine, got {args.num_gpus}; "
+            "torchrun starts several processes without one"
+        )
+    return _start_processes(main, args)
+
+
+def _start_processes(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) -> None:
+    """A process a GPU. Each tells its own error; this one waits for what a signal lets them do."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, _hand_on)
+    try:
+        detectron2_launch(
+            _Process(main),
+            args.num_gpus,
+            num_machines=args.num_machines,
+            machine_rank=args.machine_rank,
+            dist_url=args.dist_url,
+            args=(args,),
+        )
+    except ProcessExitedException as error:
+        raise SystemExit(error.exit_code if error.exit_code > 0 else 1) from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _hand_on(number: int, frame: Optional[FrameType]) -> None:
+    """SIGTERM to the processes, which a terminal's Ctrl-C reaches anyway; Ctrl-C again ends all."""
+    for process in multiprocessing.active_children():
+        process.terminate()
+    signal.signal(signal.SIGINT, _end_all)
+
+
+def _end_all(number: int, frame: Optional[FrameType]) -> None:
+    for process in multiprocessing.active_children():
+        process.kill()
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
+class _Process:
+    """What a started process runs: ``main``, to a line and a status where it cannot go on."""
+
+    def __init__(self, main: Callable[[argparse.Namespace], Any]):
+        self._main = main
+
+    def __call__(self, args: argparse.Namespace) -> None:
+        status = run_command(os.path.basename(sys.argv[0]), self._main, args)
+        if status != 0:
+            sys.exit(status)
 
 
 def _run_under_torchrun(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) -> Any:

@@ -38,7 +38,14 @@ def start_logs(cfg: CfgNode, args: argparse.Namespace) -> None:
     for handler in _screens():
         handler.addFilter(_hide_traceback)
     with _quiet_screen():
-        default_setup(cfg, args)
+        try:
+            default_setup(cfg, args)
+        except OSError as error:
+            if error.filename is not None or error.errno is None:
+                raise
+            # As of a full disk: Detectron2 knows a handle.
+            path = os.path.join(cfg.OUTPUT_DIR, "config.yaml")
+            raise OSError(error.errno, error.strerror, path) from error
     _tell(cfg, args)
 
 

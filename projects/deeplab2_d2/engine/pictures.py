@@ -98,7 +98,7 @@ class PredictionSheets:
         prediction = model.predict(images.tensor)
         sample = {**sample, "height": image.shape[0], "width": image.shape[1]}
         inference = model.inference.with_outputs("sem_seg", "panoptic_seg")
-        output = inference(prediction, images, [sample])[0]
+        (output,) = model.refine(inference(prediction, images, [sample]), [sample])
         row = [draw_image(image), draw_semantic(output["sem_seg"].argmax(dim=0), self._colors)]
         if "panoptic_seg" in output:
             row.append(draw_panoptic_overlay(image, output["panoptic_seg"], self._colors))

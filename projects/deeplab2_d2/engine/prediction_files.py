@@ -1,5 +1,6 @@
 """Panoptic predictions on disk: overlay pictures, and COCO's panoptic PNG and JSON."""
 
+import json
 import os
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
@@ -13,6 +14,7 @@ from ..structures import (
     DatasetClasses,
     atomic_path,
     check_distinct_stems,
+    check_not_inputs,
     claim_output,
     stem_of,
     write_json,
@@ -54,11 +56,16 @@ class PredictionWriter:
             file_names: inputs that will be added, to be checked before there is work to lose.
 
         Raises:
-            ValueError: if two of the inputs would have outputs of one name.
+            ValueError: if two of the inputs would have outputs of one name, an input would be
+                written over, or what stands at the place of the JSON is no JSON of predictions.
         """
         check_distinct_stems(file_names)
         self.folder = folder
-        self._categories = DatasetClasses.from_metadata(metadata).categories
+        outputs = [path for name in file_names for path in self._paths(name)]
+        check_not_inputs([*outputs, self._json], file_names)
+        self._check_earlier()
+        classes = DatasetClasses.from_metadata(metadata, needs_things=False)
+        self._categories = classes.categories
         self._owners: Dict[str, str] = {}
         names = metadata.stuff_classes
         self._colors = np.array(metadata.get("stuff_colors", make_class_colors(len(names))))
@@ -81,14 +88,15 @@ class PredictionWriter:
         Raises:
             ValueError: if an image with this stem has been written already, or an id is negative.
         """
-        stem = stem_of(file_name)
-        png = f"{stem}_panoptic.png"
+        overlay_path, png_path = self._paths(file_name)
+        png = os.path.basename(png_path)
         claim_output(self._owners, png, file_name)
         segment_map, segments = panoptic_seg
         ids = segment_map.cpu().numpy()
-        write_panoptic_png(os.path.join(self.folder, png), ids)
+        write_panoptic_png(png_path, ids)
         overlay = draw_panoptic_overlay(image, (ids, segments), self._colors)
-        path = self._save(overlay, f"{stem}_overlay.png")
+        with atomic_path(overlay_path) as temporary:
+            Image.fromarray(overlay).save(temporary, format="PNG")
         image_id = len(self._images) + 1
         height, width = ids.shape
         self._images.append(
@@ -101,25 +109,41 @@ class PredictionWriter:
                 "segments_info": [self._segment(segment) for segment in segments],
             }
         )
-        return path
+        return overlay_path
 
     def close(self) -> str:
         """Write ``panoptic.json`` and return its path."""
-        path = os.path.join(self.folder, "panoptic.json")
         content = {
             "images": self._images,
             "annotations": self._annotations,
             "categories": list(self._categories.values()),
         }
-        write_json(path, content)
-        return path
+        write_json(self._json, content)
+        return self._json
+
+    @property
+    def _json(self) -> str:
+        return os.path.join(self.folder, "panoptic.json")
+
+    def _paths(self, file_name: str) -> List[str]:
+        """Overlay and panoptic PNG of an input."""
+        stem = os.path.join(self.folder, stem_of(file_name))
+        return [f"{stem}_overlay.png", f"{stem}_panoptic.png"]
+
+    def _check_earlier(self) -> None:
+        if not os.path.exists(self._json):
+            return
+        try:
+            with open(self._json, encoding="utf-8") as file:
+                names = [str(item["file_name"]) for item in json.load(file)["annotations"]]
+        except (ValueError, LookupError, TypeError):
+            names = [""]
+        if not all(name.endswith("_panoptic.png") for name in names):
+            raise ValueError(
+                f"{self._json} must be of predictions of a run before, which are replaced, got "
+                "another file; choose another folder"
+            )
 
     def _segment(self, segment: Mapping[str, Any]) -> Dict[str, Any]:
         category = self._categories[segment["category_id"]]
         return {**segment, "category_id": category["id"], "category": category["name"]}
-
-    def _save(self, picture: np.ndarray, name: str) -> str:
-        path = os.path.join(self.folder, name)
-        with atomic_path(path) as temporary:
-            Image.fromarray(picture).save(temporary, format="PNG")
-        return path

@@ -6,14 +6,18 @@ from typing import Sequence
 
 import torch
 from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN, RetinaNet
 from detectron2.utils import comm
 
 from ..checkpoint import build_meta_model, with_published_classes
 from ..data import check_dataset_paths, check_registered
+from ..data.loader import load_dataset_dicts
 from ..models import Segmenter, check_classes
 from ..records import find_record
 from .checkpointing import build_checkpointer
 from .config_error import ConfigError
+from .evaluators import check_evaluator_type
 
 
 def check_run(cfg: CfgNode, *, trains: bool, resume: bool = False) -> None:
@@ -105,11 +109,37 @@ def _check_datasets(cfg: CfgNode, split: str, *, is_needed: bool) -> None:
         except KeyError as error:
             raise ConfigError(error.args[0]) from error
         check_dataset_paths(name)
+        if split == "TEST":
+            check_evaluator_type(cfg, name)
+            if MetadataCatalog.get(name).get("panoptic_json"):
+                # Read twice, rather than to be found broken after the training.
+                load_dataset_dicts([name])
+
+
+def _check_detector(cfg: CfgNode) -> None:
+    """Hold the classes of Detectron2's own detectors against the things of their dataset."""
+    kind = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
+    names = [*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]
+    is_rcnn = isinstance(kind, type) and issubclass(kind, GeneralizedRCNN)
+    if not names or not (is_rcnn or kind is RetinaNet):
+        return
+    key = "ROI_HEADS" if is_rcnn else "RETINANET"
+    if MetadataCatalog.get(names[0]).get("thing_classes") is None:
+        # Of COCO files that a user registers, Detectron2 learns the classes while it reads them.
+        DatasetCatalog.get(names[0])
+    metadata, count = MetadataCatalog.get(names[0]), cfg.MODEL[key].NUM_CLASSES
+    things = metadata.get("thing_dataset_id_to_contiguous_id") or metadata.get("thing_classes")
+    if things and len(things) != count:
+        raise ConfigError(
+            f"config key MODEL.{key}.NUM_CLASSES must be {len(things)}, the things of dataset "
+            f"{names[0]!r}, got {count}"
+        )
 
 
 def _check_model(cfg: CfgNode, trains: bool, resume: bool) -> None:
     """Build what has a record, without memory for its weights; hold classes and weights to it."""
     if find_record(cfg) is None:
+        _check_detector(cfg)
         return
     if not trains and not resume:
         cfg = with_published_classes(cfg, cfg.MODEL.WEIGHTS)

@@ -21,8 +21,9 @@ from tabulate import tabulate
 
 from ..command import run_command
 from ..data.reading import read_image
+from ..data.user_code import add_register_argument, register_user_modules
 from ..records import RankedImage
-from ..structures import atomic_path
+from ..structures import atomic_path, check_distinct_stems, check_not_inputs, stem_of
 from ..visualization import (
     draw_boundaries,
     draw_image,
@@ -191,13 +192,20 @@ def _covered(image: RankedImage, k: int) -> torch.Tensor:
 
 def main(args: argparse.Namespace) -> None:
     """Print and draw, image by image."""
+    register_user_modules(args.register)
     cfg = load_config(args.config_file, args.opts)
     cfg.freeze()
     check_ranks(cfg)
     metadata = MetadataCatalog.get((*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN)[0])
+    pictures = [os.path.join(args.output, f"{stem_of(path)}_ranking.png") for path in args.input]
+    try:
+        check_distinct_stems(args.input)
+        check_not_inputs(pictures, args.input)
+    except ValueError as error:
+        raise ConfigError(f"--input: {error}") from error
     model = load_test_model(cfg, allow_random_weights=args.allow_random_weights)
     os.makedirs(args.output, exist_ok=True)
-    for path in args.input:
+    for path, picture in zip(args.input, pictures):
         image = rank_file(cfg, model, path)
         pairs = list(find_sharing_pairs(image)) if args.pair is None else [tuple(args.pair)]
         try:
@@ -209,8 +217,6 @@ def main(args: argparse.Namespace) -> None:
             print(describe_pair(image, metadata.stuff_classes, reason))
         row = draw_ranked_image(image, path, metadata.stuff_colors, args.pair)
         titles = TITLES if args.pair is None else (*TITLES, "upper one on top")
-        stem = os.path.splitext(os.path.basename(path))[0]
-        picture = os.path.join(args.output, f"{stem}_ranking.png")
         with atomic_path(picture) as temporary:
             drawn = sheet([row], titles=titles, cell_size=_CELL)
             Image.fromarray(drawn).save(temporary, format="PNG")
@@ -227,6 +233,7 @@ def parse_arguments(arguments: "list[str] | None" = None) -> argparse.Namespace:
     parser.add_argument("--output", default="output/rank-maps", metavar="FOLDER")
     parser.add_argument("--pair", nargs=2, type=int, metavar=("I", "J"))
     add_random_weights_flag(parser)
+    add_register_argument(parser)
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE")
     return parser.parse_args(arguments)
 

@@ -1,45 +1,20 @@
 """From the command line to a frozen, checked config."""
 
 import argparse
-import logging
-from typing import Any, Callable
+import difflib
+import re
+from typing import Callable, Iterator
 
 from detectron2.config import CfgNode, get_cfg
 from detectron2.engine import default_argument_parser
 
 from ..config import add_deeplab2_config, merge_config_file, validate_config
-from ..records import find_record
+from ..data.user_code import add_register_argument, register_user_modules
 from .config_error import ConfigError
+from .ignored_keys import warn_of_ignored_keys
 from .logs import start_logs
 from .preflight import check_run
-
-logger = logging.getLogger(__name__)
-
-# Keys of Detectron2 that our solver does not read, and what decides instead.
-IGNORED_SOLVER_KEYS = {
-    "SOLVER.LR_SCHEDULER_NAME": "SOLVER.DEEPLAB2.SCHEDULE",
-    "SOLVER.STEPS": "SOLVER.DEEPLAB2.SCHEDULE",
-    "SOLVER.GAMMA": "SOLVER.DEEPLAB2.SCHEDULE",
-    "SOLVER.BIAS_LR_FACTOR": "nothing: biases learn as all weights do",
-    "SOLVER.NESTEROV": "nothing: momentum is never Nesterov's",
-}
-# Those of them that the schedule "step" reads.
-STEP_KEYS = ("SOLVER.STEPS", "SOLVER.GAMMA")
-# Those that our backbones do not read.
-IGNORED_BACKBONE_KEYS = {
-    "MODEL.BACKBONE.FREEZE_AT": "nothing: every layer learns, MODEL.DEEPLAB2.NORM.NAME may be "
-    "FrozenBN",
-    "MODEL.RESNETS.DEPTH": "MODEL.DEEPLAB2.BACKBONE.NAME",
-}
-# Those that our mappers do not read.
-IGNORED_INPUT_KEYS = {
-    "INPUT.MIN_SIZE_TRAIN": "INPUT.DEEPLAB2.RESIZE_RANGE",
-    "INPUT.MAX_SIZE_TRAIN": "INPUT.DEEPLAB2.RESIZE_RANGE",
-    "INPUT.MIN_SIZE_TRAIN_SAMPLING": "INPUT.DEEPLAB2.SCALES",
-    "INPUT.CROP.TYPE": "INPUT.CROP.SIZE, which is in pixels",
-}
-# What a key without effect may say beside its default, because it is what is done.
-_TRUE_VALUES = {"INPUT.CROP.TYPE": "absolute"}
+from .run_lock import lock_output_dir
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -53,6 +28,7 @@ def argument_parser() -> argparse.ArgumentParser:
         help="with --eval-only: a further model, averaged with the first one's predictions",
     )
     add_random_weights_flag(parser)
+    add_register_argument(parser)
     return parser
 
 
@@ -81,20 +57,52 @@ def load_config(config_file: str = "", overrides: "list[str] | None" = None) -> 
     try:
         if config_file:
             merge_config_file(cfg, config_file)
-    except (AssertionError, KeyError, TypeError, ValueError) as error:
-        message = _message(error)
+    except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
+        message = _explain(cfg, error)
         prefix = "" if message.startswith(config_file) else f"{config_file}: "
         raise ConfigError(f"config file {prefix}{message}") from error
     overrides = list(overrides or [])
     try:
         cfg.merge_from_list(overrides)
-    except (AssertionError, KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"config override {' '.join(overrides)}: {_message(error)}") from error
+    except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
+        words = " ".join(map(str, overrides))
+        raise ConfigError(f"config override {words}: {_explain(cfg, error)}") from error
     try:
         validate_config(cfg)
     except (KeyError, ValueError) as error:
         raise ConfigError(f"{config_file or 'the defaults'}: {_message(error)}") from error
     return cfg
+
+
+# What Detectron2 says of a key that it does not know, and of a value of another type.
+_UNKNOWN_KEY = re.compile(r"Non-existent (?:config )?key: (\S+)")
+_WRONG_TYPE = re.compile(
+    r"Type mismatch \(<class '[\w.]*?(\w+)'> vs. <class '[\w.]*?(\w+)'>\) with values "
+    r"\((.*) vs. (.*)\) for config key: (\S+)",
+    re.DOTALL,
+)
+
+
+def _explain(cfg: CfgNode, error: BaseException) -> str:
+    """Detectron2's message, with the keys near one that it does not know."""
+    message = _message(error)
+    unknown = _UNKNOWN_KEY.search(message)
+    if unknown is not None:
+        near = difflib.get_close_matches(unknown[1], list(_keys(cfg)), n=2, cutoff=0.7)
+        return f"{message}; near it are {', '.join(near)}" if near else message
+    wrong = _WRONG_TYPE.search(message)
+    if wrong is not None:
+        wanted, got, default, value, key = wrong.groups()
+        example = f", as {default}" if wanted != "CfgNode" else ", whose keys stand below it"
+        return f"config key {key} must be a {wanted}{example}, got {value!r} (a {got})"
+    return message
+
+
+def _keys(node: CfgNode, prefix: str = "") -> Iterator[str]:
+    for name, value in node.items():
+        yield prefix + name
+        if isinstance(value, CfgNode):
+            yield from _keys(value, f"{prefix}{name}.")
 
 
 def _message(error: BaseException) -> str:
@@ -115,43 +123,15 @@ def setup(args: argparse.Namespace, prepare: "Callable[[CfgNode], None] | None" 
         prepare: called with the config before the run is checked, as to generate its dataset.
 
     Raises:
-        ConfigError: see :func:`load_config` and :func:`check_run`.
+        ConfigError: see :func:`load_config`, :func:`check_run` and :func:`lock_output_dir`.
     """
+    register_user_modules(args.register)
     cfg = load_config(args.config_file, args.opts)
     cfg.freeze()
     if prepare is not None:
         prepare(cfg)
     check_run(cfg, trains=not args.eval_only, resume=args.resume)
+    lock_output_dir(cfg.OUTPUT_DIR)
     start_logs(cfg, args)
     warn_of_ignored_keys(cfg)
     return cfg
-
-
-def warn_of_ignored_keys(cfg: CfgNode) -> None:
-    """Name the keys without effect that are not at Detectron2's default."""
-    defaults, ignored = get_cfg(), dict(IGNORED_SOLVER_KEYS)
-    if cfg.SOLVER.DEEPLAB2.SCHEDULE == "step":
-        ignored = {key: instead for key, instead in ignored.items() if key not in STEP_KEYS}
-    record = find_record(cfg)
-    has_mapper = record is not None and record.build_mapper is not None
-    if record is not None and has_mapper and not record.has_detectron2_input:
-        ignored.update(IGNORED_INPUT_KEYS)
-    if cfg.MODEL.BACKBONE.NAME == "build_deeplab2_backbone":
-        ignored.update(IGNORED_BACKBONE_KEYS)
-    for key, instead in ignored.items():
-        value = _look_up(cfg, key)
-        if value not in (_look_up(defaults, key), _TRUE_VALUES.get(key)):
-            logger.warning(
-                "config key %s has no effect on %s (got %r); see %s",
-                key,
-                cfg.MODEL.META_ARCHITECTURE,
-                value,
-                instead,
-            )
-
-
-def _look_up(cfg: CfgNode, key: str) -> Any:
-    node: Any = cfg
-    for name in key.split("."):
-        node = node[name]
-    return node

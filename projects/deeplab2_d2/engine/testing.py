@@ -61,7 +61,7 @@ def load_test_model(
             be averaged, or a member differs from the first in its classes or output stride; or see
             :func:`load_model`.
     """
-    allow = {"allow_random_weights": allow_random_weights}
+    allow: Dict[str, Any] = {"allow_random_weights": allow_random_weights}
     models = [load_model(cfg, resume=resume, **allow)]
     models += [load_model(*_member(cfg, member), **allow) for member in ensemble]
     if not ensemble and not cfg.TEST.AUG.ENABLED:

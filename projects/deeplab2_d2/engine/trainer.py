@@ -21,15 +21,18 @@ from detectron2.utils.logger import setup_logger
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..models import Segmenter, check_classes
+from ..models import Segmenter, check_classes, crf_from_config, refine_in_evaluation
 from ..solver import build_lr_scheduler, build_optimizer, clip_gradient_norm
+from ..structures import remove_leftovers
 from ..video import SequenceRunner
 from .checkpointing import build_checkpointer
 from .ema import WeightAverage, WeightAverageHook
 from .evaluators import add_tracker, build_evaluators
+from .interrupt import StopHook, StopSignals, TrainingStopped, describe_stop
 from .loaders import build_test_loader, build_train_loader
 from .pictures import PredictionPictures, PredictionSheets, has_panoptic_truth
 from .preflight import check_device
+from .run_lock import locked_output_dir
 from .setup import ConfigError
 from .throughput import Throughput
 from .training_metrics import TrainingMetrics
@@ -46,7 +49,8 @@ class DeepLab2Trainer(DefaultTrainer):
 
     Differs from ``DefaultTrainer``: the data stream continues where a resumed run stopped, the
     step accumulates gradients and autocasts (:class:`TrainingStep`), several processes also run on
-    CPUs, weights can be averaged, and the evaluators follow from the dataset's metadata.
+    CPUs, weights can be averaged, the evaluators follow from the dataset's metadata, and Ctrl-C or
+    SIGTERM leave a checkpoint.
     """
 
     def __init__(self, cfg: CfgNode):
@@ -57,6 +61,7 @@ class DeepLab2Trainer(DefaultTrainer):
             setup_logger()
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         self.cfg = cfg = scale_learning_rate(cfg)
+        self._signals = StopSignals()
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
         self._trainer = TrainingStep(
@@ -75,6 +80,11 @@ class DeepLab2Trainer(DefaultTrainer):
         self.checkpointer = build_checkpointer(
             cfg, model, trainer=weakref.proxy(self), **checkpointables
         )
+        if comm.is_main_process():
+            for path in remove_leftovers(cfg.OUTPUT_DIR):
+                logger.warning(
+                    "removed %s, which a killed process had not written to its end", path
+                )
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.register_hooks(self.build_hooks())
@@ -86,11 +96,12 @@ class DeepLab2Trainer(DefaultTrainer):
         built = [hook for hook in built if hook not in writers] + self._reporting_hooks() + writers
         for hook in writers:
             hook._period = self.cfg.SOLVER.DEEPLAB2.LOG_PERIOD
+        (place,) = [k for k, hook in enumerate(built) if isinstance(hook, hooks.EvalHook)]
+        built[place]._func = self._unless_stopped(built[place]._func)
+        built.insert(place, StopHook(self._signals))
         if self.average is None:
             return built
-        for hook in built:
-            if isinstance(hook, hooks.EvalHook):
-                hook._func = self._with_average(hook._func)
+        built[place + 1]._func = self._with_average(built[place + 1]._func)
         # Right after the step, so that checkpoints and evaluations see the newest average.
         return [WeightAverageHook(self.average)] + built
 
@@ -130,6 +141,65 @@ class DeepLab2Trainer(DefaultTrainer):
 
         return evaluate_average
 
+    def _unless_stopped(self, evaluate: Callable[[], Any]) -> Callable[[], Any]:
+        def evaluate_unless_stopped() -> Any:
+            is_stopped = self._signals.requested is not None and comm.get_world_size() == 1
+            return {} if is_stopped else evaluate()
+
+        return evaluate_unless_stopped
+
+    def train(self) -> Any:
+        """
+        Run the training; see :meth:`DefaultTrainer.train`.
+
+        Raises:
+            ConfigError: if another run is using OUTPUT_DIR.
+            TrainingStopped: after SIGINT or SIGTERM, when the step in hand is done and saved.
+        """
+        with locked_output_dir(self.cfg.OUTPUT_DIR), self._signals:
+            try:
+                results = super().train()
+            except KeyboardInterrupt:
+                if self._signals.requested is None:
+                    raise
+                raise self._save_and_stop() from None
+            except OSError as error:
+                if error.filename is not None or error.errno is None:
+                    raise
+                # Of a log or a metric: whoever writes them knows a handle.
+                what = f"{error.strerror}{self.checkpointer.describe_newest()}"
+                raise OSError(error.errno, what, self.cfg.OUTPUT_DIR) from error
+            if self._signals.requested is not None and comm.get_world_size() == 1:
+                raise self._save_and_stop()
+            return results
+
+    def run_step(self) -> None:
+        try:
+            super().run_step()
+        except RuntimeError as error:
+            # The signal may have ended the data workers, too.
+            if self._signals.requested is None or not self._trainer.is_fetching:
+                raise
+            self.iter -= 1  # Nothing of this step has happened.
+            raise KeyboardInterrupt from error
+
+    def _save_and_stop(self) -> TrainingStopped:
+        """Save what the last whole step has left, unless it is there already."""
+        self._trainer.end_data()
+        done, path = min(self.iter, self.max_iter - 1), ""
+        name = "model_final" if done + 1 >= self.max_iter else f"model_{done:07d}"
+        if done >= self.start_iter:
+            path = os.path.join(self.cfg.OUTPUT_DIR, f"{name}.pth")
+            if comm.is_main_process() and self.checkpointer.newest_name() != f"{name}.pth":
+                self.checkpointer.save(name, iteration=done)
+        elif self.start_iter > 0:
+            path = self.checkpointer.get_checkpoint_file()
+        text = ""
+        if comm.is_main_process():
+            text = describe_stop(self._signals, done, self.max_iter, path)
+        assert self._signals.requested is not None
+        return TrainingStopped(text, 128 + self._signals.requested)
+
     def state_dict(self) -> Dict[str, Any]:
         state = super().state_dict()
         # Release 0.6 forgets the optimizer.
@@ -144,8 +214,11 @@ class DeepLab2Trainer(DefaultTrainer):
     def build_model(cls, cfg: CfgNode) -> nn.Module:
         check_device(cfg)
         model = build_model(cfg)
+        crf = crf_from_config(cfg)
         if isinstance(model, Segmenter):
             check_classes(cfg)
+        elif crf is not None:
+            refine_in_evaluation(model, crf)
         if cfg.SOLVER.DEEPLAB2.CHANNELS_LAST:
             model = model.to(memory_format=torch.channels_last)
         if cfg.SOLVER.DEEPLAB2.COMPILE:
@@ -156,13 +229,13 @@ class DeepLab2Trainer(DefaultTrainer):
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-        return build_optimizer(model, cfg)
+        return build_optimizer(cfg, model)
 
     @classmethod
     def build_lr_scheduler(
         cls, cfg: CfgNode, optimizer: torch.optim.Optimizer
     ) -> torch.optim.lr_scheduler.LRScheduler:
-        return build_lr_scheduler(optimizer, cfg)
+        return build_lr_scheduler(cfg, optimizer)
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode, start_iteration: int = 0) -> Any:

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from typing import Any, Callable, ContextManager, Dict, Iterable, List, Optional, Tuple
+from typing import Any, Callable, ContextManager, Dict, Iterable, Iterator, List, Optional, Tuple
 
 import torch
 from detectron2.engine import SimpleTrainer
@@ -61,6 +61,8 @@ class TrainingStep(SimpleTrainer):
         self.seed = seed
         self.dump_dir = dump_dir
         self.device = next(model.parameters()).device
+        # Whether a step waits for its first batch, before it has changed anything.
+        self.is_fetching = False
         # Whether the losses are read after the step; see the class.
         self.is_deferred = self.device.type == "cuda"
         scales = amp_dtype == torch.float16
@@ -74,7 +76,9 @@ class TrainingStep(SimpleTrainer):
         data_time = 0.0
         for index in range(self.accumulation_steps):
             start = time.perf_counter()
+            self.is_fetching = index == 0
             batch = next(self._data_loader_iter)
+            self.is_fetching = False
             data_time += time.perf_counter() - start
             self._seed_forward(index)
             is_last = index + 1 == self.accumulation_steps
@@ -95,6 +99,10 @@ class TrainingStep(SimpleTrainer):
             for name, loss in self._check(copy, batch).items():
                 totals[name] = totals.get(name, 0.0) + loss / self.accumulation_steps
         self._write_metrics(totals, data_time)
+
+    def end_data(self) -> None:
+        """Let the processes that load data end now, not when Python waits for them at its end."""
+        self._data_loader_iter: Iterator[Any] = iter(())
 
     def _check(self, copy: LossCopy, batch: List[Dict[str, Any]]) -> Dict[str, Tensor]:
         losses = copy.read()

@@ -3,6 +3,11 @@
 from .baselines import ConstantPredictor, GroundTruthPredictor
 from .cityscapes import CityscapesMaskEvaluator, CityscapesSemanticEvaluator
 from .depth import DepthMetrics
+from .detections import (
+    DETECTION_TYPES,
+    PanopticDetectionEvaluator,
+    build_detection_evaluator,
+)
 from .instances import PanopticInstanceEvaluator
 from .panoptic import PanopticQualityEvaluator, compute_panoptic_quality
 from .panoptic_accumulator import PanopticQuality
@@ -24,6 +29,9 @@ from .video_scores import DEPTH_ERRORS, VideoScores
 from .video_submission import VideoFilePredictor, VideoSubmission
 
 __all__ = [
+    "DETECTION_TYPES",
+    "PanopticDetectionEvaluator",
+    "build_detection_evaluator",
     "DEPTH_ERRORS",
     "CityscapesInstanceSubmission",
     "CityscapesMaskEvaluator",

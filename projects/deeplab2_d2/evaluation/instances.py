@@ -22,6 +22,7 @@ from ..structures import (
     read_panoptic_png,
     write_json,
 )
+from .seen_images import SeenImages
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,8 @@ class PanopticInstanceEvaluator(COCOEvaluator):
         self._thing_index = {contiguous: i for i, contiguous in enumerate(categories)}
         with tempfile.TemporaryDirectory(prefix="instances_") as folder:
             json_file = metadata.get("json_file")
-            if not json_file or not PathManager.isfile(json_file):
+            has_json = bool(json_file) and PathManager.isfile(json_file)
+            if not has_json:
                 json_file = os.path.join(folder, "instances.json")
                 _write_instances(dataset_name, json_file)
             # Before pycocotools, which believes what it reads.
@@ -90,6 +92,16 @@ class PanopticInstanceEvaluator(COCOEvaluator):
             if "area" not in annotation and annotation["image_id"] in self._coco_api.imgs:
                 rle = self._coco_api.annToRLE(annotation)
                 annotation["area"] = float(mask_util.area(rle))
+        # Of the JSON that is made here, only the main process has the content.
+        image_ids = self._coco_api.getImgIds()
+        if not has_json:
+            image_ids = [record["image_id"] for record in DatasetCatalog.get(dataset_name)]
+        self._images = SeenImages(image_ids, dataset_name)
+
+    def reset(self) -> None:
+        """Begin anew."""
+        super().reset()
+        self._images.reset()
 
     def process(
         self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]
@@ -101,8 +113,10 @@ class PanopticInstanceEvaluator(COCOEvaluator):
                 contiguous ``pred_classes``.
 
         Raises:
-            ValueError: if a predicted class is not a thing.
+            ValueError: if a predicted class is not a thing, or an image has come before.
         """
+        for sample in inputs:
+            self._images.add(sample["image_id"])
         renumbered = [{"instances": self._renumber(output["instances"])} for output in outputs]
         super().process(inputs, renumbered)
 
@@ -111,7 +125,12 @@ class PanopticInstanceEvaluator(COCOEvaluator):
         Returns:
             ``{"segm": {"AP": ..., "AP50": ..., ...}}`` in percent; NaN where there is nothing to
             measure, nothing at all for a dataset without things. None in all but the main process.
+
+        Raises:
+            ValueError: if an image has no prediction.
         """
+        if img_ids is None:
+            self._images.check_complete()
         if self._thing_index:
             return super().evaluate(img_ids)
         if not comm.is_main_process():

@@ -25,7 +25,7 @@ from ..structures import (
     write_json,
 )
 from .panoptic_statistics import nan_of_no_class
-from .panoptic_truth import read_panoptic_truth
+from .panoptic_truth import check_distinct, correct_areas, load_panoptic_truth
 
 logger = logging.getLogger(__name__)
 
@@ -116,6 +116,8 @@ class PanopticQualityEvaluator(COCOPanopticEvaluator):
         if not comm.is_main_process():
             return None
         predictions = list(itertools.chain(*gathered))
+        ids = (prediction["image_id"] for prediction in predictions)
+        check_distinct(ids, "predictions", self._metadata.panoptic_json)
         scores = self._score(predictions)
         result = {}
         for suffix, part in (("", "All"), ("_th", "Things"), ("_st", "Stuff")):
@@ -127,9 +129,8 @@ class PanopticQualityEvaluator(COCOPanopticEvaluator):
         return OrderedDict(panoptic_seg=result)
 
     def _read_truth(self) -> Dict[str, Any]:
-        """See :func:`read_panoptic_truth`."""
-        metadata = self._metadata
-        return read_panoptic_truth(metadata.panoptic_json, metadata.panoptic_root, self._classes)
+        """See :func:`load_panoptic_truth`."""
+        return load_panoptic_truth(self._metadata.panoptic_json, self._classes)
 
     def _score(self, predictions: Sequence[Mapping[str, Any]]) -> Dict[str, Any]:
         """Scores as of :func:`compute_panoptic_quality`."""
@@ -174,7 +175,8 @@ def compute_panoptic_quality(
     Args:
         predictions: annotations of COCO's panoptic format (``image_id``, ``file_name`` and
             ``segments_info`` with ids of the dataset), each with its PNG in ``png_string``.
-        truth: annotation of the same images, complete; see :func:`read_panoptic_truth`.
+        truth: annotation of the same images; see :func:`load_panoptic_truth`. Its areas become
+            those of the PNGs, whatever they were.
         panoptic_root: folder of its PNGs.
         output_dir: existing folder that keeps the annotations as ``predictions.json``.
 
@@ -184,6 +186,8 @@ def compute_panoptic_quality(
     """
     from panopticapi.evaluation import pq_compute
 
+    panoptic_root = PathManager.get_local_path(panoptic_root)
+    correct_areas(truth["annotations"], panoptic_root)
     with tempfile.TemporaryDirectory(prefix="panoptic_eval_") as folder:
         annotations = []
         for number, prediction in enumerate(predictions):
@@ -198,7 +202,7 @@ def compute_panoptic_quality(
             return pq_compute(
                 truth_json,
                 PathManager.get_local_path(predictions_json),
-                gt_folder=PathManager.get_local_path(panoptic_root),
+                gt_folder=panoptic_root,
                 pred_folder=folder,
             )
 

@@ -44,7 +44,7 @@ def panoptic_statistics(
     Args:
         truth_ids: (H, W) integer segment ids, 0 is unlabeled.
         predicted_ids: (H, W) integer segment ids, 0 is void.
-        truth_segments: dicts with ``id``, ``category_id``, ``area`` and ``iscrowd``.
+        truth_segments: dicts with ``id``, ``category_id`` and ``iscrowd``.
         predicted_segments: dicts with ``id`` and ``category_id``.
 
     Raises:
@@ -112,6 +112,9 @@ def _match(
     statistics: PanopticStatistics,
 ) -> List[Tuple[int, int]]:
     """Pairs of segments of one class with an IoU above 0.5; unlabeled pixels do not count."""
+    truth_area: Dict[int, int] = Counter()
+    for (truth_id, _), count in overlap.items():
+        truth_area[truth_id] += count
     matched = []
     for (truth_id, predicted_id), intersection in overlap.items():
         segment = truth.get(truth_id)
@@ -120,7 +123,7 @@ def _match(
         if segment["category_id"] != categories[predicted_id]:
             continue
         on_void = overlap.get((_VOID_ID, predicted_id), 0)
-        union = area[predicted_id] + segment["area"] - intersection - on_void
+        union = area[predicted_id] + truth_area[truth_id] - intersection - on_void
         iou = intersection / union
         if iou > 0.5:
             statistics.matches.append((segment["category_id"], iou))

@@ -1,7 +1,10 @@
-"""The ground truth of panoptic quality, with what a JSON of COCO's format may have left out."""
+"""Ground truth of panoptic quality: each image once, and areas that are those of the PNGs."""
 
+import logging
 import os
-from typing import Any, Dict, Mapping
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Dict, Iterable, List, Mapping
 
 import numpy as np
 
@@ -9,47 +12,100 @@ from ..structures import (
     DatasetClasses,
     check_panoptic_json,
     has_categories,
+    is_thing_category,
     read_json_object,
     read_panoptic_png,
 )
 
+logger = logging.getLogger(__name__)
 
-def read_panoptic_truth(
-    panoptic_json: str, panoptic_root: str, classes: DatasetClasses
-) -> Dict[str, Any]:
+# Readers of PNGs, which wait for files and for zlib.
+_NUM_THREADS = 4
+
+
+def load_panoptic_truth(panoptic_json: str, classes: DatasetClasses) -> Dict[str, Any]:
     """
-    Read the annotation of a dataset as panopticapi needs it.
-
-    What a segment's ``area`` would say is counted in the PNG, ``iscrowd`` is 0, and categories are
-    the metadata's, where the JSON does not have them.
+    Read an annotation that predictions are to be scored against.
 
     Args:
-        panoptic_json, panoptic_root: of the dataset.
+        panoptic_json: in COCO panoptic format. It may lack ``iscrowd``, which is 0 then, areas, and
+            the categories, which are those of the metadata.
         classes: of the dataset.
 
     Returns:
-        the content of the JSON; what it has is as it stands there.
+        its content; ``isthing`` of its categories is 0 or 1.
 
     Raises:
-        OSError: if the JSON cannot be read.
-        ValueError: naming the file and the entry that cannot be used.
+        OSError: if it cannot be read.
+        ValueError: naming the file and the entry that is not as the format has it; if an image or
+            the annotation of an image is there twice, which would be scored twice, or a category
+            does not say whether it is a thing.
     """
     content = read_json_object(panoptic_json)
-    check_panoptic_json(content, panoptic_json, parts=("annotations",))
+    annotations = check_panoptic_json(content, panoptic_json, parts=("annotations",)).annotations
+    listed = [i for i in content.get("images") or () if isinstance(i, dict) and "id" in i]
+    check_distinct((image["id"] for image in listed), "images", panoptic_json)
+    ids = (annotation["image_id"] for annotation in annotations)
+    check_distinct(ids, "annotations", panoptic_json)
     if not has_categories(content):
         content["categories"] = list(classes.categories.values())
-    for annotation in content["annotations"]:
-        _complete_segments(annotation, panoptic_root)
+    content["categories"] = [
+        {**category, "isthing": int(is_thing_category(category))}
+        for category in content["categories"]
+    ]
+    for annotation in annotations:
+        for segment in annotation["segments_info"]:
+            segment.setdefault("iscrowd", 0)
     return content
 
 
-def _complete_segments(annotation: Mapping[str, Any], panoptic_root: str) -> None:
-    segments = annotation["segments_info"]
-    for segment in segments:
-        segment.setdefault("iscrowd", 0)
-    if all("area" in segment for segment in segments):
-        return
-    ids = read_panoptic_png(os.path.join(panoptic_root, annotation["file_name"]))
-    areas = dict(zip(*(part.tolist() for part in np.unique(ids, return_counts=True))))
-    for segment in segments:
-        segment.setdefault("area", areas.get(segment["id"], 0))
+def check_distinct(image_ids: Iterable[Any], what: str, source: str) -> None:
+    """
+    Raises:
+        ValueError: if an image is there twice.
+    """
+    twice = [image_id for image_id, count in Counter(image_ids).items() if count > 1]
+    if twice:
+        raise ValueError(
+            f"{source} must have each image once in its {what}, got {len(twice)} of them more "
+            f"often, such as image_id {twice[0]!r}"
+        )
+
+
+def correct_areas(annotations: List[Dict[str, Any]], panoptic_root: str) -> int:
+    """
+    Give segments the areas that they have in the PNGs, in place.
+
+    panopticapi takes the JSON's, which another resolution or a hand may have left behind: the
+    quality then is anything, also above 100.
+
+    Args:
+        annotations: of COCO panoptic format.
+        panoptic_root: folder of their PNGs, named in a warning.
+
+    Returns:
+        the number of segments whose area was another.
+
+    Raises:
+        FileNotFoundError, ValueError: if a PNG is not there or cannot be read.
+    """
+
+    def areas_of(annotation: Mapping[str, Any]) -> Dict[int, int]:
+        ids = read_panoptic_png(os.path.join(panoptic_root, annotation["file_name"]))
+        values, counts = np.unique(ids, return_counts=True)
+        return dict(zip(values.tolist(), counts.tolist()))
+
+    wrong = 0
+    with ThreadPoolExecutor(_NUM_THREADS) as pool:
+        for annotation, areas in zip(annotations, pool.map(areas_of, annotations)):
+            for segment in annotation["segments_info"]:
+                area = areas.get(segment["id"], 0)
+                wrong += segment.get("area", area) != area
+                segment["area"] = area
+    if wrong:
+        logger.warning(
+            "%s: %d segments have another area than in the PNG; those of the PNGs are used",
+            panoptic_root,
+            wrong,
+        )
+    return wrong

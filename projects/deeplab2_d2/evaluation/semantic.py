@@ -8,9 +8,11 @@ import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
+from torch import Tensor
 
 from ..structures import DatasetClasses, read_label_map
 from .ground_truth import decode_semantic_map
+from .seen_images import SeenImages
 
 logger = logging.getLogger(__name__)
 
@@ -37,10 +39,14 @@ class SemanticEvaluator(DatasetEvaluator):
         classes = DatasetClasses.from_metadata(metadata, needs_things=False)
         self._class_names, self._ignore_label = classes.names, classes.ignore_label
         self._ignore_crowd = ignore_crowd
-        self._records = {record["file_name"]: record for record in DatasetCatalog.get(dataset_name)}
+        records = DatasetCatalog.get(dataset_name)
+        self._images = SeenImages([record["file_name"] for record in records], dataset_name)
+        self._records = {record["file_name"]: record for record in records}
         self.reset()
 
     def reset(self) -> None:
+        """Begin anew."""
+        self._images.reset()
         size = len(self._class_names) + 1
         # Rows: predicted class, columns: true class; the last of each is void.
         self._confusion = np.zeros((size, size), dtype=np.int64)
@@ -55,13 +61,24 @@ class SemanticEvaluator(DatasetEvaluator):
                 values outside [0, C) are void; at the size of the ground truth.
 
         Raises:
-            ValueError: if a prediction has another size than its ground truth.
+            ValueError: if a prediction has another size or number of classes than its ground truth,
+                is no map of integers, or is of an image that has come before.
         """
         for sample, output in zip(inputs, outputs):
-            prediction = output["sem_seg"]
-            if prediction.dim() == 3:
-                prediction = prediction.argmax(dim=0)
+            self._images.add(sample["file_name"])
+            prediction = self._classes_of(output["sem_seg"], sample["file_name"])
             self._add(prediction.cpu().numpy(), self._read(sample["file_name"]), sample)
+
+    def _classes_of(self, prediction: Tensor, file_name: str) -> Tensor:
+        count = len(self._class_names)
+        if prediction.dim() == 3 and len(prediction) == count:
+            return prediction.argmax(dim=0)
+        if prediction.dim() == 2 and not prediction.is_floating_point():
+            return prediction
+        raise ValueError(
+            f"sem_seg of {file_name} must be scores of {count} classes, (C, H, W), or integer ids, "
+            f"(H, W), got {tuple(prediction.shape)} of {prediction.dtype}"
+        )
 
     def _add(self, prediction: np.ndarray, truth: np.ndarray, sample: Mapping[str, Any]) -> None:
         if prediction.shape != truth.shape:
@@ -92,7 +109,11 @@ class SemanticEvaluator(DatasetEvaluator):
             "ACC-<class>": ...}}`` in percent, NaN for classes without ground truth; a class that
             is predicted somewhere but nowhere true counts as 0 in the mean, as in Detectron2.
             None in all but the main process.
+
+        Raises:
+            ValueError: if an image of the dataset has no prediction.
         """
+        self._images.check_complete()
         gathered: List[np.ndarray] = comm.gather(self._confusion)
         if not comm.is_main_process():
             return None

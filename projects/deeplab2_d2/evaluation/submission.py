@@ -5,7 +5,7 @@ import itertools
 import json
 import logging
 import os
-from typing import Any, Dict, List, Mapping, Sequence
+from typing import Any, Dict, Mapping, Sequence
 
 from detectron2.data import DatasetCatalog
 from detectron2.evaluation import CityscapesInstanceEvaluator, CityscapesSemSegEvaluator
@@ -55,7 +55,7 @@ class PanopticSubmission(PanopticQualityEvaluator):
         """
         super().reset()
         self._owners: Dict[str, str] = {}
-        self._earlier = self._read_earlier()
+        self._check_earlier()
         _check_stems(self._dataset_name)
         self._staging.clear()
 
@@ -87,7 +87,9 @@ class PanopticSubmission(PanopticQualityEvaluator):
             owner = f"image {prediction['image_id']!r}"
             claim_output(owners, prediction["file_name"], owner, "the prediction")
         if comm.is_main_process():
-            self._remove_earlier()
+            # First of all: a JSON must not name what is of another run, or not there.
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(f"{self._staging.folder}.json")
         comm.synchronize()
         self._staging.publish()
         comm.synchronize()
@@ -102,28 +104,23 @@ class PanopticSubmission(PanopticQualityEvaluator):
             )
         return {}
 
-    def _read_earlier(self) -> List[str]:
-        """The PNGs of a run before."""
+    def _check_earlier(self) -> None:
+        """That what stands at the place of the JSON file is a submission, which is replaced."""
         path = f"{self._staging.folder}.json"
         if not os.path.exists(path):
-            return []
+            return
         try:
             with open(path, encoding="utf-8") as f:
-                return [str(item["file_name"]) for item in json.load(f)["annotations"]]
+                content = json.load(f)
+            is_submission = all("file_name" in item for item in content["annotations"])
+            reason = "" if is_submission else "an annotation without file_name"
         except (ValueError, LookupError, TypeError, RecursionError) as error:
+            reason = str(error) or repr(error)
+        if reason:
             raise ValueError(
                 f"{path} must be a submission of a run before, which is replaced, got another or a "
-                f"damaged file ({error}); move it away"
-            ) from error
-
-    def _remove_earlier(self) -> None:
-        """Remove the JSON of a run before, and the PNGs that it names."""
-        # First of all: a JSON must not name what is of another run, or not there.
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(f"{self._staging.folder}.json")
-        for name in self._earlier:
-            with contextlib.suppress(FileNotFoundError):
-                os.remove(os.path.join(self._staging.folder, os.path.basename(name)))
+                f"damaged file ({reason}); move it away"
+            )
 
 
 def _strip(segment: Mapping[str, Any]) -> Dict[str, int]:

@@ -19,6 +19,7 @@ from .class_map import class_map_from_config
 from .image_batch import ImageBatch
 from .joint import JointCriterion, JointInference
 from .model_metadata import check_classes, metadata_from_config
+from .refinement import crf_from_config, refine_in_evaluation
 from .segmenter import Criterion, Head, Inference, Segmenter, SlotInference
 
 __all__ = [
@@ -35,11 +36,13 @@ __all__ = [
     "axial_deeplab",
     "check_classes",
     "class_map_from_config",
+    "crf_from_config",
     "deeplab",
     "max_deeplab",
     "metadata_from_config",
     "motion_deeplab",
     "oanet",
     "panoptic_deeplab",
+    "refine_in_evaluation",
     "vip_deeplab",
 ]

@@ -1,9 +1,10 @@
 """From a list of images to the network's padded batch."""
 
-from typing import Any, List, Mapping, NamedTuple, Sequence, Tuple
+from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
+from detectron2.modeling import Backbone
 from torch import Tensor
 
 from ..postprocessing import Frames
@@ -17,7 +18,7 @@ class ImageBatch(NamedTuple):
 
     Attributes:
         tensor: (N, C, H, W) float32, normalised; padding is 0 (the mean pixel). H and W are
-            1 + a multiple of the stride.
+            1 + a multiple of the stride, or what the backbone asks for.
         image_sizes: (height, width) of each image before padding; images stand top left.
     """
 
@@ -67,6 +68,28 @@ def next_grid_size(size: Size, stride: int) -> Size:
     return height, width
 
 
+def backbone_size(size: Size, stride: int, backbone: Backbone) -> Size:
+    """
+    The smallest (height, width) that holds ``size`` and that a backbone takes.
+
+    That is 1 + a multiple of ``stride``, unless the backbone asks for sizes of its own, as
+    Detectron2's feature pyramids (``size_divisibility``) and plain transformers do
+    (``padding_constraints``, which also may ask for a square).
+    """
+    asked: Mapping[str, int] = getattr(backbone, "padding_constraints", {})
+    # Detectron2's main spells it so.
+    divisor = asked.get("size_divisiblity", asked.get("size_divisibility", 0))
+    divisor = max(int(divisor), int(backbone.size_divisibility))
+    side = int(asked.get("square_size", 0))
+    if divisor <= 1 and side <= 0:
+        return next_grid_size(size, stride)
+    if side > 0:
+        size = (max(side, *size),) * 2
+    divisor = max(divisor, 1)
+    height, width = (-(-length // divisor) * divisor for length in size)
+    return height, width
+
+
 def batch_images(
     images: Sequence[Tensor],
     *,
@@ -74,6 +97,7 @@ def batch_images(
     pixel_std: Tensor,
     stride: int,
     pad_to: Size = (0, 0),
+    backbone: Optional[Backbone] = None,
 ) -> ImageBatch:
     """
     Normalise images, pad them with the mean pixel to one common size and stack them.
@@ -84,6 +108,7 @@ def batch_images(
         pixel_std: (C, 1, 1).
         stride: the network's output stride; sizes become 1 + a multiple of it.
         pad_to: least (height, width) of the result before that rule; (0, 0) = no more than needed.
+        backbone: whose own wishes come before that rule, see :func:`backbone_size`.
 
     Raises:
         ValueError: if there is no image, or one is not (C, h, w) with h, w > 0.
@@ -101,7 +126,10 @@ def batch_images(
         max(pad_to[0], *(height for height, _ in sizes)),
         max(pad_to[1], *(width for _, width in sizes)),
     )
-    height, width = next_grid_size(largest, stride)
+    if backbone is None:
+        height, width = next_grid_size(largest, stride)
+    else:
+        height, width = backbone_size(largest, stride, backbone)
     padded = []
     for image, (image_height, image_width) in zip(images, sizes):
         image = (image.to(pixel_mean) - pixel_mean) / pixel_std

@@ -1,6 +1,6 @@
 """What the models share: images in, losses or Detectron2's outputs out."""
 
-from typing import Any, Dict, List, Mapping, Protocol, Sequence, Tuple, Union
+from typing import Any, Dict, List, Mapping, Optional, Protocol, Sequence, Tuple, Union
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -8,8 +8,10 @@ from detectron2.modeling import Backbone
 from torch import Tensor, nn
 
 from ..ops import SlotSegmentation
+from ..postprocessing import CRFOptions
 from ..structures import ClassMap, MapKind, Prediction
 from .image_batch import ImageBatch, Size, batch_images
+from .refinement import crf_from_config, refine_outputs
 from .target_batch import Padding, stack_targets
 
 # Detectron2's dict of one image: ``image`` and whatever mapper, loader and caller add to it.
@@ -147,15 +149,18 @@ class Segmenter(nn.Module):
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
         pad_to: Size = (0, 0),
+        crf: Optional[CRFOptions] = None,
     ):
         """
         Args:
             backbone: images to features.
             head: a :class:`Head`.
             criterion, inference: for training and for evaluation.
-            output_stride: network inputs are padded to 1 + a multiple of it.
+            output_stride: network inputs are padded to 1 + a multiple of it, unless the backbone
+                asks for other sizes; see :func:`backbone_size`.
             pixel_mean, pixel_std: a value for each channel of the network's input, of any number.
             pad_to: least (height, width) of the network's input in evaluation.
+            crf: of a CRF that refines ``sem_seg`` in evaluation; None = none.
         """
         super().__init__()
         self.backbone = backbone
@@ -164,6 +169,7 @@ class Segmenter(nn.Module):
         self.inference = inference
         self.output_stride = output_stride
         self.pad_to = (pad_to[0], pad_to[1])
+        self.crf = crf
         self.training_metrics: Dict[str, Tensor] = {}
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
@@ -176,6 +182,7 @@ class Segmenter(nn.Module):
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "pad_to": tuple(cfg.TEST.DEEPLAB2.PAD_TO),
+            "crf": crf_from_config(cfg),
         }
 
     @property
@@ -202,7 +209,7 @@ class Segmenter(nn.Module):
         Returns:
             In training a dict of scalar losses. In evaluation one dict an image with
 
-            - ``sem_seg``: (C, height, width) float logits;
+            - ``sem_seg``: (C, height, width) float logits, after a CRF log-probabilities;
             - ``panoptic_seg``: (map, segments_info); the map is (height, width) int32 with
               segment ids, 0 is void;
             - ``instances``: Detectron2 ``Instances`` with boxes, masks, classes and scores;
@@ -223,6 +230,7 @@ class Segmenter(nn.Module):
             pixel_std=self.pixel_std,
             stride=self.output_stride,
             pad_to=(0, 0) if self.training else self.pad_to,
+            backbone=self.backbone,
         )
 
     def network_input(self, sample: Sample) -> Tensor:
@@ -259,7 +267,13 @@ class Segmenter(nn.Module):
         Returns:
             The outputs of :meth:`forward`.
         """
-        return self.inference(prediction, images, samples)
+        return self.refine(self.inference(prediction, images, samples), samples)
+
+    def refine(
+        self, outputs: List[Dict[str, Any]], samples: Sequence[Sample]
+    ) -> List[Dict[str, Any]]:
+        """Outputs with ``sem_seg`` refined by the CRF, if there is one, and nothing else."""
+        return outputs if self.crf is None else refine_outputs(outputs, samples, self.crf)
 
     def _losses(
         self, prediction: Prediction, samples: Sequence[Sample], images: ImageBatch

@@ -3,11 +3,13 @@ Operators: one public function each, and their plain PyTorch reference.
 
 The public functions check their arguments, then call the compiled kernels if the extension is
 there, else the reference (see `has_extension` and `use_reference`). Both give the same integers.
+`dense_crf` alone has no kernel for a GPU, and refuses its tensors.
 """
 
 from .assignment import linear_assignment
 from .centers import find_centers
 from .cross_entropy import upsampled_cross_entropy
+from .dense_crf import dense_crf
 from .extension import has_extension, use_reference
 from .grouping import group_pixels
 from .merging import merge_panoptic
@@ -30,6 +32,7 @@ __all__ = [
     "SegmentTable",
     "SlotSegmentation",
     "TargetMaps",
+    "dense_crf",
     "find_centers",
     "group_pixels",
     "has_extension",

@@ -1,6 +1,7 @@
 """Predictions to labels: pure functions of tensors."""
 
 from .center_grouping import panoptic_from_centers, semantic_scores
+from .crf import CRFOptions, refine_with_crf
 from .detectron2_outputs import to_instances, to_panoptic_outputs, to_panoptic_seg
 from .frame_pairs import FramePair, panoptic_from_frame_pair
 from .geometry import Frames
@@ -8,6 +9,7 @@ from .maps import View, crop_to_image, flip_map, resize_map, restore_view, to_ou
 from .mask_slots import SlotOptions, panoptic_from_mask_slots, slot_semantic_scores
 
 __all__ = [
+    "CRFOptions",
     "FramePair",
     "Frames",
     "SlotOptions",
@@ -17,6 +19,7 @@ __all__ = [
     "panoptic_from_centers",
     "panoptic_from_frame_pair",
     "panoptic_from_mask_slots",
+    "refine_with_crf",
     "resize_map",
     "restore_view",
     "semantic_scores",

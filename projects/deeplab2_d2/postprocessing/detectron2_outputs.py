@@ -27,8 +27,8 @@ def to_panoptic_seg(
         list has a dict for each segment, in the order of the map's values: ``id`` (in the map),
         ``category_id`` (contiguous), ``isthing``, ``instance_id`` (number within its class, 0 for
         stuff), ``area`` (pixels), ``bbox`` ``[x, y, width, height]`` and ``score``: objectness
-        times mean class probability. Objectness is that of the segment table: of stuff from a
-        semantic map it is 1.
+        times mean class probability. Objectness is that of the segment table, cut to [0, 1]: a
+        heatmap is learnt by regression, which may pass 1. Of stuff from a semantic map it is 1.
 
     Raises:
         ValueError: if a class has as many instances as the divisor or more: the labels of the next
@@ -37,13 +37,15 @@ def to_panoptic_seg(
     table = result.segments
     num_instance_rows = result.num_instance_rows
     rows = torch.nonzero(table.area[index] > 0)[:, 0]
+    objectness = table.objectness[index, rows].clamp(0.0, 1.0)
+    scores = objectness * table.class_probability[index, rows].clamp(max=1.0)
     columns = (
         rows.tolist(),
         table.panoptic_label[index, rows].tolist(),
         table.category[index, rows].tolist(),
         table.area[index, rows].tolist(),
         table.box[index, rows].tolist(),
-        (table.objectness[index, rows] * table.class_probability[index, rows]).tolist(),
+        scores.tolist(),
     )
     segments: SegmentsInfo = []
     for row, label, category, area, (top, left, bottom, right), score in zip(*columns):

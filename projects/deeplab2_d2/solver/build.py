@@ -26,7 +26,7 @@ OPTIMIZERS: Dict[str, Callable[..., torch.optim.Optimizer]] = {
 KERAS_EPSILON = 1e-7
 
 
-def build_optimizer(model: nn.Module, cfg: CfgNode) -> torch.optim.Optimizer:
+def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     """
     Build the optimizer that ``SOLVER.DEEPLAB2.OPTIMIZER`` names, for the trainable parameters.
 
@@ -36,8 +36,8 @@ def build_optimizer(model: nn.Module, cfg: CfgNode) -> torch.optim.Optimizer:
     kernels by it, decoupled. Biases and norms never decay.
 
     Args:
-        model: the whole model; its backbone's parameters are named ``backbone.*``.
         cfg: a config with :func:`add_deeplab2_config`'s keys.
+        model: the whole model; its backbone's parameters are named ``backbone.*``.
 
     Raises:
         ValueError: if ``SOLVER.DEEPLAB2.OPTIMIZER`` is unknown or a rate or factor is negative.
@@ -60,14 +60,26 @@ def build_optimizer(model: nn.Module, cfg: CfgNode) -> torch.optim.Optimizer:
     return OPTIMIZERS[name](groups, lr=cfg.SOLVER.BASE_LR, **options)
 
 
-def build_lr_scheduler(optimizer: torch.optim.Optimizer, cfg: CfgNode) -> DeepLab2LRScheduler:
+def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> DeepLab2LRScheduler:
     """
     Build the schedule of ``SOLVER.DEEPLAB2.SCHEDULE`` over ``SOLVER.MAX_ITER`` iterations.
+
+    Args:
+        cfg: see :func:`build_optimizer`.
+        optimizer: of that function; another, such as Detectron2's, gets a warning.
 
     Raises:
         ValueError: if the schedule is unknown.
     """
     node = cfg.SOLVER.DEEPLAB2
+    kind = OPTIMIZERS.get(node.OPTIMIZER)
+    if isinstance(kind, type) and not isinstance(optimizer, kind):
+        logger.warning(
+            "config key SOLVER.DEEPLAB2.OPTIMIZER has no effect (got %r): the optimizer is a %s; "
+            "deeplab2_d2.solver.build_optimizer makes the one that the config asks for",
+            node.OPTIMIZER,
+            type(optimizer).__name__,
+        )
     return DeepLab2LRScheduler(
         optimizer,
         max_iter=cfg.SOLVER.MAX_ITER,

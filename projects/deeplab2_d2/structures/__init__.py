@@ -4,10 +4,10 @@ Labels, class maps, the kinds of dense maps, and files of all of these.
 This room imports no other.
 """
 
-from .atomic import atomic_path, write_json
+from .atomic import atomic_path, remove_leftovers, write_json
 from .class_map import ClassMap, deeplab2_coco_class_map, identity_class_map
 from .coco_masks import mask_fault
-from .dataset_classes import DatasetClasses
+from .dataset_classes import DatasetClasses, is_thing_category
 from .depth_png import UNITS_PER_METER, read_depth, read_depth_png
 from .image_files import (
     BrokenImageError,
@@ -26,7 +26,13 @@ from .instances_json import check_instance_masks, check_instances_json
 from .maps import MapKind, Prediction, select_images
 from .memory import Encoded, Memory, MemoryShape
 from .new_parts import new_names
-from .output_names import check_distinct_stems, check_output_name, claim_output, stem_of
+from .output_names import (
+    check_distinct_stems,
+    check_not_inputs,
+    check_output_name,
+    claim_output,
+    stem_of,
+)
 from .panoptic_json import (
     JsonFault,
     PanopticJson,
@@ -63,9 +69,11 @@ __all__ = [
     "PanopticJson",
     "Prediction",
     "atomic_path",
+    "remove_leftovers",
     "check_distinct_stems",
     "check_instance_masks",
     "check_instances_json",
+    "check_not_inputs",
     "check_output_name",
     "check_panoptic_json",
     "claim_output",
@@ -81,6 +89,7 @@ __all__ = [
     "identity_class_map",
     "ids_to_colors",
     "mask_fault",
+    "is_thing_category",
     "naming_broken_images",
     "new_names",
     "open_image",

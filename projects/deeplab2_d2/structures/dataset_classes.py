@@ -8,6 +8,37 @@ _IGNORE_LABEL = 255
 _LABEL_DIVISOR = 1000
 
 
+def is_thing_category(category: Mapping[str, Any]) -> bool:
+    """
+    Whether a category of COCO panoptic format has instances.
+
+    Raises:
+        ValueError: if its ``isthing`` is none of 0, 1, false and true, such as a text, of which any
+            would be true.
+    """
+    value = category.get("isthing")
+    if not isinstance(value, int) or value not in (0, 1):
+        raise ValueError(
+            f"category {category.get('name')!r}: isthing must be 0 or 1, got {value!r}"
+        )
+    return bool(value)
+
+
+def _check_contiguous_ids(metadata: Any, *, is_panoptic: bool) -> None:
+    if not is_panoptic:
+        return
+    owners: Dict[int, Any] = {}
+    things, stuff = metadata.get(_THINGS) or {}, metadata.get(_STUFF) or {}
+    for category, k in {**stuff, **things}.items():
+        if k in owners:
+            raise ValueError(
+                f"dataset {metadata.get('name')} must have a contiguous id of its own for each "
+                f"category, thing or stuff, got {k} for the categories {owners[k]} and {category}; "
+                "deeplab2_d2.data.panoptic_metadata makes such metadata"
+            )
+        owners[k] = category
+
+
 @dataclass(frozen=True)
 class DatasetClasses:
     """
@@ -45,9 +76,14 @@ class DatasetClasses:
 
     @property
     def categories(self) -> Dict[int, Dict[str, Any]]:
-        """COCO's entry of a category, ``id``, ``name`` and ``isthing``, by contiguous id."""
+        """
+        COCO's entry of a category, ``id``, ``name`` and ``isthing``, by contiguous id.
+
+        A semantic dataset has no ids but the contiguous ones.
+        """
         categories: Dict[int, Dict[str, Any]] = {}
-        for category_id, k in self.category_ids.items():
+        ids = self.category_ids or {k: k for k in range(self.num_classes)}
+        for category_id, k in ids.items():
             entry = {"id": category_id, "name": self.names[k], "isthing": int(self.is_thing(k))}
             categories.setdefault(k, entry)
         return categories
@@ -60,7 +96,8 @@ class DatasetClasses:
             needs_things: False where the metadata may be of a dataset without panoptic annotation.
 
         Raises:
-            ValueError: if what a panoptic dataset must have is not there.
+            ValueError: if what a panoptic dataset must have is not there, or two of its categories
+                have one contiguous id: they would be one class.
         """
         wanted = (_THINGS, _STUFF, "stuff_classes", "label_divisor") if needs_things else ()
         missing = [key for key in wanted if metadata.get(key) is None]
@@ -69,6 +106,7 @@ class DatasetClasses:
                 f"dataset {metadata.get('name')} must be registered with panoptic metadata; it "
                 f"lacks {', '.join(missing)}"
             )
+        _check_contiguous_ids(metadata, is_panoptic=needs_things)
         things: Mapping[int, int] = metadata.get(_THINGS) or {}
         stuff: Mapping[int, int] = metadata.get(_STUFF) or {}
         names = list(metadata.get("stuff_classes") or ())

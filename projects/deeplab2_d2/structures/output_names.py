@@ -53,6 +53,23 @@ def claim_output(owners: Dict[str, str], output: str, owner: str, kind: str = "t
     owners[key] = owner
 
 
+def check_not_inputs(outputs: Iterable[str], inputs: Iterable[str]) -> None:
+    """
+    Args:
+        outputs: paths that are to be written.
+        inputs: paths that are read.
+
+    Raises:
+        ValueError: naming the file, if an input would be written over.
+    """
+    read = {os.path.realpath(path) for path in inputs}
+    for path in outputs:
+        if os.path.realpath(path) in read:
+            raise ValueError(
+                f"outputs must not be written over inputs, but {path} is one; choose another folder"
+            )
+
+
 def check_distinct_stems(file_names: Iterable[str]) -> None:
     """
     Check that files which are named after these inputs, without folder and ending, are distinct.

@@ -105,7 +105,7 @@ def sift_panoptic_json(content: Mapping[str, Any]) -> PanopticJson:
     for k, image in enumerate(lists["images"]):
         reason = _image_fault(image)
         if reason is None and image["id"] in sifted.images:
-            reason = "id must be there once"
+            reason = f"id {image['id']!r} is twice in images"
         if reason is None:
             sifted.images[image["id"]] = image
         else:

@@ -10,7 +10,7 @@ import sys
 from typing import Dict, Sequence
 
 from ..command import run_command
-from ..structures import atomic_path
+from ..structures import atomic_path, check_not_inputs
 
 
 def read_curve(path: str, key: str) -> Dict[int, float]:
@@ -47,12 +47,13 @@ def draw_curves(
         keys: see :func:`read_curve`; each has a panel, one above the other.
 
     Raises:
-        ValueError: if there is no key, or see :func:`read_curve`.
+        ValueError: if there is no key, one of the files is ``output``, or see :func:`read_curve`.
     """
     from matplotlib.figure import Figure
 
     if not keys:
         raise ValueError("keys must name at least one scalar, got none")
+    check_not_inputs([output], paths)
     figure = Figure(figsize=(8, 1 + 3 * len(keys)), layout="tight")
     panels = figure.subplots(len(keys), squeeze=False)[:, 0]
     for axes, key in zip(panels, keys):

@@ -20,8 +20,8 @@ def port(case: Dict[str, Any], arrays: Arrays) -> Optional[Arrays]:
     layer = nn.Linear(arrays["in/start"].size, 1, bias=False)
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy(arrays["in/start"]))
-    optimizer = build_optimizer(layer, cfg)
-    scheduler = build_lr_scheduler(optimizer, cfg)
+    optimizer = build_optimizer(cfg, layer)
+    scheduler = build_lr_scheduler(cfg, optimizer)
     rates, values = [], []
     for gradient in arrays["in/gradients"]:
         layer.weight.grad = torch.from_numpy(gradient)[None]

@@ -32,6 +32,7 @@ from ...visualization import (
 from ..dataset_mapper import PanopticDatasetMapper
 from ..loader import build_train_loader
 from ..targets import PanopticTargetGenerator
+from ..user_code import add_register_argument, register_user_modules
 
 # Of pairs of frames: the offsets of a sample with where they count, and their titles.
 _FRAME_OFFSETS = (
@@ -91,6 +92,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 
 
 def _show(options: argparse.Namespace) -> None:
+    register_user_modules(options.register)
     cfg = _config(options)
     loader = build_train_loader(cfg, _mapper(cfg))
     batches = itertools.islice(loader, options.num_samples)
@@ -130,8 +132,9 @@ def _parse(arguments: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cell", type=int, default=0, help="side of a picture; 0 = as it is")
     parser.add_argument("--output", default="samples.png")
+    add_register_argument(parser)
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config overrides")
-    return parser.parse_args(arguments)
+    return parser.parse_intermixed_args(arguments)
 
 
 def _config(options: argparse.Namespace) -> CfgNode:

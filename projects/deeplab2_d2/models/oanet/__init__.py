@@ -4,8 +4,9 @@ OANet (arXiv:1903.05027): Detectron2's Panoptic FPN with a module that ranks ins
 In the order of the data: ``targets.py`` (the mapper), ``network.py`` (the meta architecture, on
 Detectron2's), ``sharing.py`` (what its two branches share), ``stuff_head.py`` (the stuff branch),
 ``classes.py`` (its channels), ``ranking.py`` (the spatial ranking module, its loss, and the scores
-of instances), ``merging.py`` (instances and stuff to one map), ``inspection.py`` (what ranking
-does to the detections of an image). ``config.py`` has its keys.
+of instances), ``within_class.py`` (their order within a class), ``merging.py`` (instances and stuff
+to one map), ``inspection.py`` (what ranking does to the detections of an image), ``oracle.py`` (the
+bound of both branches). ``config.py`` has its keys.
 """
 
 from ...records import ModelRecord, register
@@ -14,6 +15,7 @@ from .config import add_config, check_config
 from .inspection import rank_image
 from .merging import mask_bounds, merge_instances_and_stuff
 from .network import DeepLab2OANet
+from .oracle import BranchOracle
 from .ranking import (
     DEEPLAB2_RANKING_HEADS_REGISTRY,
     DeepLab2SpatialRankingHead,
@@ -25,12 +27,14 @@ from .ranking import (
 )
 from .stuff_head import DeepLab2OANetStuffHead
 from .targets import build_mapper, outputs
+from .within_class import order_within_classes
 
 RECORD = ModelRecord(
     add_config=add_config,
     check_config=check_config,
     build_mapper=build_mapper,
     has_detectron2_input=True,
+    build_oracle=BranchOracle.from_config,
     outputs=outputs,
     rank_image=rank_image,
 )
@@ -49,6 +53,7 @@ __all__ = [
     "find_conflicts",
     "mask_bounds",
     "merge_instances_and_stuff",
+    "order_within_classes",
     "rank_image",
     "rank_instances",
 ]

@@ -41,6 +41,9 @@ def add_config(cfg: CfgNode) -> None:
     # Pixels that it is trained at: of at least two "instances", of two "classes", or "all".
     node.RANKING.CONFLICTS = "instances"
     node.RANKING.LOSS_WEIGHT = 1.0
+    # Order overlapping instances of one class, which share a channel, by detection score instead of
+    # by their ranking scores. Not in the paper.
+    node.RANKING.DETECTION_WITHIN_CLASS = False
     # Train the ranking module alone; everything else keeps its weights.
     node.RANKING.ALONE = False
 

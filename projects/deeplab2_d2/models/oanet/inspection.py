@@ -9,7 +9,7 @@ from torch import Tensor
 from ...records import RankedImage
 from .merging import Panoptic, merge_instances_and_stuff
 from .network import DeepLab2OANet
-from .ranking import draw_instances, find_conflicts, rank_instances, resize_masks
+from .ranking import draw_instances, find_conflicts, resize_masks
 
 
 @torch.no_grad()
@@ -25,12 +25,6 @@ def rank_image(model: DeepLab2OANet, sample: Mapping[str, Any]) -> RankedImage:
     Raises:
         ValueError: if the model has no ranking module.
     """
-    head = model.ranking_head
-    if head is None:
-        raise ValueError(
-            "the model must have a ranking module (config key "
-            "MODEL.DEEPLAB2.OANET.RANKING.MODULE), got ''"
-        )
     (detected,), (logits,) = model.inference([sample], do_postprocess=False)
     input_size = detected.image_size
     height = int(sample.get("height", input_size[0]))
@@ -41,8 +35,10 @@ def rank_image(model: DeepLab2OANet, sample: Mapping[str, Any]) -> RankedImage:
     instances = detector_postprocess(detected, height, width)
     is_sure = ~(instances.scores.double() < model.combine_instances_score_thresh)
     instances = instances[is_sure]
+    rank_scores = model.rank(instances, input_size)
+    head = model.ranking_head
+    assert head is not None
     masks, places = instances.pred_masks, instances.pred_classes
-    rank_scores = rank_instances(masks, places, head, input_size)
     resized = resize_masks(masks, input_size, head.stride)
     ranking_map = head(draw_instances(resized, places, head.num_classes)[None])[0]
     thing_ids = torch.tensor(channels.classes.thing_ids, device=places.device)

@@ -1,6 +1,6 @@
 """OANet as a Detectron2 meta architecture."""
 
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -14,9 +14,8 @@ from .classes import StuffChannels
 from .merging import merge_instances_and_stuff
 from .ranking import RankingCriterion, RankingHead, build_ranking_head, rank_instances
 from .sharing import Features, build_stuff_backbone, compute_features
-from .targets import outputs
-
-Sample = Mapping[str, Any]
+from .targets import Sample, check_sample, outputs
+from .within_class import order_within_classes
 
 
 @META_ARCH_REGISTRY.register()
@@ -53,6 +52,7 @@ class DeepLab2OANet(PanopticFPN):
         ranking_criterion: Optional[RankingCriterion] = None,
         ranks_predicted: bool = False,
         trains_ranking_alone: bool = False,
+        uses_detection_within_class: bool = False,
         is_stuff_connected: bool = True,
         outputs: Sequence[str] = ("panoptic_seg", "instances", "sem_seg"),
         **kwargs: Any,
@@ -65,6 +65,7 @@ class DeepLab2OANet(PanopticFPN):
             ranking_criterion: its loss; needed with it.
             ranks_predicted: it is trained on predicted instances, not on those of the truth.
             trains_ranking_alone: everything else has no gradient and no loss.
+            uses_detection_within_class: see :func:`order_within_classes`.
             is_stuff_connected: see :func:`merge_instances_and_stuff`.
             outputs: keys that an image's dict has.
             kwargs: as Detectron2's ``PanopticFPN``.
@@ -74,6 +75,7 @@ class DeepLab2OANet(PanopticFPN):
         self.stuff_backbone = stuff_backbone
         self.ranking_head, self.ranking_criterion = ranking_head, ranking_criterion
         self.ranks_predicted, self.trains_ranking_alone = ranks_predicted, trains_ranking_alone
+        self.uses_detection_within_class = uses_detection_within_class
         # Of a checkpoint that has one backbone, both get the weights.
         self.twins = {} if stuff_backbone is None else {"stuff_backbone.": "backbone."}
         self.is_stuff_connected, self.outputs = is_stuff_connected, tuple(outputs)
@@ -102,6 +104,7 @@ class DeepLab2OANet(PanopticFPN):
                 ),
                 ranks_predicted=node.RANKING.MASKS == "predicted",
                 trains_ranking_alone=node.RANKING.ALONE,
+                uses_detection_within_class=node.RANKING.DETECTION_WITHIN_CLASS,
             )
         return arguments
 
@@ -121,7 +124,7 @@ class DeepLab2OANet(PanopticFPN):
         if not self.training:
             return self.inference(batched_inputs)
         for sample in batched_inputs:
-            _check_sample(sample)
+            check_sample(sample)
         images = self.preprocess_image(batched_inputs)
         if self.trains_ranking_alone:
             return self._ranking_losses(batched_inputs, images)
@@ -191,6 +194,30 @@ class DeepLab2OANet(PanopticFPN):
             output["instances"] = instances
         return output
 
+    def rank(self, instances: Instances, input_size: Tuple[int, int]) -> Tensor:
+        """
+        Args:
+            instances: ``pred_masks`` (N, H, W) bool, ``pred_classes`` (N,) as places among the
+                things, ``scores`` (N,).
+            input_size: see :func:`rank_instances`.
+
+        Returns:
+            (N,) float32, the ranking scores that instances are painted by.
+
+        Raises:
+            ValueError: if the model has no ranking module.
+        """
+        if self.ranking_head is None:
+            raise ValueError(
+                "the model must have a ranking module (config key "
+                "MODEL.DEEPLAB2.OANET.RANKING.MODULE), got ''"
+            )
+        masks, classes = instances.pred_masks, instances.pred_classes
+        ranks = rank_instances(masks, classes, self.ranking_head, input_size)
+        if not self.uses_detection_within_class:
+            return ranks
+        return order_within_classes(ranks, instances.scores, masks, classes)
+
     def _merge(
         self,
         instances: Instances,
@@ -202,11 +229,7 @@ class DeepLab2OANet(PanopticFPN):
         is_sure = ~(instances.scores.double() < self.combine_instances_score_thresh)
         places = is_sure.nonzero()[:, 0]
         sure = instances[is_sure]
-        ranks = None
-        if self.ranking_head is not None:
-            ranks = rank_instances(
-                sure.pred_masks, sure.pred_classes, self.ranking_head, input_size
-            )
+        ranks = None if self.ranking_head is None else self.rank(sure, input_size)
         sure.pred_classes = thing_ids[sure.pred_classes]
         panoptic_map, segments = merge_instances_and_stuff(
             sure,
@@ -264,17 +287,3 @@ class DeepLab2OANet(PanopticFPN):
             sure = detector_postprocess(detected[is_sure], height, width)
             predicted.append((sure.pred_masks, sure.pred_classes))
         return predicted
-
-
-def _check_sample(sample: Sample) -> None:
-    name, size = sample.get("file_name", "no file_name"), tuple(sample["image"].shape[-2:])
-    for key in ("instances", "sem_seg"):
-        if key not in sample:
-            raise ValueError(
-                f"{name}: a training sample must have {key!r}: the dataset must have instances and "
-                f"panoptic maps of the same images, got {sorted(sample)}"
-            )
-    truth: Instances = sample["instances"]
-    sizes = {"instances": tuple(truth.image_size), "sem_seg": tuple(sample["sem_seg"].shape)}
-    if set(sizes.values()) != {size}:
-        raise ValueError(f"{name}: sizes must be the image's {size}, got {sizes}")

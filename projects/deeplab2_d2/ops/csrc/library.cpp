@@ -55,4 +55,7 @@ TORCH_LIBRARY(deeplab2_d2, m) {
   m.def(
       "label_overlap(Tensor first, Tensor second, *, SymInt max_pairs=0) -> (Tensor pairs, "
       "Tensor counts)");
+  m.def(
+      "dense_crf(Tensor logits, Tensor image, *, int num_iterations, float[2] weights, "
+      "float[3] thetas, str normalization) -> Tensor");
 }

@@ -10,6 +10,7 @@ threshold.
 from .assignment import linear_assignment
 from .centers import find_centers
 from .cross_entropy import upsampled_cross_entropy
+from .dense_crf import dense_crf, exact_dense_crf
 from .grouping import group_pixels
 from .merging import merge_panoptic
 from .overlap import label_overlap
@@ -19,6 +20,8 @@ from .slots import panoptic_from_slots
 from .targets import panoptic_targets
 
 __all__ = [
+    "dense_crf",
+    "exact_dense_crf",
     "find_centers",
     "group_pixels",
     "label_overlap",

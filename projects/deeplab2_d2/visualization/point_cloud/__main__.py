@@ -21,7 +21,7 @@ from PIL import Image
 
 from ...command import run_command
 from ...data.reading import read_image
-from ...structures import atomic_path, read_depth, read_panoptic_png
+from ...structures import atomic_path, check_not_inputs, read_depth, read_panoptic_png
 from . import View, centered_camera, color_segments, draw_view, read_camera, unproject, write_ply
 
 
@@ -48,6 +48,11 @@ def parse_arguments(arguments: Optional[List[str]] = None) -> argparse.Namespace
     args = parser.parse_args(arguments)
     if not args.out and not args.picture:
         parser.error("there must be --out or --picture")
+    outputs, inputs = (args.out, args.picture), (args.depth, args.image, args.segments, args.camera)
+    try:
+        check_not_inputs(filter(None, outputs), filter(None, inputs))
+    except ValueError as error:
+        parser.error(str(error))
     return args
 
 

@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from ...command import run_command
 from ...data.loader import load_dataset_dicts
+from ...data.user_code import add_register_argument, register_user_modules
 from ...engine import ConfigError, add_random_weights_flag, load_config
 from ...engine.loaders import build_test_loader
 from ...engine.slot_images import NUM_MASKS, SlotImages
@@ -122,6 +123,7 @@ def _parse(arguments: Optional[Sequence[str]]) -> argparse.Namespace:
         help=f"slots whose attention is drawn; default: of the {NUM_MASKS} largest segments",
     )
     add_random_weights_flag(parser)
+    add_register_argument(parser)
     parser.add_argument("--heads", action="store_true", help="draw each head's attention, too")
     parser.add_argument(
         "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides, last"
@@ -130,6 +132,7 @@ def _parse(arguments: Optional[Sequence[str]]) -> argparse.Namespace:
 
 
 def _config(options: argparse.Namespace) -> CfgNode:
+    register_user_modules(options.register)
     cfg = load_config(options.config_file, options.opts)
     # Before anything is read or built.
     _slot_channels(cfg)
