@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from bundle_writer import write_checkpoint
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils.file_io import PathManager
@@ -183,6 +184,18 @@ def test_the_fallback_of_another_user_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(zoo_cache, "_FALLBACK", str(folder))
     with pytest.raises(PermissionError, match="iopath_cache belongs to another user: .*FVCORE_C"):
         zoo_cache.cache_folder()
+
+
+def test_a_download_that_others_may_have_planted_is_refused(tmp_path, monkeypatch):
+    folder = tmp_path / "iopath_cache" / "server.example"
+    folder.mkdir(parents=True)
+    torch.save({"model": TinyModel().state_dict()}, folder / "w.pth")
+    monkeypatch.setattr(zoo_cache, "_FALLBACK", str(tmp_path / "iopath_cache"))
+    checkpointer = DeepLab2Checkpointer(TinyModel())
+    checkpointer.load(str(folder / "w.pth"))
+    folder.parent.chmod(0o1777)
+    with pytest.raises(PermissionError, match="iopath_cache can be written to by all users"):
+        checkpointer.load(str(folder / "w.pth"))
 
 
 def test_a_local_archive_or_folder_loads_as_weights(archive):

@@ -57,6 +57,7 @@ from .panoptic_png import (
     read_panoptic_png,
     write_panoptic_png,
 )
+from .plain_yaml import load_plain_yaml
 
 __all__ = [
     "NUM_PANOPTIC_IDS",
@@ -90,6 +91,7 @@ __all__ = [
     "encode_panoptic_png",
     "find_near_file",
     "has_categories",
+    "load_plain_yaml",
     "identity_class_map",
     "ids_to_colors",
     "mask_fault",
