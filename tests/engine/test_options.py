@@ -209,6 +209,20 @@ def test_an_evaluation_needs_trained_weights_in_every_part(dataset, tmp_path):
     assert all(torch.equal(loaded[name], value) for name, value in state.items())
 
 
+def test_what_is_frozen_and_random_is_named_and_what_is_frozen_stays(dataset, tmp_path, caplog):
+    options = ["OUTPUT_DIR", tmp_path, "SOLVER.MAX_ITER", 1, "SOLVER.IMS_PER_BATCH", 2]
+    options += ["TEST.EVAL_PERIOD", 0, "DATASETS.TEST", "()", "MODEL.BACKBONE.FREEZE_AT", 3]
+    trainer = DeepLab2Trainer(config(*options))
+    before = {k: v.clone() for k, v in trainer.checkpointer.model.state_dict().items()}
+    trainer.resume_or_load(resume=False)
+    assert "FREEZE_AT 3 keeps weights as they are" in caplog.messages[-1]
+    assert "backbone.stem (" in caplog.messages[-1] and "stage4" not in caplog.messages[-1]
+    trainer.train()
+    after = trainer.checkpointer.model.state_dict()
+    moved = {k.split(".")[1] for k in before if not torch.equal(before[k], after[k])}
+    assert {"stage4", "stage5"} <= moved and not moved & {"stem", "stage2", "stage3"}
+
+
 def test_a_member_of_an_ensemble_must_have_the_first_models_output_stride(dataset, tmp_path):
     weights = tmp_path / "weights.pth"
     torch.save({"model": network().state_dict()}, weights)

@@ -104,8 +104,8 @@ def images_of_coco_json(instances_json: str) -> List[AnnotatedImage]:
 
 def _size_in(entry: Mapping[str, Any]) -> Optional[Tuple[int, int]]:
     """The size that an annotation tells of its image."""
-    size = entry.get("height"), entry.get("width")
-    return (int(size[0]), int(size[1])) if None not in size else None
+    height, width = entry.get("height"), entry.get("width")
+    return None if height is None or width is None else (int(height), int(width))
 
 
 def images_of_dataset(name: str, image_root: str) -> List[AnnotatedImage]:

@@ -61,9 +61,10 @@ def load_test_model(
             be averaged, or a member differs from the first in its classes or output stride; or see
             :func:`load_model`.
     """
-    allow = {"allow_random_weights": allow_random_weights}
-    models = [load_model(cfg, resume=resume, **allow)]
-    models += [load_model(*_member(cfg, member), **allow) for member in ensemble]
+    models = [load_model(cfg, resume=resume, allow_random_weights=allow_random_weights)]
+    for member in ensemble:
+        own_cfg, weights = _member(cfg, member)
+        models.append(load_model(own_cfg, weights, allow_random_weights=allow_random_weights))
     if not ensemble and not cfg.TEST.AUG.ENABLED:
         return models[0]
     records = [find_record(model) for model in models]
