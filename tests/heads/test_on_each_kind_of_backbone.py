@@ -41,6 +41,7 @@ def _config(backbone: str, output_stride: int, options: List[Any]) -> CfgNode:
     cfg = get_cfg()
     add_deeplab2_config(cfg)
     cfg.MODEL.BACKBONE.NAME = "build_deeplab2_backbone"
+    cfg.MODEL.BACKBONE.FREEZE_AT = 0
     cfg.MODEL.DEEPLAB2.BACKBONE.NAME = backbone
     cfg.MODEL.DEEPLAB2.BACKBONE.OUTPUT_STRIDE = output_stride
     cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 19
