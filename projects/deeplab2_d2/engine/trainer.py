@@ -158,7 +158,8 @@ class DeepLab2Trainer(DefaultTrainer):
         if stuck:
             logger.warning(
                 "config key MODEL.BACKBONE.FREEZE_AT %d keeps weights as they are that "
-                "MODEL.WEIGHTS %r leave random: %s; 0 lets them learn",
+                "MODEL.WEIGHTS %r leave random, so that training has no effect on them: %s; "
+                "0 lets them learn",
                 self.cfg.MODEL.BACKBONE.FREEZE_AT,
                 self.cfg.MODEL.WEIGHTS,
                 summarize_names(stuck),
