@@ -73,7 +73,7 @@ def test_weights_without_classes_are_told_with_the_name_of_the_dataset(tmp_path,
     assert read_classes(str(tmp_path / "bare.pth")) is None
     MetadataCatalog.pop(_NAME)
     cfg.MODEL.WEIGHTS = str(tmp_path / "bare.pth")
-    with pytest.raises(ValueError, match=f"{_NAME} is not registered.*bare.pth.*do not hold its"):
+    with pytest.raises(ValueError, match=f"{_NAME}. is not registered.*bare.pth.*do not hold its"):
         build_model(cfg)
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 from deeplab2_d2.data.check import format_report, main
 from deeplab2_d2.data.findings import KINDS
 from deeplab2_d2.data.inspection import inspect_dataset
+from deeplab2_d2.data.loader import load_dataset_dicts
 from deeplab2_d2.data.panoptic_writer import PanopticWriter, Segment
 from deeplab2_d2.data.registration import panoptic_metadata, register_panoptic_dataset
 
@@ -251,6 +252,14 @@ def test_image_ids_as_text_in_one_of_the_lists_are_told(dataset):
     assert unknown in found
 
 
+def test_a_set_without_images_is_a_finding_and_no_training(dataset):
+    dataset.content.update(images=[], annotations=[])
+    dataset.save()
+    assert dataset.kinds() == [("no_image", "panoptic.json")]
+    with pytest.raises(ValueError, match="test_broken must have an annotated image, got none of"):
+        load_dataset_dicts(["test_broken"])
+
+
 def test_what_the_loader_of_a_user_refuses_is_a_finding(dataset):
     def load():
         raise KeyError("height")
@@ -304,7 +313,7 @@ def test_the_text_names_files_and_says_what_to_do(dataset):
     assert text.endswith("test_broken: 14 images, 17 errors, 5 remarks")
     shown = {kind for kind in KINDS if KINDS[kind].title in text}
     of_videos = {"broken_sequence", "broken_track", "broken_depth"}
-    of_entries = {"no_background", "broken_entry", "missing_entry", "cannot_load"}
+    of_entries = {"no_image", "no_background", "broken_entry", "missing_entry", "cannot_load"}
     of_instances = {"other_things", "unpaired_image", "instance_size", "no_instance"}
     absent = {"small_instance", "absent_class", "missing_annotation", "dark_image", "turned_image"}
     assert shown == set(KINDS) - of_videos - of_instances - of_entries - absent
@@ -316,7 +325,7 @@ def test_the_exit_status_tells_errors_from_remarks(dataset, capsys):
     (dataset.folder / "images" / "0.jpg").unlink()
     assert main(["test_broken"]) == 1
     assert main(["no_such_set"]) == 2
-    assert "dataset no_such_set is not registered" in capsys.readouterr().err
+    assert "'no_such_set' is not registered" in capsys.readouterr().err
 
 
 @pytest.mark.slow

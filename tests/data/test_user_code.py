@@ -30,8 +30,8 @@ def module(tmp_path):
 
 def test_a_file_registers_its_sets_once(module, capsys):
     for _ in range(2):
-        assert check.main(["users_set", "--register", str(module)]) == 0
-    assert "users_set: 0 images, 0 errors" in capsys.readouterr().out
+        assert check.main(["users_set", "--register", str(module)]) == 1
+    assert "users_set: 0 images, 1 errors" in capsys.readouterr().out
 
 
 def test_a_module_of_the_working_directory_is_found(module, monkeypatch):

@@ -40,6 +40,6 @@ def describe_missing(name: str) -> str:
     is_there = "" if os.path.isdir(folder) else ", which does not exist"
     reasons = "".join(f"; {reason}" for reason in broken_markers(name))
     return (
-        f"no such dataset: dataset {name} is not registered; {hint}. One's own are looked for in "
+        f"no such dataset: {name!r} is not registered; {hint}. One's own are looked for in "
         f"{folder}{is_there} ($DETECTRON2_DATASETS){reasons}"
     )

@@ -29,6 +29,7 @@ KINDS = {
         "entry of the annotation JSON missing or of another type",
         "write it as COCO's panoptic format has it, ids of segments and categories as numbers",
     ),
+    "no_image": Kind("no image with an annotation", "annotate images, and list them in the JSON"),
     "cannot_load": Kind(
         "dataset that its own loader refuses", "mend what it names, or the loader's paths"
     ),

@@ -79,11 +79,18 @@ def inspect_dataset(
         for class_name in classes.names:
             if report.num_images and not report.segments[class_name]:
                 report.add("absent_class", name, class_name)
-    if not classes.stuff_ids and report.num_unlabeled:
-        report.add("no_background", name, f"{report.unlabeled_percent:.1f} % of the pixels")
-    if refusal and not report.num_errors:
-        report.add("cannot_load", metadata.panoptic_json, refusal)
+    _inspect_whole(classes, metadata.panoptic_json, refusal, report)
     return report
+
+
+def _inspect_whole(classes: DatasetClasses, path: str, refusal: str, report: DatasetReport) -> None:
+    """What shows when all images have been looked at."""
+    if not report.num_images and not report.num_errors:
+        report.add("no_image", path)
+    if not classes.stuff_ids and report.num_unlabeled:
+        report.add("no_background", report.name, f"{report.unlabeled_percent:.1f} % of the pixels")
+    if refusal and not report.num_errors:
+        report.add("cannot_load", path, refusal)
 
 
 def _read_annotation(path: str, report: DatasetReport) -> PanopticJson:

@@ -210,8 +210,8 @@ def load_dataset_dicts(names: Sequence[str]) -> List[Dict[str, Any]]:
 
     Raises:
         FileNotFoundError: if a file or a folder that a dataset's metadata names does not exist.
-        ValueError: if an annotation has a category that the dataset's metadata lacks, or an image
-            is there twice.
+        ValueError: if a dataset has no image, an annotation has a category that the dataset's
+            metadata lacks, or an image is there twice.
     """
     dicts: List[Dict[str, Any]] = []
     for name in names:
@@ -227,6 +227,9 @@ def load_dataset_dicts(names: Sequence[str]) -> List[Dict[str, Any]]:
                     f"metadata does not have"
                 ) from error
             raise ValueError(f"dataset {name}: {json_file} lacks an entry {error}") from error
+        if not own:
+            source = MetadataCatalog.get(name).get("panoptic_json") or "its loader"
+            raise ValueError(f"dataset {name} must have an annotated image, got none of {source}")
         _check_image_ids(own, name)
         dicts.extend(own)
     return dicts
