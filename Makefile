@@ -17,13 +17,15 @@ EXHAUSTIVE := checkpoint/test_config_leaves.py checkpoint/test_released_checkpoi
 PYTHON_CODE := $(wildcard projects tests datasets demo scripts train_net.py setup.py)
 CPP_CODE = $(shell find projects tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 
-.PHONY: help setup demo demo-max demo-video demo-motion demo-oanet test test-fast lint format bench fuzz check-wheel check-asan gpu-build gpu-test gpu-sanitize gpu-bench
+.PHONY: help setup demo demo-max demo-kmax demo-video demo-motion demo-oanet demo-deeplab test test-fast lint format bench fuzz check-wheel check-asan gpu-build gpu-test gpu-sanitize gpu-bench
 
 help:
 	@echo "make demo    generate a dataset, train on it, evaluate and draw (minutes, on a CPU)"
 	@echo "make demo-max  the same with MaX-DeepLab"
+	@echo "make demo-kmax  the same with kMaX-DeepLab"
 	@echo "make demo-video  generate videos, train ViP-DeepLab on them, track others; make demo-motion with Motion-DeepLab"
 	@echo "make demo-oanet  train OANet on things that lie on each other, and paint its detections in three orders"
+	@echo "make demo-deeplab  train DeepLab v2 and v3+, evaluate them with and without the CRF"
 	@echo "make test    run the tests"
 	@echo "make test-fast  those that need no training, no compiler and no process of their own (two minutes)"
 	@echo "make lint    check style and types; make format mends what can be mended"
@@ -44,6 +46,10 @@ demo-max: setup
 	$(BIN)/python -m deeplab2_d2.engine.demo --config-file \
 		configs/Shapes-PanopticSegmentation/max_deeplab_tiny_os16_poly_bs8_crop_129_161.yaml $(ARGS)
 
+demo-kmax: setup
+	$(BIN)/python -m deeplab2_d2.engine.demo --config-file \
+		configs/Shapes-PanopticSegmentation/kmax_deeplab_tiny_os32_poly_bs8_crop_129_161.yaml $(ARGS)
+
 demo-video: setup
 	$(BIN)/python -m deeplab2_d2.engine.demo_video $(ARGS)
 
@@ -53,6 +59,9 @@ demo-motion: setup
 
 demo-oanet: setup
 	$(BIN)/python -m deeplab2_d2.engine.demo_ranking $(ARGS)
+
+demo-deeplab: setup
+	$(BIN)/python -m deeplab2_d2.engine.demo_semantic $(ARGS)
 
 # A process a processor, a file of tests at a time. Each has one thread: threads that wait for each
 # other on a busy processor take many times as long.

@@ -5,19 +5,24 @@ from typing import Any, Dict, Tuple
 import torch
 
 from deeplab2_d2.backbones import (
+    CONVNEXTS,
+    MOATS,
     MOBILE_NETWORKS,
     RESIDUAL_NETWORKS,
     backbone_names,
     build_backbone_by_name,
 )
-from deeplab2_d2.layers import Norm
+from deeplab2_d2.layers import ConvNeXtBlock, Norm
 
-# Rows that differ by name or width alone are one network here, where all are narrow.
+# Rows that differ by name, width or number of blocks alone are one network here, where all are
+# narrow and of few blocks.
 ALIASES = (
     *("swidernet", "axial_resnet_s", "axial_deeplab_s"),
     *("xception_65", "resnet_v1_101_beta"),
     *("hrnet_w32", "hrnet_w48", "hrnet_w18_plus", "hrnet_w32_plus", "hrnet_w48_plus"),
     *("auto_deeplab_m", "auto_deeplab_l", "auto_deeplab_xl"),
+    *list(CONVNEXTS)[1:],
+    *list(MOATS)[1:],
 )
 # What configs make of rows: a name for the tests, the row, and its options.
 _VARIANTS: Dict[str, Tuple[str, Dict[str, Any]]] = {
@@ -35,6 +40,7 @@ _VARIANTS: Dict[str, Tuple[str, Dict[str, Any]]] = {
         },
     ),
     "axial_resnet_l_local": ("axial_resnet_l", {"ATTENTION__SPAN": 5}),
+    "moat0_in_windows": ("moat0", {"WINDOWS": [[2, 3], [2, 2]], "POSITIONS": False}),
     "mobilenet_v3_large_reduced": ("mobilenet_v3_large", {"REDUCED_LAST_BLOCK": True}),
     "hrnet_w18_concatenated": ("hrnet_w18", {"CONCATENATE": True}),
     "auto_deeplab_s_short": (
@@ -95,3 +101,5 @@ def _randomise(backbone: torch.nn.Module) -> None:
             module.bias.data.normal_(0.0, 0.1)
             module.running_mean.normal_(0.0, 0.1)
             module.running_var.uniform_(0.5, 1.5)
+        elif isinstance(module, ConvNeXtBlock):
+            module.layer_scale.data.uniform_(0.3, 0.8)

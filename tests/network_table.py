@@ -19,6 +19,7 @@ from tabulate import tabulate
 import deeplab2_d2  # noqa: F401  isort: skip
 from network_costs import backbone_config, backbone_costs
 from paper_networks import NETWORKS, PaperNetwork
+from paper_table5_networks import AUTO_DEEPLAB, HRNET, VISTAS
 
 from deeplab2_d2.backbones import backbone_names
 
@@ -26,6 +27,7 @@ DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "backbones.md"
 _SIZE = (513, 1025)
 # Rows that differ from others by what the config sets, and names for the same network.
 _ALIASES = ("swidernet",)
+_NETWORKS = (*NETWORKS, *AUTO_DEEPLAB, HRNET, *VISTAS)
 
 
 def backbone_rows(names: Sequence[str] = backbone_names()) -> List[List[str]]:
@@ -38,7 +40,7 @@ def backbone_rows(names: Sequence[str] = backbone_names()) -> List[List[str]]:
     return rows
 
 
-def network_rows(networks: Sequence[PaperNetwork] = NETWORKS) -> List[List[str]]:
+def network_rows(networks: Sequence[PaperNetwork] = _NETWORKS) -> List[List[str]]:
     """Ours, the paper's and, where the paper counts another network, that one's."""
     rows = []
     for network in networks:

@@ -61,6 +61,12 @@ def count_stem(size: Size, *, is_inception: bool) -> int:
     return weights * count_pixels(size, 2)
 
 
+def count_pooling(size: Size, stride: int, window: int) -> int:
+    """A mean over windows that slide over the map of a stride, for a channel."""
+    height, width = ((side - 1) // stride + 1 for side in size)
+    return window * window * (height - window + 1) * (width - window + 1)
+
+
 def count_aspp_branches(channels: int, *, is_separable: bool) -> int:
     """The three 3x3 branches to 256 channels, for a pixel."""
     return 3 * channels * (9 + 256 if is_separable else 9 * 256)

@@ -9,8 +9,6 @@ from detectron2.config import CfgNode
 from network_costs import (
     backbone_config,
     backbone_costs,
-    deeplab_v3_plus_costs,
-    hrnet_costs,
     max_deeplab_costs,
     panoptic_deeplab_costs,
 )
@@ -18,7 +16,6 @@ from paper_counts import (
     Size,
     count_aspp_branches,
     count_axial_deeplab_l,
-    count_hrnet_first_stage,
     count_pixels,
     count_resnet50,
     count_stem,
@@ -28,9 +25,7 @@ from deeplab2_d2.checkpoint.convert import load_config
 
 _CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 _COCO = "COCO-PanopticSegmentation"
-_VISTAS = "MapillaryVistas-PanopticSegmentation"
 _MAX, _PANOPTIC = "arXiv:2012.00759", "arXiv:1911.10194"
-_AUTO, _HRNET = "arXiv:1901.02985", "arXiv:1908.07919"
 
 Counts = Tuple[int, int]
 
@@ -69,7 +64,8 @@ def _count(network: PaperNetwork) -> Counts:
     return network.costs(network.config(), network.size)
 
 
-def _leaf(name: str) -> Callable[[], CfgNode]:
+def leaf_config(name: str) -> Callable[[], CfgNode]:
+    """A config below ``configs/``."""
     return lambda: load_config(str(_CONFIGS / name))
 
 
@@ -78,7 +74,7 @@ def _max_deeplab(name: str, side: int, *paper: Any, leaf: str) -> PaperNetwork:
     table, parameters, multiply_adds = paper
     return PaperNetwork(
         name,
-        _leaf(path),
+        leaf_config(path),
         max_deeplab_costs,
         (side, side),
         f"{_MAX}, {table}",
@@ -223,90 +219,4 @@ XCEPTION: List[PaperNetwork] = [
     _xception(71, (2177, 2177), 65, "Tab. 5 and 9", 46.73, 1264.32),
     _xception(65, (2177, 2177), 65, "Tab. 5", 44.31, 1054.05),
 ]
-
-
-def _auto_deeplab(name: str) -> Callable[[], CfgNode]:
-    def config() -> CfgNode:
-        cfg = backbone_config(name, 32)
-        cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 19
-        node = cfg.MODEL.DEEPLAB2.SEMANTIC_DECODER
-        node.FEATURE, node.LOW_LEVEL, node.CONV_TYPE = (
-            "backbone_output",
-            [["res2", 48]],
-            "standard_conv",
-        )
-        return cfg
-
-    return config
-
-
-# DeepLab v3+'s decoder with standard convolutions.
-AUTO_DEEPLAB: List[PaperNetwork] = [
-    PaperNetwork(
-        f"Auto-DeepLab-{size.upper()}, 19 classes",
-        _auto_deeplab(f"auto_deeplab_{size}"),
-        deeplab_v3_plus_costs,
-        (1025, 2049),
-        _AUTO,
-        parameters,
-        multiply_adds,
-    )
-    for size, parameters, multiply_adds in (
-        ("s", 10.15, 333.25),
-        ("m", 21.62, 460.93),
-        ("l", 44.42, 695.03),
-    )
-]
-
-
-def _hrnet() -> CfgNode:
-    cfg = backbone_config("hrnet_w48", 32, HRNET__CONCATENATE=True)
-    cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 19
-    return cfg
-
-
-def _work_out_hrnet(network: PaperNetwork) -> int:
-    return network.count()[1] - count_hrnet_first_stage(network.size)
-
-
-HRNET = PaperNetwork(
-    "HRNet-W48, its own head, 19 classes",
-    _hrnet,
-    hrnet_costs,
-    (1024, 2048),
-    _HRNET,
-    65.9,
-    696.2,
-    _work_out_hrnet,
-)
-
-VISTAS: List[PaperNetwork] = [
-    PaperNetwork(
-        f"Panoptic-DeepLab, {name}, 65 classes",
-        _leaf(f"{_VISTAS}/panoptic_deeplab_{leaf}_poly_150k_bs64_crop_1025_1025.yaml"),
-        panoptic_deeplab_costs,
-        (2177, 2177),
-        f"{_PANOPTIC}, Tab. 5",
-        parameters,
-        multiply_adds,
-    )
-    for name, leaf, parameters, multiply_adds in (
-        ("HRNet-W48", "HRNet_W48_os32", 71.66, 2304.87),
-        ("HRNet-W48+", "HRNet_W48_plus_os32", 88.87, 2208.04),
-        ("HRNet-W48+ (Atrous)", "HRNet_W48_plus_atrous_os16", 88.87, 2972.02),
-        ("HRNet-Wider+", "HRNet_Wider_plus_os32", 60.05, 1315.70),
-        ("HRNet-Wider+ (Atrous)", "HRNet_Wider_plus_atrous_os16", 60.05, 1711.69),
-        ("Auto-DeepLab-L+", "AutoDeepLab_L_plus_os16", 41.54, 1493.78),
-        ("Auto-DeepLab-XL+", "AutoDeepLab_XL_plus_os16", 71.98, 2378.17),
-        ("Auto-DeepLab-XL++", "AutoDeepLab_XL_plus_plus_os16", 72.16, 2386.81),
-    )
-]
-NETWORKS: List[PaperNetwork] = [
-    *MAX_DEEPLAB,
-    AXIAL_DEEPLAB_L,
-    *PANOPTIC_DEEPLAB,
-    *XCEPTION,
-    *AUTO_DEEPLAB,
-    HRNET,
-    *VISTAS,
-]
+NETWORKS: List[PaperNetwork] = MAX_DEEPLAB + [AXIAL_DEEPLAB_L] + PANOPTIC_DEEPLAB + XCEPTION

@@ -33,6 +33,7 @@ def make_config(**oanet: Any) -> CfgNode:
     cfg.MODEL.MASK_ON = True
     cfg.MODEL.PIXEL_MEAN = cfg.MODEL.PIXEL_STD = [127.5, 127.5, 127.5]
     cfg.MODEL.BACKBONE.NAME = "build_deeplab2_fpn_backbone"
+    cfg.MODEL.BACKBONE.FREEZE_AT = 0
     cfg.MODEL.DEEPLAB2.BACKBONE.NAME = "resnet_tiny"
     cfg.MODEL.FPN.IN_FEATURES = ["res2", "res3", "res4", "res5"]
     cfg.MODEL.FPN.OUT_CHANNELS = 16

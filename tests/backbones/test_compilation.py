@@ -17,19 +17,19 @@ from deeplab2_d2.layers import Norm
 
 pytestmark = pytest.mark.slow
 
-# Convolutions with everything that a block can have, inverted residuals, axial attention, the
-# memory path with its decoder stacks, branches of several resolutions, searched cells, and networks
-# of the older releases.
+# Convolutions with everything that a block can have, inverted residuals, axial attention, and the
+# memory path with its decoder stacks; networks of the older releases, branches of several
+# resolutions, and searched cells.
 _FAMILIES = [
     "resnet50_with_all",
     "mobilenet_v3_small",
     "max_deeplab_s_backbone",
     "max_deeplab_tiny",
+    "hrnet_short",
+    "auto_deeplab_s_short",
     "xception_41",
     "resnet_v1_50_beta",
     "vgg16",
-    "hrnet_short",
-    "auto_deeplab_s_short",
 ]
 
 

@@ -53,6 +53,15 @@ OTHERS: Dict[str, Dict[str, Tuple[Any, ...]]] = {
         "PATH": ([0, 1, 2, 3, 2],),
         "HEAD": (True,),
     },
+    "CONVNEXT": {"DROP_PATH": (0.5,), "PAD_WINDOWS": (False,), "CHECKPOINT": (True,)},
+    "MOAT": {
+        "DROP_PATH": (0.5,),
+        "POSITIONS": (False,),
+        "WINDOWS": ([[2, 3], [2, 2]],),
+        "LAST_IS_GLOBAL": (True,),
+        "POOL_SIZE": (2,),
+        "CHECKPOINT": (True,),
+    },
 }
 # Of many layers, whose kinds are all in other rows of the table.
 NAMES = [
@@ -65,7 +74,10 @@ NAMES = [
     if name not in ALIASES
 ]
 # What a key has no effect without.
-NEEDS = {"ATTENTION.POSITION_ENCODING": ("ATTENTION.GLOBAL", [16, 1])}
+NEEDS = {
+    "ATTENTION.POSITION_ENCODING": ("ATTENTION.GLOBAL", [16, 1]),
+    "LAST_IS_GLOBAL": ("WINDOWS", [[2, 3], [2, 2]]),
+}
 
 
 def leaf_keys(node: CfgNode, prefix: str = "") -> Iterator[str]:

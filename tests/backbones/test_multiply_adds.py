@@ -9,15 +9,13 @@ from fvcore.nn import FlopCountAnalysis
 from network_costs import backbone_config, backbone_costs
 from paper_counts import count_axial_deeplab_l, count_resnet50, count_stem
 from paper_networks import (
-    AUTO_DEEPLAB,
     AXIAL_DEEPLAB_L,
-    HRNET,
     MAX_DEEPLAB,
     NETWORKS,
     PANOPTIC_DEEPLAB,
-    VISTAS,
     XCEPTION,
 )
+from paper_table5_networks import AUTO_DEEPLAB, HRNET, VISTAS
 
 from deeplab2_d2.backbones import StackedDecoderNetwork, build_backbone_by_name
 from deeplab2_d2.layers import Norm
@@ -79,6 +77,12 @@ def test_panoptic_deeplabs_second_aspp_has_separable_branches() -> None:
 )
 def test_auto_deeplab_has_the_papers_parameters(network) -> None:
     assert network.count()[0] / 1e6 == pytest.approx(network.parameters, rel=0.01)
+
+
+def test_means_over_windows_bring_auto_deeplab_plus_near_the_papers_count() -> None:
+    network = next(network for network in VISTAS if "Auto-DeepLab-L+" in network.name)
+    assert network.worked_out is not None
+    assert network.worked_out(network) / 1e9 == pytest.approx(network.multiply_adds, rel=0.01)
 
 
 def test_hrnets_own_figures_are_without_its_first_stage() -> None:

@@ -106,6 +106,7 @@ def config(*options: Any) -> CfgNode:
     add_deeplab2_config(cfg)
     cfg.INPUT.CROP.SIZE = [65, 97]
     cfg.MODEL.BACKBONE.NAME = "build_deeplab2_backbone"
+    cfg.MODEL.BACKBONE.FREEZE_AT = 0
     cfg.MODEL.DEEPLAB2.NORM.NAME = "BN"
     cfg.merge_from_list([_PREFIX + "NAME", "toy_net", *options])
     return cfg

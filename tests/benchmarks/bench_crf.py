@@ -1,4 +1,4 @@
-"""The dense CRF on the CPU, with DeepLab's normalisation: ours against pydensecrf (pydensecrf2 1.1)."""
+"""The dense CRF on a CPU, normalised as DeepLab does: ours and pydensecrf (pydensecrf2 1.1)."""
 
 from dataclasses import asdict
 from typing import Any, Callable, Dict, Iterator, Optional, Tuple

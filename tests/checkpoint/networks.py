@@ -6,6 +6,7 @@ from detectron2.modeling import META_ARCH_REGISTRY, build_backbone, build_sem_se
 from torch import nn
 
 from deeplab2_d2.models.class_map import class_map_from_config
+from deeplab2_d2.models.kmax_deeplab import DeepLab2KMaXDeepLab
 from deeplab2_d2.models.max_deeplab import MaXDeepLabHead
 
 
@@ -14,6 +15,9 @@ class Network(nn.Module):
 
     def __init__(self, cfg: CfgNode):
         super().__init__()
+        if cfg.MODEL.META_ARCHITECTURE == "DeepLab2KMaXDeepLab":
+            self.backbone, self.head = DeepLab2KMaXDeepLab.build_network(cfg)
+            return
         self.backbone = build_backbone(cfg)
         shape = self.backbone.output_shape()
         if cfg.MODEL.META_ARCHITECTURE == "SemanticSegmentor":

@@ -21,7 +21,9 @@ from deeplab2_d2.structures import new_names
 CONFIGS = Path(__file__).parents[2] / "configs"
 PARITY = Path(__file__).parents[2] / ".." / "shared" / "parity"
 LEAVES = sorted(p for p in CONFIGS.rglob("*.yaml") if not p.name.startswith("Base-"))
-ROWS = [row for row in zoo_rows() if row.config and row.deeplab2_config]
+# The reference data have all configurations but this one.
+LACKING = "configs/ade20k/kmax_deeplab/kmax_meta_convnext_large_os32.textproto"
+ROWS = [row for row in zoo_rows() if row.config and row.deeplab2_config not in (None, LACKING)]
 
 
 @pytest.mark.parametrize("path", LEAVES, ids=lambda path: path.stem)

@@ -2,10 +2,12 @@ import json
 import multiprocessing
 import os
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from bundle_writer import write_checkpoint
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils.file_io import PathManager
@@ -184,6 +186,18 @@ def test_the_fallback_of_another_user_is_refused(tmp_path, monkeypatch):
         zoo_cache.cache_folder()
 
 
+def test_a_download_that_others_may_have_planted_is_refused(tmp_path, monkeypatch):
+    folder = tmp_path / "iopath_cache" / "server.example"
+    folder.mkdir(parents=True)
+    torch.save({"model": TinyModel().state_dict()}, folder / "w.pth")
+    monkeypatch.setattr(zoo_cache, "_FALLBACK", str(tmp_path / "iopath_cache"))
+    checkpointer = DeepLab2Checkpointer(TinyModel())
+    checkpointer.load(str(folder / "w.pth"))
+    folder.parent.chmod(0o1777)
+    with pytest.raises(PermissionError, match="iopath_cache can be written to by all users"):
+        checkpointer.load(str(folder / "w.pth"))
+
+
 def test_a_local_archive_or_folder_loads_as_weights(archive):
     assert weights_equal(str(archive))
     assert weights_equal(str(archive.parent / "model"))
@@ -226,7 +240,9 @@ def test_variables_without_a_place_are_refused(cache, tmp_path):
             fetch(NAME, f"{server.address}/a.tar.gz")
 
 
-def test_a_model_without_a_configuration_is_refused_before_the_download(cache):
+def test_a_model_without_a_configuration_is_refused_before_the_download(cache, monkeypatch):
+    row = replace(find_row("kmax_resnet50_coco_train"), config=None)
+    monkeypatch.setattr("deeplab2_d2.checkpoint.zoo_cache.find_row", lambda name: row)
     with pytest.raises(ValueError, match="is a kMaX-DeepLab, which has no configuration here"):
         fetch("kmax_resnet50_coco_train")
 
@@ -279,3 +295,10 @@ def test_a_full_disk_while_converting_leaves_no_half_file(cache, server, monkeyp
 def test_the_command_answers_wrong_names(cache, capsys):
     assert main(["nothing", "--fetch"]) == 2
     assert "the zoo has no 'nothing'" in capsys.readouterr().err
+
+
+def test_no_row_is_listed_as_one_that_cannot_be_used():
+    *lines, count = list_rows().splitlines()
+    assert count == f"{len(zoo_rows())} of {len(zoo_rows())} rows"
+    uses = [line.split()[-1] for line in lines[2:]]
+    assert set(uses) == {"yes", "backbone"} and len(uses) == len(zoo_rows())

@@ -67,7 +67,7 @@ def test_the_shorthand_of_detectron2s_coco_configs_is_told_what_to_write(tmp_pat
     "content, reason",
     [
         ("", "must have keys with values, .* got nothing"),
-        ("[1]", "got a sequence"),
+        ("[1]", "got a list"),
         ("!!python/name:os.system", "would run Python"),
         ("MODEL:\n\tX: 1", "no YAML of plain values: .*line 2, column 1.*not with tabs"),
         (b"SEED: \xe9", "byte 6 .0xe9. is not UTF-8"),
@@ -77,12 +77,13 @@ def test_the_shorthand_of_detectron2s_coco_configs_is_told_what_to_write(tmp_pat
         ("1: 2", "line 1: keys must be words, got 1"),
         ("? [a]\n: 1", "keys must be words, got a sequence"),
         ("a: &a [*a]", "at most 32 levels"),
+        ("a: &a [*a, *a, *a]", "at most 32 levels"),
         ("a: " + "[" * 20000, "at most 32 levels"),
         ("_BASE_: [[1]]", "_BASE_ must be a file or a list of files, got "),
         ("_BASE_: [c.yaml]", "must not be based on itself: .*c.yaml -> .*c.yaml"),
         (b"#" * (2 << 20), "at most 1048576 bytes"),
     ],
-    ids=range(15),
+    ids=range(16),
 )
 def test_a_file_that_is_no_config_is_named_with_the_reason(tmp_path, content, reason):
     with pytest.raises(ValueError, match=rf"c\.yaml.*{reason}"):
@@ -95,6 +96,14 @@ def test_aliases_that_unfold_to_all_memory_are_refused_in_little(tmp_path, bomb)
     with pytest.raises(ValueError, match="at most 100000 values with its aliases written out"):
         read(tmp_path, bomb)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10
+
+
+def test_bases_that_are_named_without_end_are_refused(tmp_path):
+    for k in range(20):  # Each reads the next one twice.
+        (tmp_path / f"{k}.yaml").write_text(f"_BASE_: [{k + 1}.yaml, {k + 1}.yaml]\n")
+    (tmp_path / "20.yaml").write_text("SEED: 1\n")
+    with pytest.raises(ValueError, match="0.yaml must be based on at most 32 files"):
+        merged(tmp_path / "0.yaml")
 
 
 def test_aliases_and_merges_of_a_usual_size_are_read(tmp_path):

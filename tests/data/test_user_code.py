@@ -61,5 +61,5 @@ def test_a_module_that_cannot_be_imported_is_named(module, name, code, reason, c
 def test_every_command_knows_the_option(main, capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
-    assert "--register MODULE" in capsys.readouterr().out
+    assert "--register module" in capsys.readouterr().out
     assert argument_parser().parse_args(["--register", "a.py"]).register == ["a.py"]

@@ -226,6 +226,20 @@ def test_the_input_of_an_ensemble_is_padded_for_its_coarsest_member():
     assert output["sem_seg"].shape[-2:] == (70, 40)
 
 
+def test_what_is_frozen_and_random_is_named_and_what_is_frozen_stays(dataset, tmp_path, caplog):
+    options = ["OUTPUT_DIR", tmp_path, "SOLVER.MAX_ITER", 1, "SOLVER.IMS_PER_BATCH", 2]
+    options += ["TEST.EVAL_PERIOD", 0, "DATASETS.TEST", "()", "MODEL.BACKBONE.FREEZE_AT", 3]
+    trainer = DeepLab2Trainer(config(*options))
+    before = {k: v.clone() for k, v in trainer.checkpointer.model.state_dict().items()}
+    trainer.resume_or_load(resume=False)
+    assert "FREEZE_AT 3 keeps weights as they are" in caplog.messages[-1]
+    assert "backbone.stem (" in caplog.messages[-1] and "stage4" not in caplog.messages[-1]
+    trainer.train()
+    after = trainer.checkpointer.model.state_dict()
+    moved = {k.split(".")[1] for k in before if not torch.equal(before[k], after[k])}
+    assert {"stage4", "stage5"} <= moved and not moved & {"stem", "stage2", "stage3"}
+
+
 def test_a_number_of_classes_that_is_not_the_datasets_is_refused():
     with pytest.raises(ValueError, match="NUM_CLASSES.*must fit the 7 classes.*got 9"):
         DeepLab2Trainer.build_model(config("MODEL.SEM_SEG_HEAD.NUM_CLASSES", 9))

@@ -1,6 +1,7 @@
 """Frames of files, folders and streams, against what was written."""
 
 import io
+import zlib
 
 import numpy as np
 import pytest
@@ -113,3 +114,13 @@ def test_what_cannot_be_read_is_named(tmp_path):
     Image.fromarray(_pictures(1, (24, 30))[0]).save(tmp_path / "b.png")
     with pytest.raises(ValueError, match=r"frame 1 must be of .* \(24, 32\), got \(24, 30\)"):
         list(open_video(str(tmp_path)).frames)
+
+
+def test_a_small_file_that_unfolds_to_gigabytes_is_refused(monkeypatch):
+    # Twenty thousand pixels a side are 1.2 GB; PIL's own limit is lifted by some users.
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    content = bytearray(_encoded(np.zeros((4, 4, 3), np.uint8), format="PNG"))
+    content[16:24] = (20_000).to_bytes(4, "big") * 2
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    with pytest.raises(ValueError, match="image 0 of the stream must have at most 268435456 pixel"):
+        next(open_video("-", stream=io.BytesIO(bytes(content))).frames)

@@ -2,9 +2,11 @@
 
 import json
 
+import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_panoptic
+from PIL import Image
 
 from deeplab2_d2.data.loader import load_dataset_dicts
 from deeplab2_d2.data.metadata import training_metadata
@@ -16,6 +18,7 @@ from deeplab2_d2.evaluation import (
     PanopticQualityEvaluator,
     SemanticEvaluator,
 )
+from deeplab2_d2.evaluation.label_pairs import count_label_pairs
 
 pytest.importorskip("panopticapi")
 
@@ -140,3 +143,29 @@ def test_semantic_predictions_must_fit_the_classes(tiny_dataset, tiny_records, r
     for wrong in (outputs[0]["sem_seg"][:2], outputs[0]["sem_seg"][0]):
         with pytest.raises(ValueError, match="must be scores of 3 classes"):
             run(SemanticEvaluator(tiny_dataset), tiny_records, [{"sem_seg": wrong}])
+
+
+def test_semantic_ground_truth_must_have_classes_of_the_dataset(tiny_dataset, tiny_records, run):
+    path = tiny_records[0]["pan_seg_file_name"].replace(".png", "_classes.png")
+    Image.fromarray(np.full((4, 6), 3, np.uint8)).save(path)
+    records = [{**tiny_records[0], "sem_seg_file_name": path}]
+    name = "deeplab2_d2_semantic"
+    DatasetCatalog.register(name, lambda: records)
+    MetadataCatalog.get(name).set(stuff_classes=["cat", "grass", "dog"], ignore_label=255)
+    try:
+        with pytest.raises(ValueError, match="classes below 3 and ignore_label 255, got 3"):
+            run(SemanticEvaluator(name), records, _truth(tiny_records))
+    finally:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
+def test_labels_must_be_integers_of_64_bits():
+    labels, wide = np.zeros((1, 2)), np.array([[0, 2**63]], np.uint64)
+    with pytest.raises(TypeError, match="integers, got float64"):
+        count_label_pairs(labels, labels)
+    with pytest.raises(ValueError, match="below 2\\^63, got 9223372036854775808"):
+        count_label_pairs(wide, wide)
+    # 2^32 is no 0.
+    pairs = count_label_pairs(np.array([[2**32, 0]]), np.array([[0, 2**32]]))
+    assert sorted(zip(pairs.truth.tolist(), pairs.prediction.tolist())) == [(0, 2**32), (2**32, 0)]

@@ -144,7 +144,10 @@ def _state(folder: Path) -> None:
 def _masks(folder: Path) -> None:
     from pycocotools import mask as mask_util
 
-    masks = json.loads((folder / "masks.json").read_bytes())
+    try:
+        masks = json.loads((folder / "masks.json").read_bytes())
+    except RecursionError as error:  # Their readers' files are other targets.
+        raise ValueError from error
     for mask in masks if isinstance(masks, list) else [masks]:
         if mask_fault(mask, (4, 6), allows_short_polygons=False) is not None:
             continue

@@ -95,3 +95,10 @@ def test_leaf_is_what_its_name_says(path):
     if schedule and schedule.group(3):
         factor = 1000 if schedule.group(4) else 1
         assert cfg.SOLVER.MAX_ITER == int(schedule.group(3)) * factor
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=name_of)
+def test_leaf_trains_all_stages_of_our_backbones(path):
+    # Detectron2's default freezes two, and DeepLab2 none.
+    node = load(path).MODEL.BACKBONE
+    assert not node.NAME.startswith("build_deeplab2_") or node.FREEZE_AT == 0

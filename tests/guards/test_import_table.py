@@ -26,7 +26,7 @@ TABLE = {
     "solver": {"structures"},
     "checkpoint": {"config", "structures", "records"},
     "visualization": {"structures", "records"},
-    "config": {"records"},
+    "config": {"records", "structures"},
     "compat": set(),
     "command": set(),
     "engine": EVERYTHING,

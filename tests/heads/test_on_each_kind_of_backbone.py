@@ -16,7 +16,7 @@ _HEIGHT, _WIDTH = 65, 97
 # Heads read features by name, stride and channels, and tests/backbones proves those of every row of
 # the table true. One network for each place where features come from: stages of a residual network,
 # decoder stacks without and with a memory path, the blocks of MobileNet-V3, the inside of modules
-# (Xception, ResNets with strides at the end), pools (VGG), branches, and cells.
+# (Xception, ResNets with strides at the end), pools (VGG), branches (HRNet) and cells.
 _BACKBONES = (
     *("resnet_tiny", "max_deeplab_l_backbone", "max_deeplab_tiny", "mobilenet_v3_small"),
     *("xception_41", "resnet_v1_50_beta", "resnet101_caffe", "vgg16"),
@@ -41,6 +41,7 @@ def _config(backbone: str, output_stride: int, options: List[Any]) -> CfgNode:
     cfg = get_cfg()
     add_deeplab2_config(cfg)
     cfg.MODEL.BACKBONE.NAME = "build_deeplab2_backbone"
+    cfg.MODEL.BACKBONE.FREEZE_AT = 0
     cfg.MODEL.DEEPLAB2.BACKBONE.NAME = backbone
     cfg.MODEL.DEEPLAB2.BACKBONE.OUTPUT_STRIDE = output_stride
     cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 19

@@ -19,6 +19,7 @@ def _config(backbone: str, output_stride: int, **options: Any) -> CfgNode:
     cfg.MODEL.PIXEL_MEAN = cfg.MODEL.PIXEL_STD = [127.5, 127.5, 127.5]
     cfg.INPUT.CROP.SIZE = [65, 65]
     cfg.MODEL.BACKBONE.NAME = "build_deeplab2_backbone"
+    cfg.MODEL.BACKBONE.FREEZE_AT = 0
     node = cfg.MODEL.DEEPLAB2
     node.BACKBONE.NAME, node.BACKBONE.OUTPUT_STRIDE = backbone, output_stride
     node.BACKBONE.WIDTH_MULTIPLIER = options.get("width", 1.0)

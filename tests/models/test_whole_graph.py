@@ -29,6 +29,7 @@ MODELS = {
     "Panoptic-DeepLab": (_PANOPTIC, []),
     "DeepLab v3+": (_PANOPTIC, _SEMANTIC),
     "MaX-DeepLab": ("max_deeplab_tiny_os16_poly_bs8_crop_129_161.yaml", []),
+    "kMaX-DeepLab": ("kmax_deeplab_tiny_os32_poly_bs8_crop_129_161.yaml", []),
 }
 
 

@@ -1,12 +1,24 @@
 """Backbones as Detectron2 knows them: families of named networks, one file or folder each."""
 
-from . import auto_deeplab, hrnet, mobile_network, plain_resnet, residual_config, vgg, xception
+from . import (
+    auto_deeplab,
+    convnext,
+    hrnet,
+    moat,
+    mobile_network,
+    plain_resnet,
+    residual_config,
+    vgg,
+    xception,
+)
 from .build import build_backbone_by_name, build_deeplab2_backbone
 from .config import add_config, check_config
+from .convnext import CONVNEXTS, ConvNeXt
 from .endpoints import EndpointBackbone
 from .family import BackboneFamily, SharedOptions, backbone_names, find_family, register_family
 from .fpn import build_deeplab2_fpn_backbone
 from .freezing import freeze_stages, stage_weights
+from .moat import MOATS, Moat
 from .mobile_network import MOBILE_NETWORKS, MobileBlockSpec, MobileNetwork
 from .plain_resnet import PLAIN_RESNETS, PlainResNet
 from .residual_network import ResidualNetwork

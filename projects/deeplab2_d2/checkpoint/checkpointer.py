@@ -19,6 +19,7 @@ from .sorted_table import CheckpointFormatError
 from .surgery import give_to_twins, inflatable_stem, inflate_stem
 from .torchvision_resnet import fit_torchvision_resnet, is_torchvision_resnet
 from .weights_file import AUTHOR, load_pkl, load_pth, published_weights, read_weights
+from .zoo_cache import refuse_planted
 
 logger = logging.getLogger(__name__)
 
@@ -110,6 +111,7 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
             local = self.path_manager.get_local_path(path)
         except URLError as error:
             raise OSError(f"MODEL.WEIGHTS {path} cannot be fetched: {error.reason}") from error
+        refuse_planted(local)
         prefix = find_prefix(local)
         if prefix is None and not os.path.isfile(local):
             raise FileNotFoundError(f"MODEL.WEIGHTS {path}: no such checkpoint")

@@ -10,6 +10,8 @@ from typing import Dict, Iterator, List, Mapping, Optional, Tuple, Union
 
 import numpy as np
 
+from .moat_names import AVERAGE
+from .moat_names import ROOT as MOAT_ROOT
 from .sorted_table import CheckpointFormatError
 from .tensor_bundle import TensorBundle
 
@@ -65,6 +67,9 @@ class DeepLab2Checkpoint(Mapping[str, np.ndarray]):
             }
         else:
             self._keys = {key: key for key in readable if not _NO_NAMED_WEIGHTS.fullmatch(key)}
+            # MOAT was evaluated with the averages; research/deeplab's are of no use.
+            averages = [k for k in readable if k.startswith(MOAT_ROOT) and k.endswith(AVERAGE)]
+            self._keys.update({key[: -len(AVERAGE)]: key for key in averages})
         self.ignored: List[str] = sorted(set(self._bundle) - set(self._keys.values()))
 
     def __getitem__(self, key: str) -> np.ndarray:

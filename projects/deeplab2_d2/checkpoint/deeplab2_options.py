@@ -21,10 +21,12 @@ from .run_option_rules import (
 # What holds for every model of DeepLab2 and is no option there: RGB images, x / 127.5 - 1, and
 # Detectron2's ignore label in the ground truth.
 _CONSTANTS = {
+    "MODEL.BACKBONE.FREEZE_AT": 0,
     "MODEL.PIXEL_MEAN": [127.5, 127.5, 127.5],
     "MODEL.PIXEL_STD": [127.5, 127.5, 127.5],
     "MODEL.SEM_SEG_HEAD.IGNORE_VALUE": 255,
     "INPUT.FORMAT": "RGB",
+    "SOLVER.LR_SCHEDULER_NAME": "DeepLab2LRScheduler",
 }
 
 

@@ -9,6 +9,7 @@ import torch
 from tabulate import tabulate
 from torch import nn
 
+from .moat_names import moat_parameter
 from .names import Parameter, parameter_for_key
 from .slim_names import slim_parameter
 
@@ -120,8 +121,8 @@ def compare_deeplab2_shapes(
 
 
 def find_parameter(key: str) -> Optional[Parameter]:
-    """Our parameter for a key of DeepLab2's checkpoints, or a name in those of research/deeplab."""
-    return parameter_for_key(key) or slim_parameter(key)
+    """Our parameter for a key of DeepLab2's, MOAT's or research/deeplab's checkpoints."""
+    return parameter_for_key(key) or moat_parameter(key) or slim_parameter(key)
 
 
 def convert_variable(key: str, array: np.ndarray) -> Optional[Tuple[str, torch.Tensor]]:

@@ -20,6 +20,12 @@ from ..records import all_records
 # record.
 _BACKBONE = ("encoder/", "backbone.")
 
+# A ConvNeXt that was saved by itself, as those trained on ImageNet were, has no "encoder/".
+_LONE_BACKBONES = (
+    ("downsample_layers/", "backbone.downsample_layers."),
+    ("stages/", "backbone.stages."),
+)
+
 # Where DeepLab2's encoder stands in checkpoints that the TensorFlow Model Garden trained.
 _MODEL_GARDEN_ENCODER = "backbone/_encoder/"
 
@@ -56,6 +62,11 @@ _TENSORS: Dict[str, Tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
     "embeddings": ("weight", unchanged),
     "qkv_kernel": ("qkv_kernel", unchanged),
     "memory_feature": ("memory_feature", unchanged),
+    "cluster_centers": ("cluster_centers", unchanged),
+    "layer_scale": ("layer_scale", _flat),
+    # Of attention between heads and channels, which is kept as it is.
+    "weight": ("weight", unchanged),
+    "relative_position_embedding": ("relative_position_embedding", unchanged),
 }
 
 
@@ -72,7 +83,13 @@ class Parameter:
         return self.to_layout(np.broadcast_to(np.zeros((), np.float32), shape)).shape
 
 
+# Keras counts only the layers with weights of a sequence.
+_COUNTED = "layer_with_weights-"
+
+
 def _attribute(word: str) -> str:
+    if word.startswith(_COUNTED):
+        return word[len(_COUNTED) :]
     word = word[1:] if word.startswith("_") else word
     return word + "_" if iskeyword(word) else word
 
@@ -80,7 +97,7 @@ def _attribute(word: str) -> str:
 def _modules() -> List[Tuple[str, str]]:
     """First words of keys and modules, the longest words first."""
     pairs = {pair for _, record in all_records() for pair in record.checkpoint_modules}
-    return sorted({_BACKBONE, *pairs}, key=lambda pair: (-len(pair[0]), pair))
+    return sorted({_BACKBONE, *_LONE_BACKBONES, *pairs}, key=lambda pair: (-len(pair[0]), pair))
 
 
 def last_layers() -> Dict[str, List[str]]:

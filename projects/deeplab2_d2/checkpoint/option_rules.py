@@ -1,7 +1,7 @@
 """What DeepLab2's model options are called in our config, and what a model adds to the rules."""
 
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Sequence, Tuple
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 from ..records import all_records
 from .deeplab2_schema import MESSAGES
@@ -54,6 +54,7 @@ class OptionRules:
         read_train_dataset: reads what the training dataset says of its targets.
         read_evaluator: reads what the evaluator says of its post-processing.
         weight_decay_factor: on SOLVER.WEIGHT_DECAY.
+        read_backbone: reads the backbone; None: :func:`read_backbone`.
     """
 
     read_model: Callable[[ConfigBuilder, Options, Options], None]
@@ -62,10 +63,11 @@ class OptionRules:
     read_train_dataset: Callable[[ConfigBuilder, Options], None] = _nothing
     read_evaluator: Callable[[ConfigBuilder, Options], None] = _nothing
     weight_decay_factor: float = 1.0
+    read_backbone: Optional[Callable[[ConfigBuilder, Options], None]] = None
 
 
 def known_rules() -> Dict[str, Tuple[str, OptionRules]]:
-    """Name of DeepLab2's model message to our meta architecture and the rules of its record."""
+    """The keys of the records' ``option_rules`` to our meta architectures and the rules."""
     known: Dict[str, Tuple[str, OptionRules]] = {}
     for meta_architecture, record in all_records():
         for name, rules in record.option_rules.items():
@@ -95,8 +97,9 @@ def read_model(builder: ConfigBuilder, model: Options) -> OptionRules:
             f"{model.name()} must hold exactly one of {', '.join(MODEL_MESSAGES)}, "
             f"got {', '.join(chosen) or 'none'}"
         )
+    meta_architecture, rules = _choose_rules(known, chosen[0], model)
     builder.set("MODEL.BACKBONE.NAME", "build_deeplab2_backbone")
-    read_backbone(builder, model.message("backbone"))
+    (rules.read_backbone or read_backbone)(builder, model.message("backbone"))
     builder.refuse(model.message("backbone"), "pretrained_weights", _PATHS)
     for field in (
         "initial_checkpoint",
@@ -104,15 +107,27 @@ def read_model(builder: ConfigBuilder, model: Options) -> OptionRules:
         "restore_instance_last_layer_from_initial_checkpoint",
     ):
         builder.refuse(model, field, _PATHS + "; last layers are dropped on conversion")
-    meta_architecture, rules = known[chosen[0]]
     builder.set("MODEL.META_ARCHITECTURE", meta_architecture)
     rules.read_model(builder, model.message(chosen[0]), model)
     return rules
 
 
+def _choose_rules(
+    known: Dict[str, Tuple[str, OptionRules]], message: str, model: Options
+) -> Tuple[str, OptionRules]:
+    """Those of the message, or better, of the message and the beginning of the backbone's name."""
+    backbone = model.message("backbone").value("name")
+    fitting = [
+        key
+        for key in known
+        if key.partition("/")[0] == message and backbone.startswith(key.partition("/")[2])
+    ]
+    return known[max(fitting, key=len)]
+
+
 def rules_without_model() -> OptionRules:
     """The rules for options that hold no model: what any model has."""
-    known = [rules for _, rules in known_rules().values()]
+    known = [rules for key, (_, rules) in known_rules().items() if "/" not in key]
 
     def read_losses(builder: ConfigBuilder, losses: Options) -> None:
         for rules in known:

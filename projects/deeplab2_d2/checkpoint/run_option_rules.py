@@ -135,11 +135,19 @@ def _crop_size(dataset: Options) -> Optional[List[int]]:
     return size or None
 
 
+# Of a dataset and so many channels: the class map.
+_WITH_VOID = {
+    ("coco_panoptic", 134): "deeplab2_coco",
+    ("ade20k_panoptic", 151): "deeplab2_ade20k",
+}
+
+
 def read_class_map(builder: ConfigBuilder, dataset: Options) -> None:
-    """What the semantic channels mean: DeepLab2's COCO has void as its first class."""
-    is_coco = dataset.value("dataset") == "coco_panoptic"
-    if is_coco and builder.values["MODEL.SEM_SEG_HEAD.NUM_CLASSES"] == 134:
-        builder.set("MODEL.DEEPLAB2.CLASS_MAP", "deeplab2_coco", dataset.name("dataset"))
+    """What the semantic channels mean: some of DeepLab2's datasets have void as their first."""
+    name, channels = dataset.value("dataset"), builder.values["MODEL.SEM_SEG_HEAD.NUM_CLASSES"]
+    if (name, channels) in _WITH_VOID:
+        class_map = _WITH_VOID[name, channels]
+        builder.set("MODEL.DEEPLAB2.CLASS_MAP", class_map, dataset.name("dataset"))
 
 
 def read_train_dataset(builder: ConfigBuilder, dataset: Options, rules: OptionRules) -> None:

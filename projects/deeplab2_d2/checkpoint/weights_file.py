@@ -147,7 +147,7 @@ def read_entry(path: str, name: str) -> Any:
 
 def _load_without_values(path: str) -> Dict[str, Any]:
     _check_whole(path)
-    return _load_by_name(path, mmap=True if zipfile.is_zipfile(path) else None)
+    return _load_by_name(path, mmap=True if _is_zip(path) else None)
 
 
 def _load_by_name(path: str, **options: Any) -> Dict[str, Any]:
@@ -219,7 +219,7 @@ def check_whole_and_sound(path: str) -> None:
         CheckpointFormatError: naming the file and what is wrong.
     """
     _check_whole(path)
-    if zipfile.is_zipfile(path):
+    if _is_zip(path):
         with open(path, "rb") as file:
             try:
                 _check_sums(path, file)
@@ -280,13 +280,20 @@ def load_pkl(path: str) -> Dict[str, Any]:
     return _check_names(path, loaded)
 
 
+def _is_zip(path: str) -> bool:
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile as error:
+        raise CheckpointFormatError(path, 0, f"the file is damaged: {error}") from error
+
+
 def _check_whole(path: str) -> None:
     """Refuse a file of PyTorch that is cut short. Only its end is looked at."""
     size = os.path.getsize(path)
     with open(path, "rb") as file:
         start = file.read(4)
     # Since PyTorch 1.6 a zip archive, whose directory is written last; a pickle before.
-    if start[:2] == b"PK" and not zipfile.is_zipfile(path):
+    if start[:2] == b"PK" and not _is_zip(path):
         raise CheckpointFormatError(path, size, "the file ends: this checkpoint is cut short")
     if start[:2] not in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
         raise CheckpointFormatError(path, 0, "neither a checkpoint of PyTorch nor of TensorFlow")

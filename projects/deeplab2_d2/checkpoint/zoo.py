@@ -19,7 +19,7 @@ from torch import nn
 from ..command import run_command
 from ..config import add_deeplab2_config, merge_config_file
 from .checkpointer import DeepLab2Checkpointer
-from .zoo_table import PREFIX, ZooRow, find_row, with_published_classes, zoo_rows
+from .zoo_table import PREFIX, PRETRAINED, ZooRow, find_row, with_published_classes, zoo_rows
 
 _CONFIGS = os.path.join(os.path.dirname(__file__), "..", "..", "..", "configs")
 
@@ -80,6 +80,10 @@ def get_model(name: str, trained: bool = False, device: Optional[str] = None) ->
     return model.eval()
 
 
+# What a row without a config is for: weights of a backbone.
+_WITHOUT_CONFIG = {PRETRAINED: "backbone"}
+
+
 def list_rows(text: str = "") -> str:
     """
     The table, for people.
@@ -97,7 +101,7 @@ def list_rows(text: str = "") -> str:
             row.output_stride or "",
             row.input or "",
             _scores(row),
-            "yes" if row.config else "",
+            "yes" if row.config else _WITHOUT_CONFIG.get(row.model, ""),
         )
         for row in kept
     ]

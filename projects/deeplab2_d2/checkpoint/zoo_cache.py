@@ -37,6 +37,22 @@ def cache_folder() -> str:
     return folder
 
 
+def refuse_planted(path: str) -> None:
+    """
+    Refuse a file that others may have put where downloads are kept.
+
+    Args:
+        path: that Detectron2's ``PathManager`` gave for an address.
+
+    Raises:
+        PermissionError: if it is in the cache for homes that cannot be written to, and that is not
+            this user's alone.
+    """
+    if os.path.abspath(path).startswith(_FALLBACK + os.sep):
+        for folder in (_FALLBACK, os.path.dirname(path)):
+            _refuse_of_others(folder, is_fallback=True)
+
+
 def _refuse_of_others(path: str, *, is_fallback: bool) -> None:
     if os.name != "posix" or not os.path.exists(path):
         return

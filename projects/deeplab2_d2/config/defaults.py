@@ -94,7 +94,8 @@ def head_node(channels: int) -> CfgNode:
 
 def _add_semantic_head(node: CfgNode) -> None:
     # Meaning of the semantic channels, SEM_SEG_HEAD.NUM_CLASSES in number: "identity" (channel i is
-    # the dataset's contiguous class i), or "deeplab2_coco" (134: void, then COCO's 133 classes).
+    # the dataset's contiguous class i), "deeplab2_coco" (134: void, then COCO's 133 classes) or
+    # "deeplab2_ade20k" (151: void, then the 150 classes).
     node.CLASS_MAP = "identity"
     node.SEMANTIC_DECODER = decoder_node(256, [["res3", 64], ["res2", 32]])
     node.SEMANTIC_HEAD = head_node(256)

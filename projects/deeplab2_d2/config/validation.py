@@ -76,13 +76,17 @@ def check_loss_term(node: CfgNode, name: str) -> None:
     )
 
 
+# Of class maps that have channels of their own.
+_CHANNELS_OF_MAP = {"deeplab2_coco": 134, "deeplab2_ade20k": 151}
+
+
 def _check_classes(model: CfgNode) -> None:
     class_map, count = model.DEEPLAB2.CLASS_MAP, model.SEM_SEG_HEAD.NUM_CLASSES
-    _require_one_of("MODEL.DEEPLAB2.CLASS_MAP", class_map, ("identity", "deeplab2_coco"))
+    _require_one_of("MODEL.DEEPLAB2.CLASS_MAP", class_map, ("identity", *_CHANNELS_OF_MAP))
     _require(
-        class_map != "deeplab2_coco" or count == 134,
+        count == _CHANNELS_OF_MAP.get(class_map, count),
         "MODEL.SEM_SEG_HEAD.NUM_CLASSES",
-        "134 where MODEL.DEEPLAB2.CLASS_MAP is 'deeplab2_coco'",
+        f"{_CHANNELS_OF_MAP.get(class_map)} where MODEL.DEEPLAB2.CLASS_MAP is {class_map!r}",
         count,
     )
 

@@ -4,9 +4,9 @@ import json
 import os
 from typing import Any, Dict, Iterable, List, Optional
 
-import yaml
 from detectron2.data import MetadataCatalog
 
+from ..structures import load_plain_yaml
 from .coco_source import categories_of_coco_json
 from .marker import MARKER, check_categories, read_marker
 from .yolo_source import categories_of_yolo
@@ -25,12 +25,13 @@ def read_categories(path: str) -> List[Dict[str, Any]]:
         FileNotFoundError: if it is not there.
         ValueError: naming the file, the entry and the rule.
     """
-    with open(path, encoding="utf-8") as file:
-        try:
-            is_yaml = path.endswith((".yaml", ".yml"))
-            content = yaml.safe_load(file) if is_yaml else json.load(file)
-        except (ValueError, RecursionError, yaml.YAMLError) as error:
-            raise ValueError(f"--categories {path} cannot be read: {error}") from error
+    is_yaml = path.endswith((".yaml", ".yml"))
+    with open(path, "rb") as file:
+        text = file.read()
+    try:
+        content = load_plain_yaml(text, path) if is_yaml else json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"--categories {path} cannot be read: {error}") from error
     if is_yaml:
         return categories_of_yolo(content, path)
     if isinstance(content, dict) and "categories" in content:

@@ -14,7 +14,7 @@ def add_register_argument(parser: argparse.ArgumentParser) -> None:
         "--register",
         action="append",
         default=[],
-        metavar="MODULE",
+        metavar="module",
         help="Python module, or file ending in .py, that registers datasets; may be repeated",
     )
 

@@ -105,8 +105,6 @@ def _read_nodes(cfg: CfgNode) -> Dict[str, bool]:
     read.update(dict.fromkeys(_OF_DETECTRON2S_BACKBONES, not has_our_backbone))
     if cfg.MODEL.BACKBONE.NAME == "build_deeplab2_fpn_backbone":
         read["MODEL.FPN"] = True
-    if not _is_ours(cfg) and find_record(cfg) is not None:
-        read.update(dict.fromkeys(_OF_DETECTRON2S_BACKBONES, True))
     steps = ("SOLVER.STEPS", "SOLVER.GAMMA", "SOLVER.WARMUP_FACTOR")
     read.update(dict.fromkeys(steps, cfg.SOLVER.DEEPLAB2.SCHEDULE == "step"))
     read["SOLVER.MOMENTUM"] = cfg.SOLVER.DEEPLAB2.OPTIMIZER == "sgd"

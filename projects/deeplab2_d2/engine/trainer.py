@@ -21,6 +21,7 @@ from detectron2.utils.logger import setup_logger
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ..checkpoint import summarize_names
 from ..models import Segmenter, check_classes, crf_from_config, refine_in_evaluation
 from ..solver import build_lr_scheduler, build_optimizer, clip_gradient_norm
 from ..structures import remove_leftovers
@@ -147,6 +148,21 @@ class DeepLab2Trainer(DefaultTrainer):
             return {} if is_stopped else evaluate()
 
         return evaluate_unless_stopped
+
+    def resume_or_load(self, resume: bool = True) -> Any:
+        """As :meth:`DefaultTrainer.resume_or_load`; warns of weights that are frozen and random."""
+        super().resume_or_load(resume)
+        weights = self.checkpointer.model.named_parameters()
+        frozen = {name for name, parameter in weights if not parameter.requires_grad}
+        stuck = [name for name in self.checkpointer.unloaded if name in frozen]
+        if stuck:
+            logger.warning(
+                "config key MODEL.BACKBONE.FREEZE_AT %d keeps weights as they are that "
+                "MODEL.WEIGHTS %r leave random: %s; 0 lets them learn",
+                self.cfg.MODEL.BACKBONE.FREEZE_AT,
+                self.cfg.MODEL.WEIGHTS,
+                summarize_names(stuck),
+            )
 
     def train(self) -> Any:
         """

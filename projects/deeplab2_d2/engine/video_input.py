@@ -1,13 +1,17 @@
 """The frames of a video, a camera, a folder or a stream, one at a time, read with OpenCV."""
 
+import io
 import os
 from io import BufferedIOBase
 from typing import Any, Iterator, List, NamedTuple, Optional
 
 import numpy as np
+from PIL import Image
 
 from .image_stream import split_images
 
+# Of a frame: more than any camera's.
+MAX_PIXELS = 1 << 28
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
@@ -104,10 +108,24 @@ def _read_stream(stream: BufferedIOBase) -> Iterator[np.ndarray]:
 def _decode(content: bytes, name: str) -> np.ndarray:
     import cv2
 
+    _check_pixels(content, name)
     frame = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
     if frame is None:
         raise ValueError(f"{name} cannot be read as an image by OpenCV")
     return frame
+
+
+def _check_pixels(content: bytes, name: str) -> None:
+    """Refuse what OpenCV would unfold to gigabytes; PIL knows the size beforehand."""
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            num_pixels = image.width * image.height
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{name} cannot be read as an image: {error}") from error
+    except (OSError, SyntaxError, ValueError):
+        return  # OpenCV decides.
+    if num_pixels > MAX_PIXELS:
+        raise ValueError(f"{name} must have at most {MAX_PIXELS} pixels, got {num_pixels}")
 
 
 def _one_size(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:

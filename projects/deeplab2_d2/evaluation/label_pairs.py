@@ -29,7 +29,8 @@ def count_label_pairs(truth: np.ndarray, prediction: np.ndarray) -> LabelPairs:
         truth, prediction: integer labels of one shape.
 
     Raises:
-        ValueError: if the shapes differ.
+        ValueError: if the shapes differ, or a label is beyond int64.
+        TypeError: if labels are no integers.
     """
     if truth.shape != prediction.shape:
         raise ValueError(f"prediction must be {truth.shape}, as the truth, got {prediction.shape}")
@@ -43,6 +44,10 @@ def join_label_pairs(parts: Sequence[LabelPairs]) -> LabelPairs:
 
 
 def _to_tensor(labels: np.ndarray) -> torch.Tensor:
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise TypeError(f"labels must be integers, got {labels.dtype}")
+    if labels.dtype == np.uint64 and labels.max(initial=0) > np.iinfo(np.int64).max:
+        raise ValueError(f"labels must be below 2^63, got {labels.max()}")
     if labels.dtype not in (np.int32, np.int64):
         labels = labels.astype(np.int64)
     return torch.from_numpy(np.ascontiguousarray(labels))

@@ -62,7 +62,8 @@ class SemanticEvaluator(DatasetEvaluator):
 
         Raises:
             ValueError: if a prediction has another size or number of classes than its ground truth,
-                is no map of integers, or is of an image that has come before.
+                is no map of integers, or is of an image that has come before; or if the ground
+                truth has a value that is no class.
         """
         for sample, output in zip(inputs, outputs):
             self._images.add(sample["file_name"])
@@ -88,6 +89,12 @@ class SemanticEvaluator(DatasetEvaluator):
             )
         size = len(self._class_names) + 1
         is_class = (truth >= 0) & (truth < size - 1) & (truth != self._ignore_label)
+        is_unknown = ~is_class & (truth != self._ignore_label)
+        if is_unknown.any():
+            raise ValueError(
+                f"the ground truth of {sample['file_name']} must have classes below {size - 1} and "
+                f"ignore_label {self._ignore_label}, got {int(truth[is_unknown][0])}"
+            )
         truth = np.where(is_class, truth, size - 1)
         prediction = prediction.astype(np.int64)
         prediction = np.where((prediction >= 0) & (prediction < size), prediction, size - 1)

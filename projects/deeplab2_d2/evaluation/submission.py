@@ -114,7 +114,7 @@ class PanopticSubmission(PanopticQualityEvaluator):
                 content = json.load(f)
             is_submission = all("file_name" in item for item in content["annotations"])
             reason = "" if is_submission else "an annotation without file_name"
-        except (ValueError, LookupError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
             reason = str(error) or repr(error)
         if reason:
             raise ValueError(

@@ -9,6 +9,7 @@ from .axial_attention import AxialAttention
 from .block import BLOCK_KINDS, BlockSpec, GeneralBlock
 from .caffe_pooling import build_max_pool
 from .checkpointing import checkpointed
+from .convnext_block import ConvNeXtBlock, convnext_norm, initialise_convnext_
 from .convolution import (
     CONV_TYPES,
     ConvNormAct,
@@ -19,7 +20,7 @@ from .convolution import (
 )
 from .dense_prediction_cell import CellBranch, DensePredictionCell
 from .drop_path import DropPath, drop_path_keep_prob
-from .dual_path_transformer import DualPathSpec, DualPathTransformerLayer
+from .dual_path_transformer import CrossAttention, DualPathSpec, DualPathTransformerLayer
 from .initialization import (
     depthwise_glorot_uniform_,
     he_normal_,
@@ -27,11 +28,14 @@ from .initialization import (
     truncated_normal_,
     zeros_,
 )
-from .norm import NORM_NAMES, Norm, TFBatchNorm2d
+from .moat_block import MoatBlock, MoatBlockSpec, attend_in_windows, moat_conv
+from .norm import NORM_NAMES, ChannelLayerNorm, Norm, TFBatchNorm2d
 from .position_encoding import MAX_SPAN, AbsolutePositionEncoding, RelativePositionEncoding
 from .resized_fuse import ResizedFuse
 from .resizing import resize_align_corners
+from .same_padding import SameConv2d, same_average_pool
 from .sequence_convolution import SequenceConvNormAct
+from .spatial_attention import SpatialAttention
 from .squeeze_and_excite import SimplifiedSqueezeAndExcite, SqueezeAndExcite
 from .stage import STAGE_KINDS, Stage, StageOptions, StageSpec, plan_blocks
 from .stem import InceptionStem

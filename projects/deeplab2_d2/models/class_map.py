@@ -2,7 +2,17 @@
 
 from detectron2.config import CfgNode
 
-from ..structures import ClassMap, deeplab2_coco_class_map, identity_class_map
+from ..structures import (
+    ClassMap,
+    deeplab2_ade20k_class_map,
+    deeplab2_coco_class_map,
+    identity_class_map,
+)
+
+_RELEASED = {
+    "deeplab2_ade20k": deeplab2_ade20k_class_map,
+    "deeplab2_coco": deeplab2_coco_class_map,
+}
 
 
 def class_map_from_config(cfg: CfgNode) -> ClassMap:
@@ -16,9 +26,9 @@ def class_map_from_config(cfg: CfgNode) -> ClassMap:
     name = cfg.MODEL.DEEPLAB2.CLASS_MAP
     if name == "identity":
         return identity_class_map(cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES)
-    if name == "deeplab2_coco":
-        return deeplab2_coco_class_map()
+    if name in _RELEASED:
+        return _RELEASED[name]()
     raise ValueError(
-        "config key MODEL.DEEPLAB2.CLASS_MAP must be 'identity' or 'deeplab2_coco', "
+        f"config key MODEL.DEEPLAB2.CLASS_MAP must be 'identity' or one of {sorted(_RELEASED)}, "
         f"got {name!r}"
     )

@@ -113,8 +113,9 @@ class ModelRecord:
         last_layers: group ("semantic", "instance") to first words of the keys that depend on the
             number of classes or on the task.
         option_rules: name of DeepLab2's model message to its
-            :class:`deeplab2_d2.checkpoint.option_rules.OptionRules`; {} in a record that is made of
-            another's by ``dataclasses.replace``.
+            :class:`deeplab2_d2.checkpoint.option_rules.OptionRules`, or where the backbone decides
+            which model a message is, "<message>/<beginning of the backbone's name>"; {} in a record
+            that is made of another's by ``dataclasses.replace``.
     """
 
     add_config: Optional[Callable[[CfgNode], None]] = None

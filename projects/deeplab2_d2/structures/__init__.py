@@ -5,7 +5,12 @@ This room imports no other.
 """
 
 from .atomic import atomic_path, remove_leftovers, write_json
-from .class_map import ClassMap, deeplab2_coco_class_map, identity_class_map
+from .class_map import (
+    ClassMap,
+    deeplab2_ade20k_class_map,
+    deeplab2_coco_class_map,
+    identity_class_map,
+)
 from .coco_masks import mask_fault
 from .dataset_classes import DatasetClasses, is_thing_category
 from .depth_png import UNITS_PER_METER, read_depth, read_depth_png
@@ -52,6 +57,7 @@ from .panoptic_png import (
     read_panoptic_png,
     write_panoptic_png,
 )
+from .plain_yaml import load_plain_yaml
 
 __all__ = [
     "NUM_PANOPTIC_IDS",
@@ -78,12 +84,14 @@ __all__ = [
     "claim_output",
     "colors_to_ids",
     "decode_panoptic",
+    "deeplab2_ade20k_class_map",
     "deeplab2_coco_class_map",
     "describe_unknown_image",
     "encode_panoptic",
     "encode_panoptic_png",
     "find_near_file",
     "has_categories",
+    "load_plain_yaml",
     "identity_class_map",
     "ids_to_colors",
     "mask_fault",

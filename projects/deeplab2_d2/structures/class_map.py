@@ -108,3 +108,8 @@ def deeplab2_coco_class_map() -> ClassMap:
     of COCO's panoptic category list: 80 things, then 53 stuff classes.
     """
     return ClassMap((VOID_CLASS, *range(133)))
+
+
+def deeplab2_ade20k_class_map() -> ClassMap:
+    """DeepLab2's ADE20K models: channel 0 is void and channel i is class i - 1 of the 150."""
+    return ClassMap((VOID_CLASS, *range(150)))

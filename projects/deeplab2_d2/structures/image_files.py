@@ -57,6 +57,11 @@ def naming_broken_images(file_name: str, kind: str = "image") -> Iterator[None]:
         yield
     except _BROKEN as error:
         raise BrokenImageError(f"{kind} {file_name} cannot be read: {error}") from error
+    except (ValueError, OverflowError, MemoryError) as error:
+        # PIL's, or the block's own, which names the file.
+        if file_name in str(error):
+            raise
+        raise BrokenImageError(f"{kind} {file_name} cannot be read: {error}") from error
 
 
 def find_near_file(file_name: str, root: str = "") -> str:

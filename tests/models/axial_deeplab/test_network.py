@@ -14,6 +14,7 @@ def _config(backbone: str) -> CfgNode:
     cfg.MODEL.DEVICE = "cpu"
     cfg.MODEL.META_ARCHITECTURE = "DeepLab2AxialDeepLab"
     cfg.MODEL.BACKBONE.NAME = "build_deeplab2_backbone"
+    cfg.MODEL.BACKBONE.FREEZE_AT = 0
     cfg.MODEL.PIXEL_MEAN = cfg.MODEL.PIXEL_STD = [127.5, 127.5, 127.5]
     cfg.DATASETS.TRAIN = ("cityscapes_fine_panoptic_train",)
     cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 19

@@ -251,6 +251,7 @@ def test_wrong_values_are_refused_by_name(key, value, message):
 def test_a_backbone_without_a_pyramid_cannot_be_shared_without_its_pyramid():
     cfg = make_config(sharing="backbone")
     cfg.MODEL.BACKBONE.NAME = "build_deeplab2_backbone"
+    cfg.MODEL.BACKBONE.FREEZE_AT = 0
     with pytest.raises(ValueError, match="SHARING must be 'pyramid' or 'none' .* got 'backbone'"):
         build_stuff_backbone(cfg)
 

@@ -247,6 +247,32 @@ def _stem(call: _Call) -> Port:
     )
 
 
+def _moat_block(call: _Call) -> Optional[Port]:
+    """The reference's blocks have squeeze-and-excite or attention, as ours."""
+    has_attention = call.target.endswith("MOATBlock")
+    if call.get("expansion_rate", 4) != 4 or call.get("kernel_size", 3) != 3:
+        return None
+    has_positions = call.get("relative_position_embedding_type", "2d_multi_head") is not None
+    window = call.get("window_size")
+    spec = layers.MoatBlockSpec(
+        channels=call.get("hidden_size"),
+        has_attention=has_attention,
+        stride=call.get("block_stride", 2 if has_attention else 1),
+        pool_size=call.get("pool_size", 2),
+        squeeze_ratio=call.get("se_ratio", 0.25) or 0.0,
+        head_channels=call.get("head_size", 32),
+        position_size=call.get("position_embedding_size", 7) if has_positions else None,
+        window=tuple(window) if window else None,
+    )
+    return _module(layers.MoatBlock(call.channels, spec, norm=_NORM))
+
+
+def _convnext_block(call: _Call) -> Port:
+    return _module(
+        layers.ConvNeXtBlock(call.channels, drop_path_keep_prob=call.get("drop_path_keep_prob"))
+    )
+
+
 def _squeeze_and_excite(call: _Call) -> Optional[Port]:
     if call.get("in_filters") != call.get("out_filters"):
         return None
@@ -446,6 +472,9 @@ def _resize_offsets(call: _Call) -> Port:
 
 
 _PORTS: Dict[str, Callable[[_Call], Union[Port, None]]] = {
+    "MBConvBlock": _moat_block,
+    "MOATBlock": _moat_block,
+    "ConvNeXtBlock": _convnext_block,
     "AxialAttention": _axial_1d,
     "AxialAttention2D": _attention_2d(layers.AxialAttention2d),
     "GlobalAttention2D": _attention_2d(layers.GlobalAttention2d),

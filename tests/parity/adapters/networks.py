@@ -37,7 +37,9 @@ def port(case: Dict[str, Any], arrays: Arrays) -> Optional[Dict[str, np.ndarray]
     """Every output of the network under the reference's names, in whole; None if not ported."""
     backbone = case["config"]["model_options"]["backbone"].get("name", "resnet50")
     architecture = case["meta_architecture"]
-    if backbone not in backbone_names():
+    if backbone.startswith("kmax_"):
+        architecture = "kmax_deeplab"
+    elif backbone not in backbone_names():
         return None
     if case["mode"] == "full_call":
         return _full_call(case) if architecture == "panoptic_deeplab" else None
@@ -138,6 +140,37 @@ def _max_deeplab(model: nn.Module, endpoints: Encoded, image: Tensor) -> Dict[st
     }
 
 
+# The pixel decoder's maps from stride 32 on; the last is the masks'.
+_DECODED = ("decoder_stage1", "decoder_stage2", "decoder_stage3", "decoder_stage4")
+
+
+def _kmax_deeplab(
+    model: nn.Module, endpoints: Mapping[str, Tensor], image: Tensor
+) -> Dict[str, np.ndarray]:
+    head = model.head
+    head.has_semantic_in_evaluation = head.has_auxiliary_in_evaluation = True
+    maps = head.pixel_decoder(endpoints)
+    outputs = {f"endpoint/{n}": _channels_last(m) for n, m in zip(_DECODED, maps[:-1])}
+    outputs["endpoint/decoder_output"] = _channels_last(maps[-1])
+    memory, _ = head.transformer_decoder(maps)
+    for name, features in zip(_MEMORY_NAMES, memory):
+        outputs[f"endpoint/{name}"] = _channels_last(features)
+    for name, values in head(endpoints).items():
+        layer, _, part = name.rpartition("/")
+        prefix = layer.replace("auxiliary", "auxiliary_outputs_pred/") + "/" if layer else ""
+        array = values.numpy() if part == "class_logits" else _channels_last(values)
+        outputs[f"raw/{prefix}{_SLOT_NAMES[part]}"] = array
+    return outputs
+
+
+_SLOT_NAMES = {
+    "mask_logits": "pixel_space_mask_logits",
+    "pixel_features": "pixel_space_normalized_feature",
+    "class_logits": "transformer_class_logits",
+    "semantic_logits": "semantic_logits",
+}
+
+
 def _semantic_segmentor(
     model: nn.Module, endpoints: Mapping[str, Tensor], image: Tensor
 ) -> Dict[str, np.ndarray]:
@@ -154,6 +187,7 @@ _PREDICTIONS: Dict[str, Callable[..., Dict[str, np.ndarray]]] = {
     "motion_deeplab": _panoptic_deeplab,
     "vip_deeplab": _panoptic_deeplab,
     "max_deeplab": _max_deeplab,
+    "kmax_deeplab": _kmax_deeplab,
     "deeplab_v3": _semantic_segmentor,
     "deeplab_v3_plus": _semantic_segmentor,
 }

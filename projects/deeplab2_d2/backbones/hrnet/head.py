@@ -5,7 +5,7 @@ from typing import List, Sequence
 from torch import Tensor, nn
 
 from ...layers import Activation, BlockSpec, ConvNormAct, GeneralBlock, Norm
-from .branches import Step
+from .branches import Step, rate_of
 
 # Widths of the bottlenecks, a branch each; they return four times as many channels.
 _WIDTHS = (32, 64, 128, 256)
@@ -35,8 +35,16 @@ class ClassificationTrunk(nn.Module):
         super().__init__()
         widths = [max(1, int(round(width * width_multiplier))) for width in _WIDTHS]
         self.increase = nn.ModuleList(
-            GeneralBlock(branch, BlockSpec("bottleneck", (width, width, 4 * width)), norm=norm)
-            for branch, width in zip(channels, widths)
+            GeneralBlock(
+                branch,
+                BlockSpec(
+                    "bottleneck",
+                    (width, width, 4 * width),
+                    atrous_rate=rate_of(index, output_stride),
+                ),
+                norm=norm,
+            )
+            for index, (branch, width) in enumerate(zip(channels, widths))
         )
         # Their biases have no effect beside a batch norm, but HRNet's have them.
         self.downsample = nn.ModuleList(

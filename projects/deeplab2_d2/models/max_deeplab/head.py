@@ -104,6 +104,8 @@ class MaXDeepLabHead(nn.Module):
         memory_shape: MemoryShape,
         *,
         num_classes: int,
+        activation: str = "relu",
+        has_semantic_decoder: bool = True,
     ) -> Dict[str, Any]:
         """
         Args:
@@ -112,6 +114,9 @@ class MaXDeepLabHead(nn.Module):
             input_shape: of the backbone's features.
             memory_shape: of its memory.
             num_classes: of the dataset.
+            activation: of the convolutions.
+            has_semantic_decoder: of the auxiliary branch, where its feature is not at the stride
+                of the masks; else its head reads the feature itself.
 
         Raises:
             ValueError: as the constructor.
@@ -133,13 +138,14 @@ class MaXDeepLabHead(nn.Module):
             out_channels=node.MAX_DEEPLAB.PIXEL_CHANNELS,
             conv_type=node.MAX_DEEPLAB.PIXEL_CONV_TYPE,
             norm=norm,
+            activation=activation,
         )
         if node.MAX_DEEPLAB.AUXILIARY_SEMANTIC and SEMANTIC_FEATURE in input_shape:
             semantic = input_shape[SEMANTIC_FEATURE]
             channels = semantic.channels
-            if semantic.stride != pixels.stride:
+            if has_semantic_decoder and semantic.stride != pixels.stride:
                 spec = DecoderSpec.from_config(cfg, node.SEMANTIC_DECODER, input_shape)
-                decoder = Decoder(spec, input_shape, norm=norm)
+                decoder = Decoder(spec, input_shape, norm=norm, activation=activation)
                 parts["semantic_decoder"], channels = decoder, decoder.out_channels
             parts["semantic_head"] = PredictionHead(
                 channels,
@@ -147,6 +153,7 @@ class MaXDeepLabHead(nn.Module):
                 out_channels=cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
                 conv_type=node.SEMANTIC_DECODER.CONV_TYPE,
                 norm=norm,
+                activation=activation,
             )
         return parts
 

@@ -44,8 +44,11 @@ def read_camera(path: str) -> Camera:
     Raises:
         ValueError: if the file is neither of them.
     """
-    with open(path, encoding="utf-8") as file:
-        text = file.read()
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} must be text in UTF-8: {error}") from error
     return _read_cityscapes(text, path) if path.endswith(".json") else _read_kitti(text, path)
 
 

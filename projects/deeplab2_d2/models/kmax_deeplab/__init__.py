@@ -1,0 +1,28 @@
+"""
+kMaX-DeepLab, the k-means mask transformer (arXiv:2207.04044).
+
+In the order of the data: ``network.py`` (meta architecture) with ``head.py``: ``pixel_decoder.py``
+(features of stride 32 to 4), ``transformer_decoder.py`` (cluster centers), then MaX-DeepLab's
+heads; ``criterion.py``. ``config.py`` has its keys, ``weights.py`` its names in DeepLab2. Targets,
+losses, post-processing, averaging and pictures are MaX-DeepLab's.
+"""
+
+from dataclasses import replace
+
+from ...records import register
+from ..max_deeplab import RECORD as MAX_RECORD
+from .config import add_config, check_config
+from .head import KMaXDeepLabHead
+from .network import DeepLab2KMaXDeepLab
+from .weights import CHECKPOINT_MODULES, OPTION_RULES
+
+RECORD = replace(
+    MAX_RECORD,
+    add_config=add_config,
+    check_config=check_config,
+    checkpoint_modules=CHECKPOINT_MODULES,
+    option_rules={"max_deeplab/kmax_": OPTION_RULES},
+)
+register(DeepLab2KMaXDeepLab, RECORD)
+
+__all__ = ["DeepLab2KMaXDeepLab", "KMaXDeepLabHead", "RECORD"]
