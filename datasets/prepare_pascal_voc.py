@@ -7,7 +7,9 @@ Reads and writes ``$DETECTRON2_DATASETS/VOC2012``; see datasets/README.md.
 
 import argparse
 import os
+import sys
 
+from deeplab2_d2.command import run_command
 from deeplab2_d2.data.pascal_voc import FOLDER, SPLITS, prepare_pascal_voc
 
 
@@ -24,4 +26,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command("prepare_pascal_voc.py", main))

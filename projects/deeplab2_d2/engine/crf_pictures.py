@@ -22,6 +22,7 @@ from PIL import Image
 from tabulate import tabulate
 from torch import Tensor
 
+from ..command import run_command
 from ..data.reading import read_image
 from ..postprocessing import CRFOptions, refine_with_crf
 from ..structures import atomic_path, read_panoptic_png
@@ -135,7 +136,4 @@ def _draw(image: np.ndarray, labels: Tensor, colors: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    try:
-        main(parse_arguments())
-    except (FileNotFoundError, ValueError) as error:
-        sys.exit(f"crf_pictures: {error}")
+    sys.exit(run_command("crf_pictures", lambda: main(parse_arguments())))
