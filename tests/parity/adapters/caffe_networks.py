@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from deeplab2_d2.config import add_deeplab2_config
 from deeplab2_d2.layers import resize_align_corners
 from deeplab2_d2.models.averaging import scale_grid
+from deeplab2_d2.models.deeplab.classifiers import SideClassifier
 
 Rules = Tuple[Tuple[str, Callable[[Match[str]], str]], ...]
 
@@ -70,6 +71,7 @@ _BLOBS: Rules = (
 def port(case: Dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
     """The scores and blobs of a case."""
     model: Any = build_model(_config(case, arrays)).eval()
+    _set_side_channels(model, case)
     _load(model, case)
     images = torch.from_numpy(normalized_input(case["name"], case["input"]["shape"]))
     images = images.permute(0, 3, 1, 2)
@@ -125,6 +127,15 @@ def _config(case: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> CfgNod
     if not is_vgg and "msc" in case["name"]:
         node.DEEPLAB.INPUT_SCALES = [0.75, 0.5]
     return cfg
+
+
+def _set_side_channels(model: Any, case: Mapping[str, Any]) -> None:
+    """Side classifiers as narrow as the case's, which no config key changes."""
+    widths = [row["shape"][0] for row in case["variables"] if row["key"] == "data_conv.weight"]
+    for name, branch in list(model.head.side_branches.items()) if widths else ():
+        in_channels, num_classes = branch.conv.in_channels, branch.final_conv.out_channels
+        narrow = SideClassifier(in_channels, num_classes, channels=widths[0], training_stride=1)
+        model.head.side_branches[name] = narrow.eval()
 
 
 def _load(model: nn.Module, case: Mapping[str, Any]) -> None:

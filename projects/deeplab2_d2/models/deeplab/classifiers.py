@@ -13,7 +13,6 @@ from .decoders import SemanticDecoder
 
 _FINAL_STD = 0.01
 _SIDE_STD = 0.001
-_SIDE_CHANNELS = 128
 _DROPOUT = 0.5
 
 
@@ -29,6 +28,7 @@ class ClassifierSpec:
             convolution to the classes (ResNet).
         averages_feature: a 3x3 mean of the feature first (v1).
         side_features: features of higher resolution with a small classifier each (v1, "MSc").
+        side_channels: of the two layers of each of those.
     """
 
     feature: str
@@ -36,6 +36,7 @@ class ClassifierSpec:
     hidden_channels: int = 1024
     averages_feature: bool = False
     side_features: Tuple[str, ...] = ()
+    side_channels: int = 128
 
 
 class AtrousClassifier(nn.Module):
@@ -66,15 +67,15 @@ class AtrousClassifier(nn.Module):
 class SideClassifier(nn.Module):
     """The small classifier of a feature of higher resolution; strided in training alone."""
 
-    def __init__(self, in_channels: int, num_classes: int, *, training_stride: int):
+    def __init__(self, in_channels: int, num_classes: int, *, channels: int, training_stride: int):
         super().__init__()
         self.training_stride = training_stride
-        self.conv = PaddedConv2d(in_channels, _SIDE_CHANNELS, 3)
-        self.hidden_conv = PaddedConv2d(_SIDE_CHANNELS, _SIDE_CHANNELS, 1)
+        self.conv = PaddedConv2d(in_channels, channels, 3)
+        self.hidden_conv = PaddedConv2d(channels, channels, 1)
         for layer in (self.conv, self.hidden_conv):
             nn.init.normal_(layer.weight, std=_SIDE_STD)
         self.drop = nn.Dropout(_DROPOUT)
-        self.final_conv = _final(_SIDE_CHANNELS, num_classes, 1)
+        self.final_conv = _final(channels, num_classes, 1)
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, in_channels, h, w) to scores, in training of every ``training_stride``-th pixel."""
@@ -132,7 +133,10 @@ class SummedClassifiers(SemanticDecoder):
             side = shape_of(input_shape, name)
             assert side.stride is not None and side.channels is not None
             self.side_branches[name] = SideClassifier(
-                side.channels, num_classes, training_stride=self.stride // side.stride
+                side.channels,
+                num_classes,
+                channels=spec.side_channels,
+                training_stride=self.stride // side.stride,
             )
 
     def predict(self, features: Mapping[str, Tensor]) -> Tensor:
