@@ -19,6 +19,8 @@ from deeplab2_d2.layers import ConvNeXtBlock, Norm
 ALIASES = (
     *("swidernet", "axial_resnet_s", "axial_deeplab_s"),
     *("xception_65", "resnet_v1_101_beta"),
+    # Below with its branches concatenated, too.
+    "hrnet_w18",
     *("hrnet_w32", "hrnet_w48", "hrnet_w18_plus", "hrnet_w32_plus", "hrnet_w48_plus"),
     *("auto_deeplab_m", "auto_deeplab_l", "auto_deeplab_xl"),
     *list(CONVNEXTS)[1:],

@@ -72,7 +72,7 @@ def test_panoptic_deeplabs_second_aspp_has_separable_branches() -> None:
 
 @pytest.mark.parametrize(
     "network",
-    AUTO_DEEPLAB + [network for network in VISTAS if "Auto-DeepLab" in network.name],
+    [AUTO_DEEPLAB[0], AUTO_DEEPLAB[2], VISTAS[-1]],
     ids=lambda network: network.name,
 )
 def test_auto_deeplab_has_the_papers_parameters(network) -> None:
