@@ -76,9 +76,6 @@ def read_solver(builder: ConfigBuilder, solver: Options, rules: OptionRules) -> 
         decay, name, other = solver.value(other), other, name
     builder.set("SOLVER.WEIGHT_DECAY", decay, solver.name(name))
     builder.refuse(solver, other, "the optimizer decays weights in another way")
-    if decay:
-        builder.set("SOLVER.WEIGHT_DECAY_NORM", 0.0)
-        builder.set("SOLVER.WEIGHT_DECAY_BIAS", 0.0)
     names = [solver.name(field) for field in ("use_gradient_clipping", "clip_gradient_norm")]
     builder.set("SOLVER.CLIP_GRADIENTS.ENABLED", solver.value("use_gradient_clipping"), *names)
     if solver.value("use_gradient_clipping"):

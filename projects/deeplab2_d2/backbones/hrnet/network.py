@@ -26,6 +26,15 @@ class HighResolutionNetwork(EndpointBackbone):
     4, concatenated ("HRNetV2"), or the 2048 channels of ImageNet's head at the output stride.
     """
 
+    # Every fusion lets all branches see each other, so that endpoints do not tell the stages.
+    stage_parts = (
+        ("conv1", "conv2"),
+        ("first_stage",),
+        ("transitions.0", "stages.0"),
+        ("transitions.1", "stages.1"),
+        ("transitions.2", "stages.2", "trunk"),
+    )
+
     def __init__(
         self,
         *,
