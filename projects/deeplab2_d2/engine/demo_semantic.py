@@ -14,6 +14,7 @@ from typing import List, Tuple
 from detectron2.config import CfgNode
 from tabulate import tabulate
 
+from ..command import run_command
 from ..data.shapes import prepare_shapes
 from ..models import Segmenter, crf_from_config
 from .setup import ConfigError, argument_parser, setup
@@ -47,14 +48,16 @@ def main(args: argparse.Namespace) -> List[List[object]]:
 
 def _run(args: argparse.Namespace) -> List[float]:
     start = time.perf_counter()
-    cfg = setup(args)
-    if any(
-        name.startswith("shapes_panoptic") for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)
-    ):
-        root = os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets"))
-        prepare_shapes(os.path.join(root, "shapes"))
+    cfg = setup(args, _prepare)
     scores = train_and_evaluate(cfg, resume=args.resume)
     return [*scores, (time.perf_counter() - start) / 60]
+
+
+def _prepare(cfg: CfgNode) -> None:
+    names = (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)
+    if any(name.startswith("shapes_panoptic") for name in names):
+        root = os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets"))
+        prepare_shapes(os.path.join(root, "shapes"))
 
 
 def train_and_evaluate(cfg: CfgNode, *, resume: bool = False) -> Tuple[float, float]:
@@ -88,10 +91,11 @@ def train_and_evaluate(cfg: CfgNode, *, resume: bool = False) -> Tuple[float, fl
     return trainer._last_eval_results["sem_seg"]["mIoU"], results["sem_seg"]["mIoU"]
 
 
+def _parse_arguments() -> argparse.Namespace:
+    parser = argument_parser()
+    parser.description = __doc__
+    return parser.parse_args()
+
+
 if __name__ == "__main__":
-    try:
-        parser = argument_parser()
-        parser.description = __doc__
-        main(parser.parse_args())
-    except ConfigError as error:
-        sys.exit(f"demo: {error}")
+    sys.exit(run_command("demo_semantic", lambda: main(_parse_arguments())))
