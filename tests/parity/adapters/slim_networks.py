@@ -155,9 +155,7 @@ def _model(model: Any, images: Tensor, case: Dict[str, Any]) -> Dict[str, np.nda
     }
 
 
-def _full(
-    cfg: CfgNode, model: Any, images: Tensor, labels: np.ndarray
-) -> Dict[str, np.ndarray]:
+def _full(cfg: CfgNode, model: Any, images: Tensor, labels: np.ndarray) -> Dict[str, np.ndarray]:
     averaged = AveragedSegmenter.from_config(cfg, [model], averaging=_averaging())
     mean = average_views(
         [model], images, scales=averaged.scales, flip=averaged.flip, averaging=averaged.averaging
