@@ -55,8 +55,9 @@ class Target:
 
 
 def prepare(name: str, folder: Path) -> Path:
-    """The folder with the files of a target's seeds."""
-    shutil.copytree(SEEDS / name, folder, dirs_exist_ok=True)
+    """The folder with the files of a target's seeds, and nothing else."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(SEEDS / name, folder)
     return folder
 
 

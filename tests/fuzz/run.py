@@ -11,7 +11,6 @@ import argparse
 import importlib
 import json
 import os
-import shutil
 import sys
 import tempfile
 import time
@@ -42,7 +41,6 @@ def fuzz(name: str, seconds: float, seed: int, log: Path) -> None:
 
     target, end = TARGETS[name], time.monotonic() + seconds
     folder = ROOT / "build" / "fuzz" / name
-    shutil.rmtree(folder, ignore_errors=True)
     settings = hypothesis.settings(
         max_examples=EXAMPLES_A_ROUND,
         deadline=None,

@@ -156,13 +156,15 @@ def read_decoder(builder: ConfigBuilder, decoder: Options, node: str) -> None:
     builder.set(f"MODEL.DEEPLAB2.{node}.ASPP", aspp, name)
     key = f"MODEL.DEEPLAB2.{node}.ATROUS_RATES"
     reads_last = decoder.value("feature_key") == _LAST_FEATURE
-    if reads_last and builder.values[key] == _rates_of_stride(builder):
+    if reads_last and builder.values[key] == _rates_of_stride(builder, decoder):
         builder.values[key] = []
 
 
-def _rates_of_stride(builder: ConfigBuilder) -> List[int]:
+def _rates_of_stride(builder: ConfigBuilder, decoder: Options) -> List[int]:
     """What an empty list of rates stands for where the decoder reads the last feature."""
     stride = builder.values["MODEL.DEEPLAB2.BACKBONE.OUTPUT_STRIDE"]
+    if stride < 1:
+        raise ValueError(f"{decoder.name()} needs an output_stride above 0, got {stride}")
     return [reach // stride for reach in (96, 192, 288)]
 
 

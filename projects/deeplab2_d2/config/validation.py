@@ -124,7 +124,7 @@ def check_grid_size(key: str, size: Iterable[int], output_stride: int) -> None:
     size = tuple(size)
     _require(len(size) == 2, key, "a height and a width", size)
     _require(
-        all(side > 0 and (side - 1) % output_stride == 0 for side in size),
+        all(type(n) is int and n > 0 and (n - 1) % output_stride == 0 for n in size),
         key,
         f"1 + a multiple of the output stride {output_stride} in both sides",
         size,

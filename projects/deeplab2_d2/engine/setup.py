@@ -67,7 +67,8 @@ def load_config(config_file: str = "", overrides: "list[str] | None" = None) -> 
         raise ConfigError(f"config override {words}: {explain(error, cfg)}") from error
     try:
         validate_config(cfg)
-    except (KeyError, ValueError) as error:
+    except (ArithmeticError, KeyError, TypeError, ValueError) as error:
+        # Within lists, Detectron2 lets values of every type pass.
         raise ConfigError(f"{config_file or 'the defaults'}: {explain(error, cfg)}") from error
     return cfg
 
