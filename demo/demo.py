@@ -24,8 +24,7 @@ from deeplab2_d2.engine import ConfigError, add_random_weights_flag, load_config
 from deeplab2_d2.engine.evaluators import model_outputs
 from deeplab2_d2.engine.prediction_files import PredictionWriter, panoptic_of_output
 from deeplab2_d2.engine.predictor import DeepLab2Predictor
-from deeplab2_d2.engine.video_input import IMAGE_SUFFIXES, list_image_names
-from deeplab2_d2.structures import check_distinct_stems
+from deeplab2_d2.structures import IMAGE_ENDINGS, check_distinct_stems, list_image_names
 
 
 def list_images(inputs: List[str]) -> List[str]:
@@ -44,7 +43,7 @@ def list_images(inputs: List[str]) -> List[str]:
         raise ConfigError(f"--input: {error}") from error
     if not files:
         raise ConfigError(
-            f"--input {' '.join(inputs)}: no image ({', '.join(IMAGE_SUFFIXES)}) in it"
+            f"--input {' '.join(inputs)}: no image ({', '.join(IMAGE_ENDINGS)}) in it"
         )
     return files
 

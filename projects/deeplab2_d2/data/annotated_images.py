@@ -6,7 +6,6 @@ from typing import Any, List, Optional, Sequence, Tuple
 from .omissions import Omissions, leave_out
 
 Instance = Tuple[str, Any, bool]
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
 @dataclass(frozen=True)

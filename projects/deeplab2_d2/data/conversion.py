@@ -11,8 +11,16 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from ..structures import BrokenImageError, find_near_file, mask_fault, read_photo, write_json
-from .annotated_images import IMAGE_ENDINGS, AnnotatedImage, usable_segmentation
+from ..structures import (
+    IMAGE_ENDINGS,
+    BrokenImageError,
+    find_near_file,
+    list_image_names,
+    mask_fault,
+    read_photo,
+    write_json,
+)
+from .annotated_images import AnnotatedImage, usable_segmentation
 from .catalog import check_registered
 from .coco_source import size_in
 from .conversion_outputs import SOFTWARE, check_outputs
@@ -46,8 +54,7 @@ def list_images(image_root: str, suffix: str = "") -> List[str]:
         files = sorted(glob.glob(pattern, recursive=True))
         names = [os.path.relpath(file, image_root) for file in files]
     else:
-        names = sorted(os.listdir(image_root))
-        names = [n for n in names if n.lower().endswith(IMAGE_ENDINGS) and not n.startswith(".")]
+        names = list_image_names(image_root)
     if not names:
         wanted = f"*{suffix}" if suffix else ", ".join(IMAGE_ENDINGS)
         raise FileNotFoundError(f"folder {image_root} has no image ({wanted})")
@@ -70,7 +77,7 @@ def images_with_masks(image_root: str, mask_root: Optional[str]) -> List[Annotat
 
     Raises:
         FileNotFoundError: if ``image_root`` has no image, or ``mask_root`` no folder of any.
-        ValueError: if there are other files than PNGs among the masks, or folders of no image.
+        ValueError: if there are other files than PNGs among the masks.
     """
     names = list_images(image_root)
     if mask_root is None:

@@ -11,8 +11,8 @@ from typing import Any, Dict, List, Optional, Tuple
 import numpy as np
 from PIL import Image
 
-from ..structures import read_json_object, short
-from .annotated_images import IMAGE_ENDINGS, AnnotatedImage, Instance, plain_path
+from ..structures import list_image_names, read_json_object, short
+from .annotated_images import AnnotatedImage, Instance, plain_path
 from .coco_source import size_in
 from .mask_files import decode_segmentation
 from .omissions import Omissions, leave_out
@@ -48,8 +48,8 @@ def images_of_labelme(
     names = sorted(n for n in os.listdir(folder) if n.endswith(".json") and not n.startswith("."))
     if not names:
         raise FileNotFoundError(f"folder {folder} has no JSON of LabelMe")
-    images = {n for n in os.listdir(image_root) if n.lower().endswith(IMAGE_ENDINGS)}
-    stems = {os.path.splitext(name)[0]: name for name in sorted(images)}
+    images = dict.fromkeys(list_image_names(image_root))
+    stems = {os.path.splitext(name)[0]: name for name in images}
     found = []
     for name in names:
         path = os.path.join(folder, name)

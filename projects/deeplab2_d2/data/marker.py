@@ -4,7 +4,7 @@ import json
 import os
 from typing import Any, Dict, List, Mapping, Sequence
 
-from ..structures import check_output_name
+from ..structures import check_output_name, short
 
 # A file of this name in a folder below $DETECTRON2_DATASETS registers the datasets of the folder.
 MARKER = "panoptic_dataset.json"
@@ -63,15 +63,15 @@ def check_categories(categories: Any, source: str) -> None:
     """
     if not isinstance(categories, list) or not categories:
         raise ValueError(
-            f"{source} must be a list of {{id, name, isthing}}, got {_short(categories)}"
+            f"{source} must be a list of {{id, name, isthing}}, got {short(categories)}"
         )
     for k, category in enumerate(categories):
         entry = f"{source}[{k}]"
         if not isinstance(category, dict):
-            raise ValueError(f"{entry} must be {{id, name, isthing}}, got {_short(category)}")
+            raise ValueError(f"{entry} must be {{id, name, isthing}}, got {short(category)}")
         missing = [key for key in ("id", "name", "isthing") if key not in category]
         if missing:
-            raise ValueError(f"{entry} must have {', '.join(missing)}, got {_short(category)}")
+            raise ValueError(f"{entry} must have {', '.join(missing)}, got {short(category)}")
         number, name = category["id"], category["name"]
         if not isinstance(number, int) or isinstance(number, bool) or number < 0:
             raise ValueError(f"{entry}: id must be a whole number from 0, got {number!r}")
@@ -81,11 +81,11 @@ def check_categories(categories: Any, source: str) -> None:
 
 def _check_splits(splits: Any, path: str) -> None:
     if not isinstance(splits, dict):
-        raise ValueError(f"{path}: 'splits' must be an object, got {_short(splits)}")
+        raise ValueError(f"{path}: 'splits' must be an object, got {short(splits)}")
     for split, paths in splits.items():
         entry = f"{path}: split {split!r}"
         if not isinstance(paths, dict):
-            raise ValueError(f"{entry} must be an object of paths, got {_short(paths)}")
+            raise ValueError(f"{entry} must be an object of paths, got {short(paths)}")
         for key in _PATHS:
             if not isinstance(paths.get(key), str):
                 raise ValueError(f"{entry}: {key!r} must be a path, got {paths.get(key)!r}")
@@ -93,11 +93,6 @@ def _check_splits(splits: Any, path: str) -> None:
             raise ValueError(
                 f"{entry}: 'instances_json' must be a path, got {paths['instances_json']!r}"
             )
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def split_paths(marker: Mapping[str, Any], folder: str) -> Dict[str, Dict[str, Any]]:

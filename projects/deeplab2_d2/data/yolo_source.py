@@ -4,8 +4,8 @@ import math
 import os
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from ..structures import photo_size, short
-from .annotated_images import IMAGE_ENDINGS, AnnotatedImage, Instance
+from ..structures import list_image_names, photo_size, short
+from .annotated_images import AnnotatedImage, Instance
 from .omissions import Omissions, leave_out
 
 
@@ -31,9 +31,7 @@ def images_of_yolo(
     Raises:
         FileNotFoundError: if ``image_root`` has no image, or none of them a label file.
     """
-    names = sorted(
-        n for n in os.listdir(image_root) if n.lower().endswith(IMAGE_ENDINGS) and n[0] != "."
-    )
+    names = list_image_names(image_root)
     files = {n: os.path.join(folder, os.path.splitext(n)[0] + ".txt") for n in names}
     if not any(map(os.path.isfile, files.values())):
         raise FileNotFoundError(f"folder {folder} has no label file of an image of {image_root}")

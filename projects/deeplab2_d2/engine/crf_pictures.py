@@ -23,7 +23,7 @@ from tabulate import tabulate
 from torch import Tensor
 
 from ..command import run_command
-from ..data.reading import read_image
+from ..data.reading import read_image_bytes
 from ..postprocessing import CRFOptions, refine_with_crf
 from ..structures import atomic_path, read_panoptic_png
 from ..visualization import draw_image, draw_semantic, make_class_colors, overlay, sheet
@@ -97,7 +97,7 @@ def main(args: argparse.Namespace) -> None:
     )
     rows, table = [], []
     for image_file, segments_file in zip(args.image, args.segments):
-        image = np.rint(read_image(image_file, "RGB")).astype(np.uint8)
+        image = read_image_bytes(image_file, "RGB")
         ids = read_panoptic_png(segments_file)
         if ids.shape != image.shape[:2]:
             raise ValueError(

@@ -21,7 +21,7 @@ from PIL import Image
 from tabulate import tabulate
 
 from ..command import run_command
-from ..data.reading import read_image
+from ..data.reading import read_image_bytes
 from ..data.shapes_video import FOLDERS, prepare_shapes_video
 from ..evaluation import DEPTH_ERRORS
 from ..structures import atomic_path
@@ -140,7 +140,7 @@ class _Pictures:
             yield frame
 
     def _draw(self, frame: Frame) -> List[np.ndarray]:
-        image = read_image(frame.record["file_name"], "RGB").astype(np.uint8)
+        image = read_image_bytes(frame.record["file_name"], "RGB")
         track = next(iter(frame.tracks.values()))
         row = [image, draw_tracks_overlay(image, track, self._colors, label_divisor=self._divisor)]
         if "depth" in frame.output:

@@ -3,16 +3,16 @@
 import io
 import os
 from io import BufferedIOBase
-from typing import Any, Iterator, List, NamedTuple, Optional
+from typing import Any, Iterator, NamedTuple, Optional
 
 import numpy as np
 from PIL import Image
 
+from ..structures import IMAGE_ENDINGS, list_image_names
 from .image_stream import split_images
 
-# Of a frame: more than any camera's.
-MAX_PIXELS = 1 << 28
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+# Of a frame, where PIL's own limit is lifted: more than any camera's.
+_MAX_PIXELS = 1 << 28
 
 
 class VideoInput(NamedTuple):
@@ -28,12 +28,6 @@ class VideoInput(NamedTuple):
     frames: Iterator[np.ndarray]
     frames_per_second: Optional[float] = None
     num_frames: Optional[int] = None
-
-
-def list_image_names(folder: str) -> List[str]:
-    """The names of a folder's images, sorted; hidden files (macOS' ``._photo.jpg``) are none."""
-    names = sorted(os.listdir(folder))
-    return [n for n in names if n.lower().endswith(IMAGE_SUFFIXES) and not n.startswith(".")]
 
 
 def open_video(source: str, *, stream: Optional[BufferedIOBase] = None) -> VideoInput:
@@ -57,7 +51,7 @@ def open_video(source: str, *, stream: Optional[BufferedIOBase] = None) -> Video
     if os.path.isdir(source):
         names = list_image_names(source)
         if not names:
-            raise ValueError(f"folder {source} must have an image ({', '.join(IMAGE_SUFFIXES)})")
+            raise ValueError(f"folder {source} must have an image ({', '.join(IMAGE_ENDINGS)})")
         paths = [os.path.join(source, name) for name in names]
         return VideoInput(_one_size(map(_read_file, paths)), num_frames=len(paths))
     if not os.path.isfile(source):
@@ -124,8 +118,8 @@ def _check_pixels(content: bytes, name: str) -> None:
         raise ValueError(f"{name} cannot be read as an image: {error}") from error
     except (OSError, SyntaxError, ValueError):
         return  # OpenCV decides.
-    if num_pixels > MAX_PIXELS:
-        raise ValueError(f"{name} must have at most {MAX_PIXELS} pixels, got {num_pixels}")
+    if num_pixels > _MAX_PIXELS:
+        raise ValueError(f"{name} must have at most {_MAX_PIXELS} pixels, got {num_pixels}")
 
 
 def _one_size(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:

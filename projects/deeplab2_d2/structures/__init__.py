@@ -15,10 +15,12 @@ from .coco_masks import mask_fault
 from .dataset_classes import DatasetClasses, is_thing_category
 from .depth_png import UNITS_PER_METER, read_depth, read_depth_png
 from .image_files import (
+    IMAGE_ENDINGS,
     BrokenImageError,
     find_near_file,
     has_16_bits,
     is_photo_turned,
+    list_image_names,
     naming_broken_images,
     open_image,
     open_photo,
@@ -60,6 +62,7 @@ from .panoptic_png import (
 from .plain_yaml import load_plain_yaml
 
 __all__ = [
+    "IMAGE_ENDINGS",
     "NUM_PANOPTIC_IDS",
     "UNITS_PER_METER",
     "VOID_PANOPTIC_LABEL",
@@ -94,6 +97,7 @@ __all__ = [
     "load_plain_yaml",
     "identity_class_map",
     "ids_to_colors",
+    "list_image_names",
     "mask_fault",
     "is_thing_category",
     "naming_broken_images",

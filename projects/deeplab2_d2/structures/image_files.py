@@ -5,12 +5,14 @@ import functools
 import os
 import struct
 import zlib
-from typing import Iterator, Tuple
+from typing import Iterator, List, Tuple
 
 import numpy as np
 from detectron2.utils.file_io import PathManager
 from PIL import Image
 
+# Of names of photos.
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 # What PIL raises for files that are cut short, damaged, of no image format, or too large.
 _BROKEN = (OSError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 # Modes of 16 bits, and of 32: in files of the latter nothing tells which value is white.
@@ -34,6 +36,12 @@ _ONE_CHANNEL = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L")
 
 class BrokenImageError(ValueError):
     """A file that is no image, is cut short or damaged, or has more pixels than are read."""
+
+
+def list_image_names(folder: str) -> List[str]:
+    """The names of a folder's images, sorted; hidden files (macOS' ``._photo.jpg``) are none."""
+    names = sorted(os.listdir(folder))
+    return [n for n in names if n.lower().endswith(IMAGE_ENDINGS) and not n.startswith(".")]
 
 
 @contextlib.contextmanager

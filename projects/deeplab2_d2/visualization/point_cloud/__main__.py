@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from ...command import run_command
-from ...data.reading import read_image
+from ...data.reading import read_image_bytes
 from ...structures import atomic_path, check_not_inputs, read_depth, read_panoptic_png
 from . import View, centered_camera, color_segments, draw_view, read_camera, unproject, write_ply
 
@@ -61,7 +61,7 @@ def main(args: argparse.Namespace) -> None:
     if args.max_depth is not None:
         depth = np.where(depth <= args.max_depth, depth, 0.0)
     if args.image:
-        colors = np.rint(read_image(args.image, "RGB")).astype(np.uint8)
+        colors = read_image_bytes(args.image, "RGB")
     else:
         colors = color_segments(read_panoptic_png(args.segments))
     if colors.shape[:2] != depth.shape:
