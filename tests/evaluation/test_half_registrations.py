@@ -74,6 +74,14 @@ def test_an_image_that_comes_twice_is_an_error(tiny_dataset, tiny_records, run, 
         run(evaluator(tiny_dataset), records, [*outputs, outputs[0]])
 
 
+@pytest.mark.parametrize("evaluator", EVALUATORS)
+def test_an_image_that_the_dataset_has_not_is_an_error(tiny_dataset, tiny_records, run, evaluator):
+    other = {**tiny_records[0], "file_name": "other.jpg", "image_id": 99}
+    outputs = _truth(tiny_records)
+    with pytest.raises(ValueError, match=r"must be (of images of|in) .* got ('other.jpg'|.*99)"):
+        run(evaluator(tiny_dataset), [*tiny_records, other], [*outputs, outputs[0]])
+
+
 @pytest.mark.parametrize("evaluator", PANOPTIC)
 @pytest.mark.parametrize("key", ["images", "annotations"])
 def test_an_image_that_is_listed_twice_is_an_error(tiny_dataset, tiny_records, run, evaluator, key):

@@ -6,13 +6,12 @@ Only names and paths are registered; no file is opened but the small markers of 
 
 import functools
 import glob
-import json
 import os
 from typing import Any, Callable, Dict, List, Mapping, Optional
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.utils.file_io import PathManager
 
+from ..structures import read_json_object
 from . import dvps, pascal_voc, step
 from .mapillary_vistas import mapillary_vistas_categories
 from .registration import panoptic_metadata, register_own_datasets, register_panoptic_dataset
@@ -234,8 +233,6 @@ def load_image_info(json_file: str, image_root: str) -> List[Dict[str, Any]]:
     Returns:
         dicts with ``file_name``, ``image_id``, ``height`` and ``width``.
     """
-    with PathManager.open(json_file) as f:
-        images = json.load(f)["images"]
     return [
         {
             "file_name": os.path.join(image_root, image["file_name"]),
@@ -243,5 +240,5 @@ def load_image_info(json_file: str, image_root: str) -> List[Dict[str, Any]]:
             "height": image["height"],
             "width": image["width"],
         }
-        for image in images
+        for image in read_json_object(json_file)["images"]
     ]

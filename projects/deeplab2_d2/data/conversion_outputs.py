@@ -4,7 +4,7 @@ import json
 import os
 from typing import Any, Dict, Iterable, Mapping, Sequence, Set
 
-from PIL import Image, UnidentifiedImageError
+from ..structures import open_image
 
 # Stands in all PNGs and annotations of a conversion.
 SOFTWARE = "deeplab2_d2.data.convert"
@@ -77,9 +77,9 @@ def _is_own(path: str) -> bool:
     if path.endswith(".json"):
         return _read_json(path).get("info") == {"contributor": SOFTWARE}
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             return image.info.get("Software") == SOFTWARE
-    except (UnidentifiedImageError, OSError):
+    except (ValueError, OSError):
         return False
 
 

@@ -10,8 +10,7 @@ samples it would have had, whatever the number of workers. The loaders themselve
 import contextlib
 import itertools
 import os
-from collections import Counter
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence
 
 import numpy as np
 import torch
@@ -27,12 +26,13 @@ from detectron2.utils import comm
 from torch.utils.data import IterableDataset, get_worker_info
 
 from ..records import DatasetMapper
+from ..structures import check_distinct
 from .catalog import check_registered
 from .samplers import SampleKey, SequenceSampler, build_sample_keys
 
-# Metadata that names a file or a folder which has to be there before anything is read.
 # Images that a mapper may leave out in turn.
 _MOST_TRIES = 1000
+# Metadata that names a file or a folder which has to be there before anything is read.
 _PATHS = ("panoptic_json", "panoptic_root", "image_root")
 
 
@@ -230,19 +230,9 @@ def load_dataset_dicts(names: Sequence[str]) -> List[Dict[str, Any]]:
         if not own:
             source = MetadataCatalog.get(name).get("panoptic_json") or "its loader"
             raise ValueError(f"dataset {name} must have an annotated image, got none of {source}")
-        _check_image_ids(own, name)
+        check_distinct((d["image_id"] for d in own if "image_id" in d), f"dataset {name}")
         dicts.extend(own)
     return dicts
-
-
-def _check_image_ids(dicts: Sequence[Mapping[str, Any]], name: str) -> None:
-    counts = Counter(d["image_id"] for d in dicts if "image_id" in d)
-    twice = [image_id for image_id, count in counts.items() if count > 1]
-    if twice:
-        raise ValueError(
-            f"dataset {name} must have each image once, got {len(twice)} of them more often, such "
-            f"as image_id {twice[0]!r}"
-        )
 
 
 def check_dataset_paths(name: str) -> None:

@@ -19,13 +19,14 @@ from torch import Tensor
 from ..compat import require_panopticapi
 from ..structures import (
     DatasetClasses,
+    check_distinct,
     check_output_name,
     encode_panoptic_png,
     stem_of,
     write_json,
 )
 from .panoptic_statistics import nan_of_no_class
-from .panoptic_truth import check_distinct, correct_areas, load_panoptic_truth
+from .panoptic_truth import correct_areas, load_panoptic_truth
 
 logger = logging.getLogger(__name__)
 
@@ -116,8 +117,7 @@ class PanopticQualityEvaluator(COCOPanopticEvaluator):
         if not comm.is_main_process():
             return None
         predictions = list(itertools.chain(*gathered))
-        ids = (prediction["image_id"] for prediction in predictions)
-        check_distinct(ids, "predictions", self._metadata.panoptic_json)
+        check_distinct((p["image_id"] for p in predictions), "predictions")
         scores = self._score(predictions)
         result = {}
         for suffix, part in (("", "All"), ("_th", "Things"), ("_st", "Stuff")):
@@ -134,11 +134,16 @@ class PanopticQualityEvaluator(COCOPanopticEvaluator):
 
     def _score(self, predictions: Sequence[Mapping[str, Any]]) -> Dict[str, Any]:
         """Scores as of :func:`compute_panoptic_quality`."""
+        truth = self._read_truth()
+        known = {annotation["image_id"] for annotation in truth["annotations"]}
+        for prediction in predictions:
+            if prediction["image_id"] not in known:
+                raise ValueError(
+                    f"predictions must be of images of {self._metadata.panoptic_json}, got "
+                    f"image_id {prediction['image_id']!r}"
+                )
         return compute_panoptic_quality(
-            predictions,
-            self._read_truth(),
-            self._metadata.panoptic_root,
-            output_dir=self._output_dir,
+            predictions, truth, self._metadata.panoptic_root, output_dir=self._output_dir
         )
 
     def _name_classes(

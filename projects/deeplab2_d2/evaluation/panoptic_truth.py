@@ -2,14 +2,14 @@
 
 import logging
 import os
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Dict, Iterable, List, Mapping
+from typing import Any, Dict, List, Mapping
 
 import numpy as np
 
 from ..structures import (
     DatasetClasses,
+    check_distinct,
     check_panoptic_json,
     has_categories,
     is_thing_category,
@@ -44,9 +44,9 @@ def load_panoptic_truth(panoptic_json: str, classes: DatasetClasses) -> Dict[str
     content = read_json_object(panoptic_json)
     annotations = check_panoptic_json(content, panoptic_json, parts=("annotations",)).annotations
     listed = [i for i in content.get("images") or () if isinstance(i, dict) and "id" in i]
-    check_distinct((image["id"] for image in listed), "images", panoptic_json)
+    check_distinct((image["id"] for image in listed), panoptic_json, "images")
     ids = (annotation["image_id"] for annotation in annotations)
-    check_distinct(ids, "annotations", panoptic_json)
+    check_distinct(ids, panoptic_json, "annotations")
     if not has_categories(content):
         content["categories"] = list(classes.categories.values())
     content["categories"] = [
@@ -57,19 +57,6 @@ def load_panoptic_truth(panoptic_json: str, classes: DatasetClasses) -> Dict[str
         for segment in annotation["segments_info"]:
             segment.setdefault("iscrowd", 0)
     return content
-
-
-def check_distinct(image_ids: Iterable[Any], what: str, source: str) -> None:
-    """
-    Raises:
-        ValueError: if an image is there twice.
-    """
-    twice = [image_id for image_id, count in Counter(image_ids).items() if count > 1]
-    if twice:
-        raise ValueError(
-            f"{source} must have each image once in its {what}, got {len(twice)} of them more "
-            f"often, such as image_id {twice[0]!r}"
-        )
 
 
 def correct_areas(annotations: List[Dict[str, Any]], panoptic_root: str) -> int:

@@ -43,6 +43,7 @@ from .output_names import (
 from .panoptic_json import (
     JsonFault,
     PanopticJson,
+    check_distinct,
     check_panoptic_json,
     describe_unknown_image,
     has_categories,
@@ -78,6 +79,7 @@ __all__ = [
     "Prediction",
     "atomic_path",
     "remove_leftovers",
+    "check_distinct",
     "check_distinct_stems",
     "check_instance_masks",
     "check_instances_json",

@@ -6,7 +6,19 @@ stumbles over an entry that another one has let pass.
 """
 
 import json
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from collections import Counter
+from typing import (
+    Any,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 from detectron2.utils.file_io import PathManager
 
@@ -144,6 +156,24 @@ def describe_unknown_image(image_id: Any, images: Mapping[Any, Any]) -> str:
     other = kinds.get(str(image_id))
     text = f"image_id {image_id!r}, which is not among the images"
     return f"{text}: there it is of type {other}" if other else text
+
+
+def check_distinct(image_ids: Iterable[Any], source: str, what: str = "") -> None:
+    """
+    Args:
+        image_ids: of images that should differ.
+        source: what has them, for errors.
+        what: the part of it that has them, for errors; "" for the whole.
+
+    Raises:
+        ValueError: if an image is there twice.
+    """
+    twice = [image_id for image_id, count in Counter(image_ids).items() if count > 1]
+    if twice:
+        raise ValueError(
+            f"{source} must have each image once{what and f' in its {what}'}, got {len(twice)} of "
+            f"them more often, such as image_id {twice[0]!r}"
+        )
 
 
 def short(value: Any) -> str:
