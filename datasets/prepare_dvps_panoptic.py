@@ -10,6 +10,7 @@ import os
 import sys
 
 from deeplab2_d2.command import run_command
+from deeplab2_d2.data.catalog import datasets_root
 from deeplab2_d2.data.dvps import DVPS_RELEASES, LABELED_SPLITS, prepare_dvps
 
 
@@ -19,7 +20,7 @@ def main() -> None:
     )
     parser.add_argument("release", choices=list(DVPS_RELEASES))
     parser.add_argument("--splits", nargs="+", choices=LABELED_SPLITS, default=LABELED_SPLITS)
-    root = os.getenv("DETECTRON2_DATASETS", "datasets")
+    root = datasets_root()
     parser.add_argument("--root", default=root, help="folder that has the release's folder")
     args = parser.parse_args()
     for split in args.splits:

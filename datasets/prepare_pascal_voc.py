@@ -10,6 +10,7 @@ import os
 import sys
 
 from deeplab2_d2.command import run_command
+from deeplab2_d2.data.catalog import datasets_root
 from deeplab2_d2.data.pascal_voc import FOLDER, SPLITS, prepare_pascal_voc
 
 
@@ -17,7 +18,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    root = os.getenv("DETECTRON2_DATASETS", "datasets")
+    root = datasets_root()
     parser.add_argument("--folder", default=os.path.join(root, FOLDER), help="of the release")
     parser.add_argument("--splits", nargs="+", default=list(SPLITS), choices=list(SPLITS))
     args = parser.parse_args()

@@ -11,6 +11,7 @@ import os
 import sys
 
 from deeplab2_d2.command import run_command
+from deeplab2_d2.data.catalog import datasets_root
 from deeplab2_d2.data.shapes import ShapesOptions, prepare_shapes
 from deeplab2_d2.data.shapes_scene import SceneOptions
 
@@ -19,7 +20,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    root = os.getenv("DETECTRON2_DATASETS", "datasets")
+    root = datasets_root()
     default, scene = ShapesOptions(), SceneOptions()
     parser.add_argument("--folder", default=os.path.join(root, "shapes"), help="where it goes")
     parser.add_argument("--num-train", type=int, default=default.num_train, help="images")

@@ -11,6 +11,7 @@ import os
 import sys
 
 from deeplab2_d2.command import run_command
+from deeplab2_d2.data.catalog import datasets_root
 from deeplab2_d2.data.shapes_layers import ShapesLayersOptions, prepare_shapes_layers
 from deeplab2_d2.data.shapes_layers_scene import LayersOptions
 
@@ -19,7 +20,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    root = os.getenv("DETECTRON2_DATASETS", "datasets")
+    root = datasets_root()
     default, scene = ShapesLayersOptions(), LayersOptions()
     folder = os.path.join(root, "shapes_layers")
     parser.add_argument("--folder", default=folder, help="where it goes")

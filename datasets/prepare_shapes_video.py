@@ -12,6 +12,7 @@ import os
 import sys
 
 from deeplab2_d2.command import run_command
+from deeplab2_d2.data.catalog import datasets_root
 from deeplab2_d2.data.shapes_video import FOLDERS, ShapesVideoOptions, prepare_shapes_video
 
 
@@ -19,7 +20,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    root = os.getenv("DETECTRON2_DATASETS", "datasets")
+    root = datasets_root()
     default = ShapesVideoOptions()
     parser.add_argument("--format", default="step", choices=list(FOLDERS), help="layout of files")
     parser.add_argument("--root", default=root, help="folder in which the set's folder goes")

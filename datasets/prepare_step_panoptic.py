@@ -10,6 +10,7 @@ import os
 import sys
 
 from deeplab2_d2.command import run_command
+from deeplab2_d2.data.catalog import datasets_root
 from deeplab2_d2.data.step import STEP_RELEASES, prepare_step
 
 
@@ -18,7 +19,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("release", choices=list(STEP_RELEASES))
-    root = os.getenv("DETECTRON2_DATASETS", "datasets")
+    root = datasets_root()
     parser.add_argument("--root", default=root, help="folder that has the release's folder")
     args = parser.parse_args()
     for path in prepare_step(os.path.join(args.root, args.release), args.release):

@@ -13,6 +13,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ..structures import read_json_object
 from . import dvps, pascal_voc, step
+from .catalog import datasets_root
 from .mapillary_vistas import mapillary_vistas_categories
 from .registration import panoptic_metadata, register_own_datasets, register_panoptic_dataset
 from .shapes import register_shapes
@@ -36,11 +37,9 @@ def register_all(root: Optional[str] = None) -> None:
     Register every dataset of this package.
 
     Args:
-        root: folder of all datasets; default ``$DETECTRON2_DATASETS``, or ``datasets``.
+        root: folder of all datasets; default :func:`datasets_root`.
     """
-    if root is None:
-        root = os.environ.get("DETECTRON2_DATASETS", "datasets")
-    root = os.path.expanduser(root)
+    root = datasets_root() if root is None else os.path.expanduser(root)
     register_shapes(root)
     register_shapes_layers(root)
     register_shapes_video(root)

@@ -1,4 +1,4 @@
-"""Names of registered datasets."""
+"""Names of registered datasets, and the folder that they are looked for in."""
 
 import difflib
 import os
@@ -7,6 +7,11 @@ from detectron2.data import DatasetCatalog
 
 from .registration import broken_markers
 from .shared_names import is_registered
+
+
+def datasets_root() -> str:
+    """The folder of all datasets: ``$DETECTRON2_DATASETS``, or ``datasets``."""
+    return os.path.expanduser(os.environ.get("DETECTRON2_DATASETS", "datasets"))
 
 
 def check_registered(name: str, source: str = "") -> None:
@@ -36,7 +41,7 @@ def describe_missing(name: str) -> str:
     """
     near = difflib.get_close_matches(name, DatasetCatalog.list(), n=3, cutoff=0.6)
     hint = f"near it are {', '.join(near)}" if near else "no name is near it"
-    folder = os.path.abspath(os.path.expanduser(os.environ.get("DETECTRON2_DATASETS", "datasets")))
+    folder = os.path.abspath(datasets_root())
     is_there = "" if os.path.isdir(folder) else ", which does not exist"
     reasons = "".join(f"; {reason}" for reason in broken_markers(name))
     return (

@@ -6,13 +6,13 @@ from detectron2.data import MetadataCatalog
 
 from ..structures import DatasetClasses
 
-# Sets of semantic maps alone: all of their classes are stuff.
-_SEMANTIC_TYPES = ("sem_seg", "cityscapes_sem_seg")
+# `evaluator_type` of sets of semantic maps alone: all of their classes are stuff.
+SEMANTIC_TYPES = ("sem_seg", "cityscapes_sem_seg")
 
 
 def _classes_of(name: str) -> DatasetClasses:
     metadata = MetadataCatalog.get(name)
-    needs_things = metadata.get("evaluator_type") not in _SEMANTIC_TYPES
+    needs_things = metadata.get("evaluator_type") not in SEMANTIC_TYPES
     return DatasetClasses.from_metadata(metadata, needs_things=needs_things)
 
 

@@ -18,6 +18,7 @@ from PIL import Image
 from tabulate import tabulate
 
 from ..command import run_command
+from ..data.catalog import datasets_root
 from ..data.shapes import prepare_shapes
 from ..structures import atomic_path
 from .baselines import score_baselines
@@ -64,8 +65,7 @@ def main(args: argparse.Namespace) -> Dict[str, Dict[str, float]]:
 
 def _prepare(cfg: CfgNode) -> None:
     if any(name.startswith("shapes_") for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)):
-        root = os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets"))
-        prepare_shapes(os.path.join(root, "shapes"))
+        prepare_shapes(os.path.join(datasets_root(), "shapes"))
 
 
 def _table(scores: Mapping[str, Mapping[str, float]]) -> str:

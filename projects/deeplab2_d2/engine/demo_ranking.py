@@ -20,6 +20,7 @@ from PIL import Image
 from tabulate import tabulate
 
 from ..command import run_command
+from ..data.catalog import datasets_root
 from ..data.shapes_layers import prepare_shapes_layers
 from ..structures import DatasetClasses, atomic_path
 from ..visualization import sheet
@@ -73,8 +74,7 @@ def main(args: argparse.Namespace) -> Dict[str, OrderScores]:
 def _prepare(cfg: CfgNode) -> None:
     check_ranks(cfg)
     if any(name.startswith("shapes_layers_") for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)):
-        root = os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets"))
-        prepare_shapes_layers(os.path.join(root, "shapes_layers"))
+        prepare_shapes_layers(os.path.join(datasets_root(), "shapes_layers"))
 
 
 def check_has_order(dataset_name: str) -> None:

@@ -15,6 +15,7 @@ from detectron2.config import CfgNode
 from tabulate import tabulate
 
 from ..command import run_command
+from ..data.catalog import datasets_root
 from ..data.shapes import prepare_shapes
 from ..models import Segmenter, crf_from_config
 from .setup import ConfigError, argument_parser, setup
@@ -56,8 +57,7 @@ def _run(args: argparse.Namespace) -> List[float]:
 def _prepare(cfg: CfgNode) -> None:
     names = (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)
     if any(name.startswith("shapes_panoptic") for name in names):
-        root = os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets"))
-        prepare_shapes(os.path.join(root, "shapes"))
+        prepare_shapes(os.path.join(datasets_root(), "shapes"))
 
 
 def train_and_evaluate(cfg: CfgNode, *, resume: bool = False) -> Tuple[float, float]:

@@ -21,6 +21,7 @@ from PIL import Image
 from tabulate import tabulate
 
 from ..command import run_command
+from ..data.catalog import datasets_root
 from ..data.reading import read_image_bytes
 from ..data.shapes_video import FOLDERS, prepare_shapes_video
 from ..evaluation import DEPTH_ERRORS
@@ -83,8 +84,7 @@ def main(args: argparse.Namespace) -> Dict[str, Any]:
 
 def _prepare(cfg: CfgNode) -> None:
     if any(name.startswith("shapes_video_") for name in cfg.DATASETS.TEST):
-        root = os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets"))
-        prepare_shapes_video(os.path.join(root, FOLDERS["step"]))
+        prepare_shapes_video(os.path.join(datasets_root(), FOLDERS["step"]))
 
 
 def group_of(sequence: str) -> str:

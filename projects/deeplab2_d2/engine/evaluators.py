@@ -16,6 +16,7 @@ from detectron2.modeling import (
 from torch import nn
 
 from ..config import outputs_from_config
+from ..data.metadata import SEMANTIC_TYPES
 from ..evaluation import (
     DETECTION_TYPES,
     CityscapesInstanceSubmission,
@@ -43,7 +44,6 @@ PANOPTIC_TYPES = (
     "ade20k_panoptic_seg",
     "mapillary_vistas_panoptic_seg",
 )
-SEMANTIC_TYPES = ("sem_seg", "cityscapes_sem_seg")
 # Of Detectron2's own meta architectures, a subclass before its base.
 _DETECTRON2_OUTPUTS = {
     PanopticFPN: ("sem_seg", "panoptic_seg", "instances"),
