@@ -139,6 +139,13 @@ def test_labelme(photos):
     assert all(np.array_equal(mask, _MASK) for _, mask in found)
     assert omitted.count("shape that cannot be used") == 2 and len(omitted) == 3
     assert "shapes[5] (pear): a point of 1 points has no area" in omitted.report()
+    # Of one instance, but too far away to be joined to its mask.
+    far = {"label": "pear", "points": [[0, 0], [1e9, 0], [0, 1]], "group_id": 1}
+    (photos / "json" / "x.json").write_text(
+        json.dumps(_labelme("a.jpg", [{**shapes[2], "group_id": 1}, far]))
+    )
+    _, image = images_of_labelme(str(photos / "json"), str(photos / "photos"), omitted)
+    assert image.instances == [] and "x.json (pear): coordinates must be" in omitted.report()
     circle = {"label": "pear", "points": [[4, 3], [4, 1]], "shape_type": "circle"}
     (photos / "json" / "x.json").write_text(json.dumps(_labelme("a.jpg", [circle])))
     _, image = images_of_labelme(str(photos / "json"), str(photos / "photos"))

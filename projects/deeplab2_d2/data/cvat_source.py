@@ -7,7 +7,7 @@ import numpy as np
 
 from .annotated_images import AnnotatedImage, Instance, plain_path
 from .coco_source import size_in
-from .labelme_source import join_parts
+from .labelme_source import join_groups
 from .omissions import Omissions, leave_out
 
 _Size = Optional[Tuple[int, int]]
@@ -77,7 +77,7 @@ def _instances(
         group = shape.get("group_id")
         key = k if group in (None, "0") else (label, group)
         groups.setdefault(key, (label, []))[1].append(part)
-    return [(label, join_parts(parts, size), False) for label, parts in groups.values()]
+    return join_groups(groups.values(), size, source, omitted)
 
 
 def _part(shape: ElementTree.Element, size: _Size) -> Any:

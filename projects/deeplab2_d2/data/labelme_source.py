@@ -6,7 +6,7 @@ import math
 import os
 import struct
 import zlib
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Tuple
 
 import numpy as np
 from PIL import Image
@@ -86,11 +86,34 @@ def _instances(
         group = shape.get("group_id")
         key = k if group is None else (shape["label"], str(group))
         groups.setdefault(key, (shape["label"], []))[1].append(part)
-    return [(label, join_parts(parts, size), False) for label, parts in groups.values()]
+    return join_groups(groups.values(), size, path, omitted)
 
 
-def join_parts(parts: List[Any], size: Optional[Tuple[int, int]]) -> Any:
-    """One segmentation of polygons ``[x, y, ...]`` and (H, W) masks of an instance."""
+def join_groups(
+    groups: Iterable[Tuple[str, List[Any]]],
+    size: Optional[Tuple[int, int]],
+    source: str,
+    omitted: Optional[Omissions],
+) -> List[Instance]:
+    """
+    An instance of each group of shapes.
+
+    Args:
+        groups: label and parts of each, polygons ``[x, y, ...]`` and (H, W) masks.
+        size: (height, width) of the image; None only where there are no masks.
+        source: named where something is left out.
+        omitted: see :func:`leave_out`.
+    """
+    instances: List[Instance] = []
+    for label, parts in groups:
+        try:
+            instances.append((label, _join(parts, size), False))
+        except ValueError as error:
+            leave_out(omitted, "shape that cannot be used", f"{source} ({label}): {error}")
+    return instances
+
+
+def _join(parts: List[Any], size: Optional[Tuple[int, int]]) -> Any:
     polygons = [part for part in parts if isinstance(part, list)]
     masks = [part for part in parts if not isinstance(part, list)]
     if not masks:
