@@ -13,7 +13,7 @@ from deeplab2_d2.engine.loaders import build_test_loader
 from deeplab2_d2.engine.predictor import DeepLab2Predictor
 from deeplab2_d2.engine.testing import dense_config, evaluate, load_model, load_test_model
 from deeplab2_d2.engine.throughput import Throughput
-from deeplab2_d2.engine.trainer import scale_learning_rate
+from deeplab2_d2.engine.training_parts import scale_learning_rate
 from deeplab2_d2.engine.video_predictor import VideoPredictor
 from deeplab2_d2.models import AveragedSegmenter, average_views
 
@@ -36,7 +36,7 @@ def network(*options):
 
 def test_the_learning_rate_follows_the_effective_batch_and_is_logged(caplog):
     cfg = config("SOLVER.DEEPLAB2.REFERENCE_BATCH", 32, "SOLVER.DEEPLAB2.ACCUMULATION_STEPS", 2)
-    with caplog.at_level(logging.INFO, logger="deeplab2_d2.engine.trainer"):
+    with caplog.at_level(logging.INFO, logger="deeplab2_d2.engine.training_parts"):
         scaled = scale_learning_rate(cfg)
     # 8 images in each of two batches, for a rate that is meant for 32.
     assert scaled.SOLVER.BASE_LR == pytest.approx(cfg.SOLVER.BASE_LR / 2)

@@ -12,7 +12,8 @@ from ..models import AveragedSegmenter, Segmenter
 from ..records import find_record
 from .checkpointing import build_checkpointer
 from .setup import ConfigError, load_config
-from .trainer import DeepLab2Trainer, build_average
+from .trainer import DeepLab2Trainer
+from .training_parts import build_average
 
 
 def evaluate(

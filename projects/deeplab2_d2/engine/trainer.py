@@ -19,15 +19,14 @@ from detectron2.utils.events import (
 )
 from detectron2.utils.logger import setup_logger
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from ..checkpoint import summarize_names
 from ..models import Segmenter, check_classes, crf_from_config, refine_in_evaluation
-from ..solver import build_lr_scheduler, build_optimizer, clip_gradient_norm
+from ..solver import build_lr_scheduler, build_optimizer
 from ..structures import remove_leftovers
 from ..video import SequenceRunner
 from .checkpointing import build_checkpointer
-from .ema import WeightAverage, WeightAverageHook
+from .ema import WeightAverageHook
 from .evaluators import add_tracker, build_evaluators
 from .interrupt import StopHook, StopSignals, TrainingStopped, describe_stop
 from .loaders import build_test_loader, build_train_loader
@@ -37,11 +36,17 @@ from .run_lock import locked_output_dir
 from .setup import ConfigError
 from .throughput import Throughput
 from .training_metrics import TrainingMetrics
+from .training_parts import (
+    amp_dtype,
+    build_average,
+    compile_network,
+    gradient_clipping,
+    scale_learning_rate,
+    wrap_for_processes,
+)
 from .training_step import TrainingStep
 
 logger = logging.getLogger(__name__)
-
-AMP_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class DeepLab2Trainer(DefaultTrainer):
@@ -70,8 +75,8 @@ class DeepLab2Trainer(DefaultTrainer):
             _Batches(self),
             optimizer,
             accumulation_steps=cfg.SOLVER.DEEPLAB2.ACCUMULATION_STEPS,
-            amp_dtype=AMP_DTYPES[cfg.SOLVER.DEEPLAB2.AMP_DTYPE] if cfg.SOLVER.AMP.ENABLED else None,
-            clip_gradients=_gradient_clipping(cfg),
+            amp_dtype=amp_dtype(cfg),
+            clip_gradients=gradient_clipping(cfg),
             seed=cfg.SEED if cfg.SEED >= 0 else None,
             dump_dir=cfg.OUTPUT_DIR,
         )
@@ -292,63 +297,3 @@ class _Batches:
     def __iter__(self) -> Iterator[List[Dict[str, Any]]]:
         trainer = self._trainer
         yield from trainer.build_train_loader(trainer.cfg, start_iteration=trainer.start_iter)
-
-
-def wrap_for_processes(model: nn.Module) -> nn.Module:
-    """``DistributedDataParallel`` where there are several processes, on GPUs or on CPUs."""
-    if comm.get_world_size() == 1:
-        return model
-    is_cuda = next(model.parameters()).is_cuda
-    device_ids = [comm.get_local_rank()] if is_cuda else None
-    return DistributedDataParallel(model, device_ids=device_ids, broadcast_buffers=False)
-
-
-def compile_network(model: nn.Module) -> None:
-    """Compile backbone and head in place; losses and post-processing stay eager."""
-    for name in ("backbone", "head"):
-        if not hasattr(model, name):
-            raise ValueError(
-                "config key SOLVER.DEEPLAB2.COMPILE must be False for a model without "
-                f"{name!r}, got {type(model).__name__}"
-            )
-        getattr(model, name).compile()
-
-
-def scale_learning_rate(cfg: CfgNode) -> CfgNode:
-    """
-    Multiply BASE_LR by the effective batch size over SOLVER.DEEPLAB2.REFERENCE_BATCH.
-
-    Returns:
-        The config itself where REFERENCE_BATCH is 0, else a frozen copy with the new BASE_LR and
-        a REFERENCE_BATCH of 0, so that it is not scaled again.
-    """
-    node = cfg.SOLVER.DEEPLAB2
-    if node.REFERENCE_BATCH == 0:
-        return cfg
-    batch = cfg.SOLVER.IMS_PER_BATCH * node.ACCUMULATION_STEPS
-    scaled = cfg.clone()
-    scaled.defrost()
-    scaled.SOLVER.BASE_LR = cfg.SOLVER.BASE_LR * batch / node.REFERENCE_BATCH
-    scaled.SOLVER.DEEPLAB2.REFERENCE_BATCH = 0
-    scaled.freeze()
-    logger.info(
-        "learning rate %g for a batch of %d (%g for %d)",
-        scaled.SOLVER.BASE_LR,
-        batch,
-        cfg.SOLVER.BASE_LR,
-        node.REFERENCE_BATCH,
-    )
-    return scaled
-
-
-def build_average(cfg: CfgNode, model: nn.Module) -> Optional[WeightAverage]:
-    """The running average of a model's weights, or None where SOLVER.DEEPLAB2.EMA_DECAY is 0."""
-    decay = cfg.SOLVER.DEEPLAB2.EMA_DECAY
-    return WeightAverage(model, decay) if decay > 0 else None
-
-
-def _gradient_clipping(cfg: CfgNode) -> Optional[Callable[[nn.Module], Any]]:
-    if not cfg.SOLVER.CLIP_GRADIENTS.ENABLED:
-        return None
-    max_norm = cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE
-    return lambda model: clip_gradient_norm(model.parameters(), max_norm)
