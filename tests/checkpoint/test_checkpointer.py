@@ -10,8 +10,9 @@ from bundle_writer import write_checkpoint
 from torch import nn
 
 from deeplab2_d2.checkpoint.checkpointer import DeepLab2Checkpointer
+from deeplab2_d2.checkpoint.pickled_file import load_pkl
 from deeplab2_d2.checkpoint.sorted_table import CheckpointFormatError
-from deeplab2_d2.checkpoint.weights_file import load_pkl, read_weights
+from deeplab2_d2.checkpoint.weights_file import read_weights
 
 
 class _Backbone(nn.ModuleDict):

@@ -10,7 +10,7 @@ PROGRAMS = ("projects", "demo", "datasets", "train_net.py")
 # Names of calls that can run what a file holds, and where each is made safe.
 ALLOWED = {
     "merge_from_file": {"config/files.py"},
-    "torch.load": {"checkpoint/weights_file.py"},
+    "torch.load": {"checkpoint/pickled_file.py"},
     "pickle.load": set(),
     "pickle.loads": set(),
     "yaml.load": set(),

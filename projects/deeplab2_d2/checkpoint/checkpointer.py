@@ -13,12 +13,19 @@ from .archive import ARCHIVE_ENDINGS
 from .classes import CLASSES_KEY
 from .deeplab2_checkpoint import find_prefix
 from .load import LoadReport, compare_shapes, is_weight, summarize_names
+from .pickled_file import load_pkl, load_pth
 from .run_folder import find_newest, read_tag
 from .saving import save_pth
 from .sorted_table import CheckpointFormatError
 from .surgery import give_to_twins, inflatable_stem, inflate_stem
 from .torchvision_resnet import fit_torchvision_resnet, is_torchvision_resnet
-from .weights_file import AUTHOR, load_pkl, load_pth, published_weights, read_weights
+from .weights_file import (
+    AUTHOR,
+    named_arrays,
+    named_by_pycls,
+    published_weights,
+    read_weights,
+)
 from .zoo_cache import refuse_planted
 
 logger = logging.getLogger(__name__)
@@ -33,8 +40,8 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
 
     Loads, beside what Detectron2 does, ``deeplab2://NAME`` (the zoo), DeepLab2's TensorFlow
     checkpoints (prefix, index file, folder, archive), .safetensors, and torchvision's ResNets into
-    Detectron2's. What it saves appears when
-    it is whole: an interrupt or a full disk leaves the checkpoints before.
+    Detectron2's. What it saves appears when it is whole: an interrupt or a full disk leaves the
+    checkpoints before.
 
     Args:
         model: the model.
@@ -193,7 +200,7 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
             weights, unknown = read_weights(filename)
             return {"model": weights, "__author__": AUTHOR, "unknown": unknown}
         if filename.endswith(".pkl"):
-            return _named_arrays(load_pkl(filename))
+            return named_arrays(load_pkl(filename))
         try:
             loaded = load_pth(filename)
         except CheckpointFormatError as error:
@@ -201,7 +208,7 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
                 filename, error.offset, error.reason + self._offer_another(filename)
             ) from error
         if filename.endswith(".pyth"):
-            return _named_by_pycls(loaded)
+            return named_by_pycls(loaded)
         renamed, unknown = published_weights(loaded)
         return {**(loaded if "model" in loaded else {}), "model": renamed, "unknown": unknown}
 
@@ -281,22 +288,6 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
     def describe_newest(self) -> str:
         """Words that offer the newest whole checkpoint of the run's folder; "" without one."""
         return self._offer_another(os.path.join(self.save_dir, "last_checkpoint"))
-
-
-def _named_arrays(data: Dict[str, Any]) -> Dict[str, Any]:
-    """A pickle of Detectron2's model zoo, or of Caffe2's, as Detectron2 reads it."""
-    if "model" in data and "__author__" in data:
-        return data
-    blobs = data.get("blobs", data)
-    weights = {name: value for name, value in blobs.items() if not name.endswith("_momentum")}
-    return {"model": weights, "__author__": "Caffe2", "matching_heuristics": True}
-
-
-def _named_by_pycls(data: Dict[str, Any]) -> Dict[str, Any]:
-    """A checkpoint of pycls, as Detectron2 reads it."""
-    weights = data.get("model_state", {}).items()
-    kept = {name: value for name, value in weights if not name.endswith("num_batches_tracked")}
-    return {"model": kept, "__author__": "pycls", "matching_heuristics": True}
 
 
 def _is_start(report: LoadReport, model: nn.Module) -> bool:

@@ -12,8 +12,8 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ..structures import DatasetClasses
+from .pickled_file import read_entry
 from .sorted_table import CheckpointFormatError
-from .weights_file import read_entry
 
 # Beside "model"; Detectron2's checkpointer loads what it knows and leaves the rest alone.
 CLASSES_KEY = "dataset_classes"

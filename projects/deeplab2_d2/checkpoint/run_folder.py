@@ -3,8 +3,8 @@
 import os
 from typing import List, Optional, Tuple
 
+from .pickled_file import check_whole_and_sound, read_iteration
 from .sorted_table import CheckpointFormatError
-from .weights_file import check_whole_and_sound, read_iteration
 
 # Beside checkpoints: what a killed process was writing, and the dump of a batch.
 _OTHERS = (".", "non_finite_loss")
