@@ -60,7 +60,7 @@ def test_the_script_makes_both_splits_that_then_load(release):
     environment["PYTHONPATH"] = str(_ROOT / "projects")
     script = str(_ROOT / "datasets" / "prepare_ade20k_panoptic.py")
     code = (
-        "import runpy, sys; sys.argv.pop(0); runpy.run_path(sys.argv[0], run_name='__main__'); "
+        "import runpy, sys; sys.argv.pop(0); runpy.run_path(sys.argv[0])['main'](); "
         "import deeplab2_d2.data; from detectron2.data import DatasetCatalog; "
         "print([s['category_id'] for s in "
         "DatasetCatalog.get('ade20k_panoptic_val')[0]['segments_info']])"

@@ -35,4 +35,4 @@ def test_the_script_writes_under_detectron2_datasets_and_prints_the_hidden_part(
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     monkeypatch.setattr(sys, "argv", [_SCRIPT, "--num-train", "3"])
     with pytest.raises(ValueError, match="wanted"):
-        runpy.run_path(_SCRIPT, run_name="__main__")
+        runpy.run_path(_SCRIPT)["main"]()

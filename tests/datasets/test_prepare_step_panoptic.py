@@ -263,7 +263,7 @@ def test_the_script_makes_every_split_that_then_loads(kitti):
     environment["PYTHONPATH"] = str(_ROOT / "projects")
     script = str(_ROOT / "datasets" / "prepare_step_panoptic.py")
     code = (
-        "import runpy, sys; sys.argv.pop(0); runpy.run_path(sys.argv[0], run_name='__main__'); "
+        "import runpy, sys; sys.argv.pop(0); runpy.run_path(sys.argv[0])['main'](); "
         "import deeplab2_d2.data; from detectron2.data import DatasetCatalog; "
         "print([len(DatasetCatalog.get(f'kitti_step_panoptic_{s}')) "
         "for s in ('train', 'val', 'trainval')])"
