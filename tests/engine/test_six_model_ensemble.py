@@ -39,7 +39,7 @@ def _member(folder: Path, name: str) -> str:
     config, weights = folder / f"{name}.yaml", folder / f"{name}.pth"
     config.write_text(f"_BASE_: {leaf}\n{_NARROW}")
     torch.manual_seed(_MEMBERS.index(name))
-    model = load_model(load_config(str(config), []))
+    model = load_model(load_config(str(config), []), allow_random_weights=True)
     torch.save({"model": model.state_dict()}, weights)
     return f"{config}={weights}"
 
@@ -50,7 +50,7 @@ def test_the_papers_six_models_are_averaged_over_scales_and_flips(tmp_path: Path
     config, _, weights = first.partition("=")
     options = ["MODEL.WEIGHTS", weights, "TEST.AUG.ENABLED", "True", "TEST.AUG.FLIP", "True"]
     cfg = load_config(config, [*options, "TEST.DEEPLAB2.SCALES", "[0.5, 1.0]"])
-    ensemble = load_test_model(cfg, ensemble=others, allow_random_weights=True)
+    ensemble = load_test_model(cfg, ensemble=others)
     models = [ensemble.first, *ensemble.others]
     assert [model.output_stride for model in models] == [32, 16, 16, 16, 16, 32]
     image = torch.rand(3, 60, 90, generator=torch.Generator().manual_seed(0)) * 255
