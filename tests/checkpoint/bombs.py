@@ -129,7 +129,7 @@ def main():
         except (OSError, ValueError) as refusal:
             error = f"{type(refusal).__name__}: {refusal}"
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024
-        print(f"{name}\t{grown}\t{' '.join(error.split())[:200]}")
+        print(f"{name}\t{grown}\t{' '.join(error.split())[:400]}")
 
 
 if __name__ == "__main__":

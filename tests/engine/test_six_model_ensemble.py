@@ -39,7 +39,7 @@ def _member(folder: Path, name: str) -> str:
     config, weights = folder / f"{name}.yaml", folder / f"{name}.pth"
     config.write_text(f"_BASE_: {leaf}\n{_NARROW}")
     torch.manual_seed(_MEMBERS.index(name))
-    model = load_model(load_config(str(config), []))
+    model = load_model(load_config(str(config), []), allow_random_weights=True)
     torch.save({"model": model.state_dict()}, weights)
     return f"{config}={weights}"
 

@@ -183,7 +183,9 @@ def test_a_dataset_without_images_is_refused(capsys):
     finally:
         DatasetCatalog.remove("no_images")
         MetadataCatalog.remove("no_images")
-    assert message == "slots: dataset no_images must have an image to draw, got none\n"
+    assert (
+        message == "slots: dataset no_images must have an annotated image, got none of its loader\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -62,8 +62,9 @@ def test_a_subclass_is_trained_with_its_bases_targets(dataset, users):
 def test_no_model_has_a_sequence_cut_between_processes(dataset, users, monkeypatch, name):
     # Of five frames two processes get three and two, but four are of one sequence.
     frames = DatasetCatalog.get("shapes_panoptic_val")
-    frames = [{**frames[0], "sequence": "one", "frame": k} for k in range(4)]
-    frames += [{**frames[0], "sequence": "two", "frame": 0}]
+    first = {k: v for k, v in frames[0].items() if k != "image_id"}
+    frames = [{**first, "sequence": "one", "frame": k} for k in range(4)]
+    frames += [{**first, "sequence": "two", "frame": 0}]
     DatasetCatalog.register("frames", lambda: frames)
     monkeypatch.setattr(comm, "get_world_size", lambda: 2)
     try:

@@ -63,7 +63,7 @@ def bands(height: int = 65, width: int = 65) -> Dict[str, Tensor]:
 def test_each_version_learns_an_image(version: str) -> None:
     cfg = config(version)
     network = model(cfg).train()
-    optimizer, losses = build_optimizer(network, cfg), []
+    optimizer, losses = build_optimizer(cfg, network), []
     for _ in range(25):
         found = network([bands(), bands()])
         assert list(found) == ["loss_semantic"]
@@ -127,7 +127,7 @@ def test_the_last_layers_learn_tenfold_and_biases_twice_as_fast() -> None:
     network = model(cfg)
     rates = {
         id(parameter): (group["lr"] / 1e-3, group["weight_decay"])
-        for group in build_optimizer(network, cfg).param_groups
+        for group in build_optimizer(cfg, network).param_groups
         for parameter in group["params"]
     }
     branch = network.head.branches[0].final_conv
@@ -144,7 +144,7 @@ def test_depthwise_kernels_of_v3_plus_do_not_decay() -> None:
     network = model(cfg)
     decays = {
         id(parameter): group["weight_decay"]
-        for group in build_optimizer(network, cfg).param_groups
+        for group in build_optimizer(cfg, network).param_groups
         for parameter in group["params"]
     }
     conv = network.backbone.entry_flow.block1.separable_conv1

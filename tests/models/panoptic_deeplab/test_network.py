@@ -1,3 +1,4 @@
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -166,7 +167,9 @@ def test_images_of_different_sizes_in_one_batch_are_padded_to_the_largest():
     assert [tuple(o["panoptic_seg"][0].shape) for o in together] == [(40, 60), (25, 90)]
 
 
-@pytest.mark.parametrize("predictor_class", [DefaultPredictor, DeepLab2Predictor])
+@pytest.mark.parametrize(
+    "predictor_class", [DefaultPredictor, partial(DeepLab2Predictor, allow_random_weights=True)]
+)
 def test_predictor_and_visualizer_of_detectron2_take_the_outputs_unchanged(predictor_class):
     cfg = config("MODEL.WEIGHTS", "")
     predictor = predictor_class(cfg)

@@ -8,11 +8,12 @@ through the package's own augmentations and generators, and is put together agai
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
-from fvcore.transforms.transform import PadTransform, Transform, TransformList
+from fvcore.transforms.transform import Transform, TransformList
 
 from deeplab2_d2.data.augmentation import (
     MEAN_PIXEL,
     AlignedResizeTransform,
+    MapPadTransform,
     PanopticAugInput,
     RandomCropOrPad,
     RandomHorizontalFlip,
@@ -73,7 +74,7 @@ def _eval_transforms(params: Dict[str, Any], old_size: Tuple[int, int]) -> List[
         max_size = tuple(crop)
     size = size_in_range(old_size, min_size, max_size, params.get("resize_factor"))
     padding = (0, 0, crop[1] - size[1], crop[0] - size[0])
-    return [AlignedResizeTransform(old_size, size), PadTransform(*padding, pad_value=MEAN_PIXEL)]
+    return [AlignedResizeTransform(old_size, size), MapPadTransform(*padding, pad_value=MEAN_PIXEL)]
 
 
 def _preprocess_eval(params: Dict[str, Any], arrays: Arrays) -> Arrays:
