@@ -13,10 +13,10 @@ from deeplab2_d2.data.coco_source import images_of_coco_json
 from deeplab2_d2.data.conversion import (
     convert_split,
     images_of_dataset,
-    images_with_masks,
 )
 from deeplab2_d2.data.convert import main
 from deeplab2_d2.data.mask_files import decode_segmentation
+from deeplab2_d2.data.mask_source import images_with_masks
 from deeplab2_d2.structures import read_panoptic_png
 
 _CATEGORIES = [

@@ -25,9 +25,10 @@ from .category_files import (
     with_background,
 )
 from .coco_source import categories_of_coco_json, images_of_coco_json
-from .conversion import convert_split, images_of_dataset, images_with_masks, list_images
+from .conversion import convert_split, images_of_dataset
 from .cvat_source import images_of_cvat, labels_of_cvat
 from .labelme_source import images_of_labelme
+from .mask_source import images_with_masks, list_images
 from .omissions import Omissions
 from .user_code import add_register_argument, register_user_modules
 from .yolo_source import images_of_yolo
