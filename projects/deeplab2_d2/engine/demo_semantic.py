@@ -18,6 +18,7 @@ from ..command import run_command
 from ..data.catalog import datasets_root
 from ..data.shapes import prepare_shapes
 from ..models import Segmenter, crf_from_config
+from .demo_arguments import refuse_other_runs
 from .setup import ConfigError, argument_parser, setup
 from .trainer import DeepLab2Trainer
 
@@ -94,7 +95,9 @@ def train_and_evaluate(cfg: CfgNode, *, resume: bool = False) -> Tuple[float, fl
 def _parse_arguments() -> argparse.Namespace:
     parser = argument_parser()
     parser.description = __doc__
-    return parser.parse_args()
+    args = parser.parse_args()
+    refuse_other_runs(parser, args)
+    return args
 
 
 if __name__ == "__main__":
