@@ -53,6 +53,14 @@ def test_file_loads_and_has_no_unknown_key(path):
     load(path)
 
 
+@pytest.mark.parametrize("path", LEAVES, ids=name_of)
+def test_detectron2s_own_trainer_stops_unless_the_schedule_is_its_own(path):
+    solver = load(path).SOLVER
+    is_ours = solver.LR_SCHEDULER_NAME == "DeepLab2LRScheduler"
+    # OANet's of the paper train as Detectron2's Panoptic FPN does.
+    assert is_ours or (solver.DEEPLAB2.SCHEDULE, solver.DEEPLAB2.OPTIMIZER) == ("step", "sgd")
+
+
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_file_stands_on_at_most_two_bases(path):
     assert len(bases(path)) <= 2
