@@ -109,7 +109,7 @@ def test_every_key_of_a_published_state_dict_has_its_parameter(name: str) -> Non
     assert weights == ours
 
 
-_HRNET, _XCEPTION, _CAFFE_RESNET = BACKBONES
+_HRNET, _XCEPTION, _CAFFE_RESNET, _ = BACKBONES
 
 
 @pytest.mark.parametrize(

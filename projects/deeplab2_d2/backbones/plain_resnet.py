@@ -4,6 +4,8 @@ ResNets (arXiv:1512.03385) as other releases of DeepLab have them.
 ``resnet101_caffe`` is that of DeepLab v2: the authors of ResNet put a stage's stride into the first
 1x1 convolution of its first unit. The ``resnet_v1_*_beta`` of Google's release of v3+ have it in
 the 3x3 convolution of a stage's last unit, so that a stage's map is computed before it shrinks.
+``resnet50_torchvision`` has it in the 3x3 convolution of a stage's first unit, as torchvision and
+Detectron2 (with ``STRIDE_IN_1X1 False``).
 DeepLab2's own ResNets are of the residual family.
 """
 
@@ -36,19 +38,26 @@ class PlainResNetSpec:
         stem: (kernel size, channels) of its convolutions; the first has stride 2.
         strides_last: a stage ends with its stride, and its endpoint is what the unit before adds
             to its shortcut; else it begins with it, and the endpoint is its output.
+        strides_in_3x3: a unit's stride is there, not in its first convolution.
     """
 
     num_units: Tuple[int, int, int, int]
     stem: Tuple[Tuple[int, int], ...] = ((7, 64),)
     strides_last: bool = False
+    strides_in_3x3: bool = False
 
 
 _BETA_STEM = ((3, 64), (3, 64), (3, 128))
 
 PLAIN_RESNETS: Dict[str, PlainResNetSpec] = {
+    "resnet50_torchvision": PlainResNetSpec((3, 4, 6, 3), strides_in_3x3=True),
     "resnet101_caffe": PlainResNetSpec((3, 4, 23, 3)),
-    "resnet_v1_50_beta": PlainResNetSpec((3, 4, 6, 3), _BETA_STEM, strides_last=True),
-    "resnet_v1_101_beta": PlainResNetSpec((3, 4, 23, 3), _BETA_STEM, strides_last=True),
+    "resnet_v1_50_beta": PlainResNetSpec(
+        (3, 4, 6, 3), _BETA_STEM, strides_last=True, strides_in_3x3=True
+    ),
+    "resnet_v1_101_beta": PlainResNetSpec(
+        (3, 4, 23, 3), _BETA_STEM, strides_last=True, strides_in_3x3=True
+    ),
 }
 
 
@@ -121,8 +130,8 @@ class PlainResNet(EndpointBackbone):
         Args:
             spec: a row of ``PLAIN_RESNETS``.
             in_channels: of the images.
-            output_stride: beyond this stride, atrous rates replace strides: in all units of a
-                stage that would begin with one, else in those after it.
+            output_stride: beyond this stride, atrous rates replace strides: from where the stride
+                would have been.
             width_multiplier: factor on channels, which are then rounded to multiples of 8.
             rounds_up: see :func:`build_max_pool`.
             multi_grid: factors on the atrous rates of the last stage's units.
@@ -162,13 +171,13 @@ class PlainResNet(EndpointBackbone):
                         stride = wanted
                     else:
                         rate *= wanted
-                        unit_rate = unit_rate if spec.strides_last else rate
+                        unit_rate = unit_rate if spec.strides_in_3x3 else rate
                 module = Bottleneck(
                     channels,
                     width,
                     stride=stride,
                     atrous_rate=unit_rate * (multi_grid[unit] if number == 5 else 1),
-                    strides_in_3x3=spec.strides_last,
+                    strides_in_3x3=spec.strides_in_3x3,
                     has_projection=unit == 0,
                     norm=norm,
                 )

@@ -5,11 +5,14 @@ A rule is (pattern, module, layer): a name that begins with the pattern is the m
 its rest a tensor of a layer of that kind, see ``_LAYERS``.
 """
 
+import logging
 import re
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ..records import all_records
+
+logger = logging.getLogger(__name__)
 
 Rule = Tuple[str, str, str]
 
@@ -44,11 +47,21 @@ def _unit() -> Dict[str, str]:
     }
 
 
+def _detectron2_bottleneck() -> Dict[str, str]:
+    parts = {}
+    for name in ("conv1", "conv2", "conv3", "shortcut"):
+        parts[f"{name}.norm."] = f"{name}.batch_norm."
+        parts[f"{name}."] = f"{name}.conv."
+    return parts
+
+
 # Kind of layer: the first words of a name in it, and ours.
 _LAYERS: Dict[str, Dict[str, str]] = {
     "as_is": {"": ""},
     "convolution": {"0.": "conv.", "1.": "batch_norm."},
     "named_convolution": {"conv.": "conv.", "bn.": "batch_norm."},
+    "conv_norm": {"conv.": "conv.", "norm.": "batch_norm."},
+    "depthwise_norm": {"conv.": "depthwise_conv.", "norm.": "batch_norm."},
     "separable": {
         "0.0.": "depthwise.depthwise_conv.",
         "0.1.": "depthwise.batch_norm.",
@@ -59,6 +72,14 @@ _LAYERS: Dict[str, Dict[str, str]] = {
     "bottleneck": _residual(3),
     "xception_module": _xception_module(),
     "unit": _unit(),
+    "detectron2_bottleneck": _detectron2_bottleneck(),
+    "convnext_block": {
+        "dwconv.": "depthwise_conv.",
+        "norm.": "norm.",
+        "pwconv1.": "pointwise_conv1.",
+        "pwconv2.": "pointwise_conv2.",
+        "gamma": "layer_scale",
+    },
 }
 
 
@@ -147,6 +168,27 @@ BACKBONES: Tuple[PublishedBackbone, ...] = (
             ),
         ],
     ),
+    # bytedance/kmax-deeplab: Detectron2's ResNet-50, and ConvNeXt. Detectron2's own models have a
+    # backbone of these names, too, so that the mark is of a head.
+    PublishedBackbone(
+        mark=r"sem_seg_head\.pixel_decoder\._in_norms\.",
+        prefix=r"backbone\.",
+        rules=[
+            (r"stem\.conv1\.norm\.", "conv1_1.batch_norm.", "as_is"),
+            (r"stem\.conv1\.", "conv1_1.conv.", "as_is"),
+            *(
+                (
+                    rf"res{number}\.{index}\.",
+                    f"block{number - 1}.unit{index + 1}.",
+                    "detectron2_bottleneck",
+                )
+                for number, num_units in enumerate((3, 4, 6, 3), start=2)
+                for index in range(num_units)
+            ),
+            (r"downsample_layers\.", "downsample_layers.", "as_is"),
+            (r"(stages\.\d\.\d+\.)", r"\1", "convnext_block"),
+        ],
+    ),
 )
 
 # Before names, where a wrapper stood around the network.
@@ -175,8 +217,19 @@ def rename_state_dict(weights: Mapping[str, Any]) -> Optional[Tuple[Dict[str, An
         if ours is None:
             unknown.append(name)
         else:
-            renamed[ours] = value
+            renamed[ours] = _in_our_layout(_unwrapped(name), value)
     return renamed, unknown
+
+
+def _in_our_layout(name: str, value: Any) -> Any:
+    for _, record in all_records():
+        for pattern, note in record.state_dict_notes:
+            if re.match(pattern, name):
+                logger.warning("weights: %s", note)
+        for pattern, to_ours in record.state_dict_layouts:
+            if re.match(pattern, name):
+                return to_ours(name, value).contiguous()
+    return value
 
 
 def _has_mark(weights: Mapping[str, Any], backbone: PublishedBackbone) -> bool:

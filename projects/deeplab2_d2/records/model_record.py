@@ -108,6 +108,9 @@ class ModelRecord:
         checkpoint_modules: first words of DeepLab2's checkpoint keys, and the modules they name.
         state_dict_rules: names in other PyTorch repositories' models, and the modules they name,
             see :mod:`deeplab2_d2.checkpoint.state_dict_names`.
+        state_dict_layouts: patterns of those names, and what makes our layout of name and value, or
+            raises a ValueError that names the key.
+        state_dict_notes: patterns of those names, and what is told when such weights are read.
         slim_scopes: patterns of scopes (or of whole names) in the name-based checkpoints of
             Google's release of DeepLab v3+, and the modules (or parameters) they name.
         last_layers: group ("semantic", "instance") to first words of the keys that depend on the
@@ -131,6 +134,8 @@ class ModelRecord:
     rank_image: Optional[Callable[[Any, Sample], RankedImage]] = None
     checkpoint_modules: Tuple[Tuple[str, str], ...] = ()
     state_dict_rules: Tuple[Tuple[str, str, str], ...] = ()
+    state_dict_layouts: Tuple[Tuple[str, Callable[[str, Any], Any]], ...] = ()
+    state_dict_notes: Tuple[Tuple[str, str], ...] = ()
     slim_scopes: Tuple[Tuple[str, str], ...] = ()
     last_layers: Mapping[str, Tuple[str, ...]] = field(default_factory=dict)
     option_rules: Mapping[str, object] = field(default_factory=dict)

@@ -3,7 +3,8 @@ kMaX-DeepLab, the k-means mask transformer (arXiv:2207.04044).
 
 In the order of the data: ``network.py`` (meta architecture) with ``head.py``: ``pixel_decoder.py``
 (features of stride 32 to 4), ``transformer_decoder.py`` (cluster centers), then MaX-DeepLab's
-heads; ``criterion.py``. ``config.py`` has its keys, ``weights.py`` its names in DeepLab2. Targets,
+heads; ``criterion.py``. ``config.py`` has its keys, ``weights.py`` its names in DeepLab2,
+``published.py`` those in the authors' PyTorch code. Targets,
 losses, post-processing, averaging and pictures are MaX-DeepLab's.
 """
 
@@ -14,6 +15,7 @@ from ..max_deeplab import RECORD as MAX_RECORD
 from .config import add_config, check_config
 from .head import KMaXDeepLabHead
 from .network import DeepLab2KMaXDeepLab
+from .published import STATE_DICT_LAYOUTS, STATE_DICT_NOTES, STATE_DICT_RULES
 from .weights import CHECKPOINT_MODULES, OPTION_RULES
 
 RECORD = replace(
@@ -21,6 +23,9 @@ RECORD = replace(
     add_config=add_config,
     check_config=check_config,
     checkpoint_modules=CHECKPOINT_MODULES,
+    state_dict_rules=STATE_DICT_RULES,
+    state_dict_layouts=STATE_DICT_LAYOUTS,
+    state_dict_notes=STATE_DICT_NOTES,
     option_rules={"max_deeplab/kmax_": OPTION_RULES},
 )
 register(DeepLab2KMaXDeepLab, RECORD)

@@ -21,6 +21,10 @@ def add_config(cfg: CfgNode) -> None:
     # that), and their blocks. The last is for MASK_STRIDE 2 alone.
     node.DECODER_WIDTHS = [512, 256, 128, 64, 32]
     node.DECODER_BLOCKS = [1, 5, 1, 1, 1]
+    # The maps of the backbone that it reads: before their activation, or after it.
+    node.ACTIVATED_FEATURES = False
+    # Atrous rate of its 3x3 convolutions: 2 in DeepLab2, 1 in the authors' PyTorch code.
+    node.DECODER_ATROUS_RATE = 2
     # Transformer decoder: layers at strides 32, 16 and 8, each with a prediction that is learnt.
     node.TRANSFORMER_LAYERS = [2, 2, 2]
     # Cluster centers, one a mask, their channels, and the inner ones of their feed-forward network.
@@ -47,6 +51,8 @@ def check_config(cfg: CfgNode) -> None:
     MAX_RECORD.check_config(cfg)
     node = cfg.MODEL.DEEPLAB2.KMAX_DEEPLAB
     require_one_of(_PREFIX + "MASK_STRIDE", node.MASK_STRIDE, (2, 4))
+    require_one_of(_PREFIX + "DECODER_ATROUS_RATE", node.DECODER_ATROUS_RATE, (1, 2))
+    require_one_of(_PREFIX + "ACTIVATED_FEATURES", node.ACTIVATED_FEATURES, (False, True))
     _check_numbers("DECODER_WIDTHS", node.DECODER_WIDTHS, _NUM_STAGES, least=1)
     _check_numbers("DECODER_BLOCKS", node.DECODER_BLOCKS, _NUM_STAGES, least=1)
     _check_numbers("TRANSFORMER_LAYERS", node.TRANSFORMER_LAYERS, 3, least=0)

@@ -11,7 +11,7 @@ from ...layers import Norm
 from ...structures import Encoded, MemoryShape, Prediction
 from ..max_deeplab import MaXDeepLabHead
 from ..max_deeplab.head import PIXEL_FEATURE, SEMANTIC_FEATURE
-from .pixel_decoder import BACKBONE_FEATURES, PixelDecoder
+from .pixel_decoder import PixelDecoder, backbone_features
 from .transformer_decoder import TransformerDecoder, TransformerSpec
 
 _ACTIVATION = "gelu"
@@ -58,12 +58,14 @@ class KMaXDeepLabHead(MaXDeepLabHead):
             ValueError: for a backbone without the features that are read.
         """
         node, norm = cfg.MODEL.DEEPLAB2.KMAX_DEEPLAB, Norm.from_config(cfg)
-        num_stages = {4: 4, 2: 5}[node.MASK_STRIDE]
+        features = backbone_features(node.ACTIVATED_FEATURES, node.MASK_STRIDE)
         pixel_decoder = PixelDecoder(
             input_shape,
-            widths=node.DECODER_WIDTHS[:num_stages],
-            num_blocks=node.DECODER_BLOCKS[:num_stages],
+            features=features,
+            widths=node.DECODER_WIDTHS[: len(features)],
+            num_blocks=node.DECODER_BLOCKS[: len(features)],
             norm=norm,
+            atrous_rate=node.DECODER_ATROUS_RATE,
         )
         spec = TransformerSpec(
             num_layers=tuple(node.TRANSFORMER_LAYERS),
@@ -82,7 +84,7 @@ class KMaXDeepLabHead(MaXDeepLabHead):
         shapes = {
             **input_shape,
             PIXEL_FEATURE: pixel_decoder.output_shapes[-1],
-            SEMANTIC_FEATURE: input_shape[BACKBONE_FEATURES[0]],
+            SEMANTIC_FEATURE: input_shape[features[0]],
         }
         heads = super().from_config(
             cfg,
@@ -113,7 +115,7 @@ class KMaXDeepLabHead(MaXDeepLabHead):
         encoded = {
             **features,
             PIXEL_FEATURE: maps[-1],
-            SEMANTIC_FEATURE: features[BACKBONE_FEATURES[0]],
+            SEMANTIC_FEATURE: features[self.pixel_decoder.features[0]],
         }
         prediction = super().forward(Encoded(encoded, memory))
         if self.training or self.has_auxiliary_in_evaluation:

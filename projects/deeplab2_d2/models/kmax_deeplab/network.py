@@ -13,7 +13,7 @@ from ..max_deeplab import MaXDeepLabInference
 from ..segmenter import Segmenter
 from .criterion import criterion_from_config
 from .head import AUXILIARY, KMaXDeepLabHead
-from .pixel_decoder import BACKBONE_FEATURES
+from .pixel_decoder import backbone_features
 
 # Of a layer's prediction; classes have no pixels.
 _MAPS = ("mask_logits", "pixel_features")
@@ -56,7 +56,9 @@ class DeepLab2KMaXDeepLab(Segmenter):
                 f"{type(backbone).__name__}"
             )
         # In the order of the network, so that what is built does not depend on a set's.
-        wanted = {*BACKBONE_FEATURES, *backbone.output_shape()}
+        node = cfg.MODEL.DEEPLAB2.KMAX_DEEPLAB
+        read = backbone_features(node.ACTIVATED_FEATURES, node.MASK_STRIDE)
+        wanted = {*read, *backbone.output_shape()}
         backbone.set_out_features([name for name in backbone.endpoint_shapes if name in wanted])
         num_classes = class_map_from_config(cfg).num_classes
         head = KMaXDeepLabHead(cfg, backbone.output_shape(), num_classes=num_classes)

@@ -1,6 +1,6 @@
 """The pixel decoder of kMaX-DeepLab: from stride 32 up, with attention where pixels are few."""
 
-from typing import List, Mapping, Sequence
+from typing import List, Mapping, Sequence, Tuple
 
 from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
@@ -15,14 +15,27 @@ from ...layers import (
     plan_blocks,
 )
 
-# Features of the backbone that are read, from low to high resolution; the last for stride 2 alone.
-BACKBONE_FEATURES = ("stage5", "stage4", "stage3", "stage2", "stage1")
+# Stages of the backbone that are read, from low to high resolution; the last for stride 2 alone.
+_BACKBONE_STAGES = (5, 4, 3, 2, 1)
 _NORM_EPSILON = 1e-6
 # Decoder stages with axial attention; the others are convolutions.
 _NUM_AXIAL = 2
 # DeepLab2 builds every stage as one of stride 32 in a network of stride 16: that is where the
 # atrous rate 2 of the 3x3 convolutions comes from.
-_STAGE_STRIDE, _NETWORK_STRIDE = 32, 16
+_STAGE_STRIDE = 32
+
+
+def backbone_features(is_activated: bool, mask_stride: int) -> Tuple[str, ...]:
+    """
+    Names of the backbone's features that a pixel decoder reads, from low to high resolution.
+
+    Args:
+        is_activated: after the activation of their stage, not before it.
+        mask_stride: 4 or 2, of the last map.
+    """
+    prefix = "res" if is_activated else "stage"
+    num_stages = {4: 4, 2: 5}[mask_stride]
+    return tuple(f"{prefix}{number}" for number in _BACKBONE_STAGES[:num_stages])
 
 
 class PixelDecoder(nn.Module):
@@ -37,22 +50,25 @@ class PixelDecoder(nn.Module):
         self,
         input_shape: Mapping[str, ShapeSpec],
         *,
+        features: Sequence[str],
         widths: Sequence[int],
         num_blocks: Sequence[int],
         norm: Norm,
+        atrous_rate: int = 2,
     ):
         """
         Args:
-            input_shape: of the backbone's features, of which ``stage5``, ``stage4`` and so on are
-                read, one a stage.
+            input_shape: of the backbone's features.
+            features: those that are read, one a stage, see :func:`backbone_features`.
             widths: of the stages, from stride 32 on: a stage returns four times its width.
             num_blocks: of the stages.
+            atrous_rate: of the 3x3 convolutions, 1 or 2.
 
         Raises:
             ValueError: for a backbone without one of the features.
         """
         super().__init__()
-        self.features = BACKBONE_FEATURES[: len(widths)]
+        self.features = tuple(features)
         missing = [name for name in self.features if name not in input_shape]
         if missing:
             raise ValueError(
@@ -78,14 +94,16 @@ class PixelDecoder(nn.Module):
                 )
                 self.skip_connections.append(fuse)
                 channels = width
-            self.stages.append(_stage(channels, width, blocks, index < _NUM_AXIAL, norm))
+            self.stages.append(
+                _stage(channels, width, blocks, index < _NUM_AXIAL, atrous_rate, norm)
+            )
             channels, stride = 4 * width, shape.stride
             self.output_shapes.append(ShapeSpec(channels=channels, stride=shape.stride))
 
     def forward(self, features: Mapping[str, Tensor]) -> List[Tensor]:
         """
         Args:
-            features: name to (N, C, h, w), not activated.
+            features: name to (N, C, h, w).
 
         Returns:
             (N, C, h, w) a stage, from stride 32 on, not activated.
@@ -100,11 +118,13 @@ class PixelDecoder(nn.Module):
         return decoded
 
 
-def _stage(in_channels: int, width: int, num_blocks: int, is_axial: bool, norm: Norm) -> Stage:
+def _stage(
+    in_channels: int, width: int, num_blocks: int, is_axial: bool, atrous_rate: int, norm: Norm
+) -> Stage:
     stage = StageSpec("bottleneck", width, num_blocks, input_stride=_STAGE_STRIDE, stride=1)
     options = StageOptions(
-        output_stride=_NETWORK_STRIDE,
+        output_stride=_STAGE_STRIDE // atrous_rate,
         activation="gelu",
-        axial_beyond_stride=_NETWORK_STRIDE if is_axial else -1,
+        axial_beyond_stride=_STAGE_STRIDE if is_axial else -1,
     )
     return Stage(in_channels, plan_blocks(stage, options), norm=norm)
