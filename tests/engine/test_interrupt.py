@@ -30,6 +30,20 @@ def test_the_first_signal_is_remembered_and_handlers_are_put_back(capfd):
     )
 
 
+def test_what_is_forked_meanwhile_ends_by_sigterm_however_early_it_comes():
+    with StopSignals() as signals:
+        for _ in range(20):
+            child = os.fork()
+            if child == 0:
+                time.sleep(30)
+                os._exit(7)
+            # Its interpreter has hardly begun.
+            os.kill(child, signal.SIGTERM)
+            _, status = os.waitpid(child, 0)
+            assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGTERM
+        assert signals.requested is None
+
+
 def test_ctrl_c_after_a_signal_ends_the_process_at_once_whatever_it_does():
     child = os.fork()
     if child == 0:

@@ -51,19 +51,17 @@ class StopSignals:
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
                 self._before[number] = signal.signal(number, self._receive)
+            _FORKS.is_watched = True
         return self
 
     def __exit__(self, *exception: object) -> None:
+        _FORKS.is_watched = False
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     def _receive(self, number: int, frame: Optional[FrameType]) -> None:
         if os.getpid() != self._pid:
-            # A process that has inherited the handler: whoever has started it ends it by SIGTERM.
-            if number == signal.SIGTERM:
-                signal.signal(number, signal.SIG_DFL)
-                os.kill(os.getpid(), number)
-            return
+            return  # Ctrl-C in a process that has inherited the handler: its parent decides.
         if self.requested is not None:
             return  # Once is enough.
         self.requested = signal.Signals(number)
@@ -76,6 +74,43 @@ class StopSignals:
             os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"\n{text}\n".encode())
         if self.may_raise:
             raise KeyboardInterrupt
+
+
+class _Forks:
+    """
+    What is forked meanwhile (data workers, panopticapi's pool) ends by SIGTERM, whenever it comes.
+
+    Python forgets the signals that a new process receives before it has got its bearings, if they
+    have a handler: whoever had started the process would wait for its end forever. So they are
+    held back until SIGTERM has no handler there.
+
+    Attributes:
+        is_watched: signals have the handler of :class:`StopSignals`.
+    """
+
+    def __init__(self) -> None:
+        self.is_watched = False
+        self._masks = threading.local()
+        os.register_at_fork(
+            before=self._before, after_in_parent=self._in_parent, after_in_child=self._in_child
+        )
+
+    def _before(self) -> None:
+        self._masks.value = None
+        if self.is_watched:
+            self._masks.value = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+
+    def _in_parent(self) -> None:
+        if self._masks.value is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._masks.value)
+
+    def _in_child(self) -> None:
+        if self._masks.value is not None:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._masks.value)
+
+
+_FORKS = _Forks()
 
 
 class StopHook(HookBase):
