@@ -100,6 +100,12 @@ def _check_counts(cfg: CfgNode, trains: bool) -> None:
     steps, workers = cfg.SOLVER.MAX_ITER, cfg.DATALOADER.NUM_WORKERS
     if trains and steps < 1:
         raise ConfigError(f"config key SOLVER.MAX_ITER must be at least 1, got {steps}")
+    metric = cfg.SOLVER.DEEPLAB2.BEST_METRIC
+    if trains and metric and not (cfg.DATASETS.TEST and cfg.TEST.EVAL_PERIOD > 0):
+        raise ConfigError(
+            "config key SOLVER.DEEPLAB2.BEST_METRIC must be '' without DATASETS.TEST and a "
+            f"TEST.EVAL_PERIOD above 0, got {metric!r}"
+        )
     if workers < 0:
         raise ConfigError(f"config key DATALOADER.NUM_WORKERS must be at least 0, got {workers}")
 
