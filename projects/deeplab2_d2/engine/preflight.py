@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from typing import Sequence
+from typing import Optional, Sequence
 
 import torch
 from detectron2.config import CfgNode
@@ -71,16 +71,24 @@ def check_device(cfg: CfgNode) -> None:
         )
 
 
+def existing_folder(path: str) -> Optional[str]:
+    """What there is of a folder that is to be made; None of an address."""
+    if "://" in path:
+        return None
+    folder = os.path.abspath(path)
+    while not os.path.lexists(folder):
+        folder = os.path.dirname(folder)
+    return folder
+
+
 def check_output_folder(path: str) -> None:
     """
     Raises:
         ConfigError: if OUTPUT_DIR cannot be made or written to.
     """
-    if "://" in path:
+    folder = existing_folder(path)
+    if folder is None:
         return
-    folder = os.path.abspath(path)
-    while not os.path.lexists(folder):
-        folder = os.path.dirname(folder)
     rule = f"config key OUTPUT_DIR must be a folder that can be written to, got {path!r}"
     if not os.path.isdir(folder):
         raise ConfigError(f"{rule}: {folder} is no folder")
