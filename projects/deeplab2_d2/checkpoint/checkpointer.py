@@ -174,6 +174,13 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
         Raises:
             OSError: if it cannot be written; the message offers the newest whole one.
         """
+        self._write(name, kwargs, is_last=True)
+
+    def keep(self, name: str, **kwargs: Any) -> None:
+        """As :meth:`save`, but a resumed run does not go on from it."""
+        self._write(name, kwargs, is_last=False)
+
+    def _write(self, name: str, extra: Dict[str, Any], *, is_last: bool) -> None:
         if not self.save_dir or not self.save_to_disk:
             return
         data: Dict[str, Any] = {"model": self.model.state_dict()}
@@ -182,8 +189,9 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
         path = os.path.join(self.save_dir, f"{name}.pth")
         logger.info("Saving checkpoint to %s", path)
         try:
-            save_pth(path, {**data, **kwargs})
-            self.tag_last_checkpoint(os.path.basename(path))
+            save_pth(path, {**data, **extra})
+            if is_last:
+                self.tag_last_checkpoint(os.path.basename(path))
         except OSError as error:
             what = f"{error.strerror or error}, so that no checkpoint was written"
             raise OSError(error.errno, what + self._offer_another(path), path) from error

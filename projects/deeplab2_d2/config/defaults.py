@@ -196,6 +196,12 @@ def _add_solver(cfg: CfgNode) -> None:
     node.AMP_DTYPE = "bfloat16"
     # Decay of a running average of the weights, kept beside them and evaluated; 0 = off.
     node.EMA_DECAY = 0.0
+    # Keep the checkpoint of the best evaluation as model_best.pth: by this metric, such as
+    # "panoptic_seg/PQ" or "sem_seg/mIoU" (of several DATASETS.TEST, the dataset's name and "/"
+    # before it); a "-" before all: less is better. "" = none is kept.
+    node.BEST_METRIC = ""
+    # End the training after so many evaluations that were no better than the best; 0 = never.
+    node.PATIENCE = 0
     # Let convolutions work on (N, H, W, C) memory.
     node.CHANNELS_LAST = False
     # Iterations between two lines of the log, and two entries of metrics.json and TensorBoard.

@@ -207,3 +207,9 @@ def _check_solver(node: CfgNode) -> None:
     _require_one_of(prefix + "AMP_DTYPE", node.DEEPLAB2.AMP_DTYPE, ("bfloat16", "float16"))
     decay = node.DEEPLAB2.EMA_DECAY
     _require(0.0 <= decay < 1.0, prefix + "EMA_DECAY", "in [0, 1)", decay)
+    metric, patience = node.DEEPLAB2.BEST_METRIC, node.DEEPLAB2.PATIENCE
+    is_metric = not metric or "/" in metric.strip("-/")
+    _require(is_metric, prefix + "BEST_METRIC", "'' or a task and a metric, TASK/METRIC", metric)
+    _require(patience >= 0, prefix + "PATIENCE", "at least 0", patience)
+    rule = "0 without a SOLVER.DEEPLAB2.BEST_METRIC"
+    _require(bool(metric) or patience == 0, prefix + "PATIENCE", rule, patience)
