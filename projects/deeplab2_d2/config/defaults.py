@@ -66,6 +66,9 @@ def decoder_node(channels: int, low_level: List[Any]) -> CfgNode:
     node.LOW_LEVEL = low_level
     # Channels after every fusion.
     node.CHANNELS = channels
+    # Kernel size and number of the convolutions of a fusion; DeepLab v3+'s are [3, 2], and its own
+    # models have those whatever is here.
+    node.FUSION = [5, 1]
     # Of the fusions and of the heads' first convolution: "depthwise_separable_conv" or
     # "standard_conv".
     node.CONV_TYPE = "depthwise_separable_conv"

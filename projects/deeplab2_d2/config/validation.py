@@ -52,6 +52,13 @@ def check_decoder(node: CfgNode, prefix: str) -> None:
         "three rates of at least 1, or [] for those of the stride",
         rates,
     )
+    fusion = list(node.FUSION)
+    _require(
+        len(fusion) == 2 and all(isinstance(n, int) and n >= 1 for n in fusion) and fusion[0] % 2,
+        prefix + "FUSION",
+        "an odd kernel size and a number of convolutions",
+        fusion,
+    )
     pairs = list(node.LOW_LEVEL)
     are_pairs = all(
         isinstance(pair, (list, tuple))
