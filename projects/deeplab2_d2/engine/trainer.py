@@ -37,6 +37,7 @@ from .setup import ConfigError
 from .throughput import Throughput
 from .training_metrics import TrainingMetrics
 from .training_parts import (
+    ToldProgress,
     amp_dtype,
     build_average,
     compile_network,
@@ -87,10 +88,9 @@ class DeepLab2Trainer(DefaultTrainer):
             cfg, model, trainer=weakref.proxy(self), **checkpointables
         )
         if comm.is_main_process():
+            killed = "removed %s, which a killed process had not written to its end"
             for path in remove_leftovers(cfg.OUTPUT_DIR):
-                logger.warning(
-                    "removed %s, which a killed process had not written to its end", path
-                )
+                logger.warning(killed, path)
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.register_hooks(self.build_hooks())
@@ -104,7 +104,8 @@ class DeepLab2Trainer(DefaultTrainer):
             hook._period = self.cfg.SOLVER.DEEPLAB2.LOG_PERIOD
         (place,) = [k for k, hook in enumerate(built) if isinstance(hook, hooks.EvalHook)]
         built[place]._func = self._unless_stopped(built[place]._func)
-        built.insert(place, StopHook(self._signals))
+        built[place:place] = [StopHook(self._signals)]
+        built.append(ToldProgress(self.checkpointer.model))
         if self.average is None:
             return built
         built[place + 1]._func = self._with_average(built[place + 1]._func)

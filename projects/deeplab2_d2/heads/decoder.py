@@ -32,6 +32,7 @@ class DecoderSpec:
             the whole map.
         aspp_has_pool_norm: the ASPP's pooling branch has a norm.
         aspp_conv_type: of the ASPP's atrous branches, see :func:`build_conv`.
+        aspp_dropout: probability at the ASPP's end.
         conv_type: of the fusions, see the same.
         fusion: kernel size and number of the convolutions of a fusion.
         aspp_of: name of the decoder whose ASPP's output is read; None: of one of its own.
@@ -46,6 +47,7 @@ class DecoderSpec:
     aspp_pool_size: Optional[Tuple[int, int]] = None
     aspp_has_pool_norm: bool = True
     aspp_conv_type: str = "standard_conv"
+    aspp_dropout: float = 0.1
     conv_type: str = "depthwise_separable_conv"
     fusion: Tuple[int, int] = (5, 1)
     aspp_of: Optional[str] = None
@@ -78,6 +80,7 @@ class DecoderSpec:
             aspp_pool_size=_pool_size(cfg, node, input_shape),
             aspp_has_pool_norm=node.ASPP != "global_plain",
             aspp_conv_type=node.ASPP_CONV_TYPE,
+            aspp_dropout=node.ASPP_DROPOUT,
             conv_type=node.CONV_TYPE,
             fusion=tuple(node.FUSION),
         )
@@ -132,6 +135,7 @@ def build_aspp(spec: DecoderSpec, in_channels: int, norm: Norm, activation: str 
         has_pool_norm=spec.aspp_has_pool_norm,
         activation=activation,
         conv_type=spec.aspp_conv_type,
+        dropout=spec.aspp_dropout,
     )
 
 
