@@ -30,6 +30,7 @@ from .preflight import check_device
 from .reporting import build_writers, reporting_hooks
 from .run_lock import locked_output_dir
 from .training_parts import (
+    ToldProgress,
     amp_dtype,
     build_average,
     compile_network,
@@ -80,10 +81,9 @@ class DeepLab2Trainer(DefaultTrainer):
             cfg, model, trainer=weakref.proxy(self), **checkpointables
         )
         if comm.is_main_process():
+            killed = "removed %s, which a killed process had not written to its end"
             for path in remove_leftovers(cfg.OUTPUT_DIR):
-                logger.warning(
-                    "removed %s, which a killed process had not written to its end", path
-                )
+                logger.warning(killed, path)
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.register_hooks(self.build_hooks())
@@ -105,6 +105,7 @@ class DeepLab2Trainer(DefaultTrainer):
             built[place]._func = self._best.watch(built[place]._func)
             built.insert(place + 1, self._best)
         built.insert(place, StopHook(self._signals))
+        built.append(ToldProgress(self.checkpointer.model))
         if self.average is None:
             return built
         # Right after the step, so that checkpoints and evaluations see the newest average.

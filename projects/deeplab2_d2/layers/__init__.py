@@ -19,7 +19,7 @@ from .convolution import (
     build_conv,
 )
 from .dense_prediction_cell import CellBranch, DensePredictionCell
-from .drop_path import DropPath, drop_path_keep_prob
+from .drop_path import DropPath, GrowingDropPath, drop_path_keep_prob
 from .dual_path_transformer import CrossAttention, DualPathSpec, DualPathTransformerLayer
 from .initialization import (
     depthwise_glorot_uniform_,

@@ -66,3 +66,16 @@ def test_a_batch_without_labels_costs_nothing() -> None:
     labels = torch.full((1, 9, 9), 255)
     for shrinks in (False, True):
         assert loss(torch.randn(1, 2, 2, 2), labels, shrinks_labels=shrinks) == 0.0
+
+
+def test_the_part_of_hard_pixels_falls_over_the_iterations_that_are_said() -> None:
+    # Four pixels; the release: share = ratio * part + (1 - ratio), ratio = iteration / 100.
+    margins = torch.tensor([[[-1.0, 0.0, 2.0, 3.0]]]).view(1, 1, 1, 4)
+    logits = torch.cat([margins, torch.zeros_like(margins)], dim=1)
+    targets = {"sem_seg": torch.zeros(1, 1, 4, dtype=torch.int64)}
+    criterion = SemanticCriterion(255, identity_class_map(2), top_k=0.25, hard_after=300)
+    costs = [cost(-1), cost(0), cost(2), cost(3)]
+    for iteration, kept in ((0, 4), (100, 3), (200, 2), (300, 1), (900, 1)):
+        criterion.follow(iteration, 1000)
+        losses, _ = criterion([{"semantic_logits": logits}], targets)
+        assert losses["loss_semantic"].item() == pytest.approx(sum(costs[:kept]) / kept)

@@ -14,6 +14,9 @@ def add_config(cfg: CfgNode) -> None:
     # it reads or -1 for the feature, vertical rate, horizontal rate], rates in units of 16 pixels
     # of the input; [] = the ASPP.
     node.CELL = []
+    # Iterations in which the part of LOSS.SEMANTIC falls from all pixels to what it says (the
+    # release's hard_example_mining_step); 0 = it is that from the beginning.
+    node.HARD_PIXELS_AFTER = 0
     # v1, v2: atrous rates of the branches whose scores are summed; [] = the paper's.
     node.RATES = []
     # v1, v2: channels of fc6 and fc7; 0 = each branch is one 3x3 convolution to the classes.
@@ -35,6 +38,8 @@ def check_config(cfg: CfgNode) -> None:
     epsilon, hidden = node.NORM_EPSILON, node.HIDDEN_CHANNELS
     require(epsilon > 0, prefix + "NORM_EPSILON", "positive", epsilon)
     require(hidden >= 0, prefix + "HIDDEN_CHANNELS", "at least 0", hidden)
+    after = node.HARD_PIXELS_AFTER
+    require(after >= 0, prefix + "HARD_PIXELS_AFTER", "at least 0", after)
     rates, scales, cell = list(node.RATES), list(node.INPUT_SCALES), list(node.CELL)
     require(all(rate >= 1 for rate in rates), prefix + "RATES", "rates of at least 1", rates)
     are_factors = all(scale > 0 and scale != 1 for scale in scales)

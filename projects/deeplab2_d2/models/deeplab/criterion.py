@@ -14,7 +14,7 @@ from ..class_map import class_map_from_config
 from ..target_batch import Padding
 
 
-@dataclass(frozen=True)
+@dataclass
 class SemanticCriterion:
     """
     The mean cross-entropy over the pixels of a batch that have a label.
@@ -30,6 +30,8 @@ class SemanticCriterion:
         weight: factor on every loss.
         top_k: part of the pixels, the largest losses, that counts: (0, 1].
         shrinks_labels: as v1 and v2.
+        hard_after: iterations in which the part falls, evenly, from 1 to ``top_k``.
+        iteration: of the training, which :meth:`follow` is told.
     """
 
     ignore_label: int
@@ -37,6 +39,8 @@ class SemanticCriterion:
     weight: float = 1.0
     top_k: float = 1.0
     shrinks_labels: bool = False
+    hard_after: int = 0
+    iteration: int = 0
 
     @classmethod
     def from_config(cls, cfg: CfgNode, *, shrinks_labels: bool) -> "SemanticCriterion":
@@ -47,7 +51,18 @@ class SemanticCriterion:
             weight=weight,
             top_k=top_k,
             shrinks_labels=shrinks_labels,
+            hard_after=cfg.MODEL.DEEPLAB2.DEEPLAB.HARD_PIXELS_AFTER,
         )
+
+    def follow(self, iteration: int, max_iter: int) -> None:
+        """Take note of how far a training is; its trainer calls this before every step."""
+        self.iteration = iteration
+
+    @property
+    def kept(self) -> float:
+        """The part that counts now."""
+        progress = min(1.0, self.iteration / self.hard_after) if self.hard_after else 1.0
+        return 1.0 - progress * (1.0 - self.top_k)
 
     @property
     def target_padding(self) -> Dict[str, Padding]:
@@ -85,7 +100,7 @@ class SemanticCriterion:
             labels = _shrink(labels, logits)
         pixels = upsampled_cross_entropy(logits, labels, None, ignore_label=self.ignore_label)
         if self.top_k < 1.0:
-            return average_top_k(pixels.view(1, -1), self.top_k)[0]
+            return average_top_k(pixels.view(1, -1), self.kept)[0]
         return pixels.sum() / (labels != self.ignore_label).sum().clamp(min=1)
 
 
