@@ -12,6 +12,7 @@ from ..structures import atomic_path, new_names
 from .archive import ARCHIVE_ENDINGS
 from .classes import CLASSES_KEY
 from .deeplab2_checkpoint import find_prefix
+from .library_weights import adopt_library_weights
 from .load import LoadReport, compare_shapes, is_weight, summarize_names
 from .pickled_file import load_pkl, load_pth
 from .run_folder import find_newest, read_tag
@@ -198,6 +199,9 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
     def _load_file(self, filename: str) -> Dict[str, Any]:
         if filename.endswith((".index", ".safetensors") + ARCHIVE_ENDINGS):
             weights, unknown = read_weights(filename)
+            adopted = adopt_library_weights(weights, self.model)
+            if adopted is not None:
+                return {"model": adopted, "is_adopted": True}
             return {"model": weights, "__author__": AUTHOR, "unknown": unknown}
         if filename.endswith(".pkl"):
             return named_arrays(load_pkl(filename))
@@ -209,6 +213,9 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
             ) from error
         if filename.endswith(".pyth"):
             return named_by_pycls(loaded)
+        adopted = adopt_library_weights(loaded, self.model)
+        if adopted is not None:
+            return {"model": adopted, "is_adopted": True}
         renamed, unknown = published_weights(loaded)
         return {**(loaded if "model" in loaded else {}), "model": renamed, "unknown": unknown}
 
@@ -234,6 +241,7 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
         """
         unknown = checkpoint.pop("unknown", [])
         twins = getattr(self.model, "twins", {})
+        is_adopted = checkpoint.pop("is_adopted", False)
         is_resnet = is_torchvision_resnet(checkpoint["model"], self.model)
         if is_resnet:
             checkpoint["model"] = fit_torchvision_resnet(
@@ -258,6 +266,8 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
             report = self._compare(checkpoint["model"])
         report.unused[:0] = unknown
         is_usable = is_resnet or report.is_complete or _is_start(report, self.model)
+        # A backbone has said that it is all of it; a pyramid on it learns from random weights.
+        is_usable = is_usable or (is_adopted and not report.mismatched)
         if not (self._allow_partial or is_usable):
             raise ValueError(
                 f"MODEL.WEIGHTS {self._source}: the weights do not fit the model "
