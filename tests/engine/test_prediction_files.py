@@ -5,7 +5,12 @@ import pytest
 import torch
 from detectron2.data import Metadata
 
-from deeplab2_d2.engine.prediction_files import PredictionWriter, panoptic_of_output
+from deeplab2_d2.engine.prediction_files import (
+    PredictionWriter,
+    boxes_of_segments,
+    hide_uncertain,
+    panoptic_of_output,
+)
 from deeplab2_d2.structures import read_panoptic_png
 
 METADATA = Metadata(
@@ -59,12 +64,33 @@ def test_of_a_semantic_output_each_class_is_a_segment():
     scores = torch.tensor([[[2.0, 0.0, 0.0]], [[1.0, 5.0, 6.0]], [[0.0, 1.0, 2.0]]])
     ids, segments = panoptic_of_output({"sem_seg": scores})
     assert ids.tolist() == [[1, 2, 2]] and ids.dtype == torch.int32
+    # By hand: e^2 / (e^2 + e + 1); the mean of e^5 / (1 + e^5 + e) and e^6 / (1 + e^6 + e^2).
+    first, second = 0.665241, (0.975559 + 0.979635) / 2
     assert segments == [
-        {"id": 1, "category_id": 0, "isthing": False},
-        {"id": 2, "category_id": 1, "isthing": False},
+        {"id": 1, "category_id": 0, "isthing": False, "score": pytest.approx(first, abs=1e-5)},
+        {"id": 2, "category_id": 1, "isthing": False, "score": pytest.approx(second, abs=1e-5)},
     ]
     output = {"sem_seg": scores, "panoptic_seg": ("map", [])}
     assert panoptic_of_output(output) == ("map", [])
+
+
+def test_uncertain_segments_become_void_and_those_without_a_score_stay():
+    ids = torch.tensor([[1, 2, 3, 0, 2]], dtype=torch.int32)
+    segments = [{"id": 1, "score": 0.4}, {"id": 2, "score": 0.5}, {"id": 3}]
+    kept, left = hide_uncertain((ids, segments), 0.5)
+    assert kept.tolist() == [[0, 2, 3, 0, 2]] and kept.dtype == torch.int32
+    assert left == segments[1:] and ids.tolist() == [[1, 2, 3, 0, 2]]
+    assert hide_uncertain((ids, segments), 0.4) == (ids, segments)
+
+
+def test_areas_and_boxes_are_those_of_the_pixels():
+    ids = np.array([[7, 7, 0, 0], [0, 7, 3000, 0], [0, 0, 3000, 7]])
+    assert boxes_of_segments(ids, [3000, 7, 5]) == [
+        (2, (2, 1, 3, 3)),
+        (4, (0, 0, 4, 3)),
+        (0, (0, 0, 0, 0)),
+    ]
+    assert boxes_of_segments(np.zeros((2, 2), np.int32), []) == []
 
 
 def test_inputs_are_not_written_over(tmp_path):

@@ -34,6 +34,9 @@ loaded, load_library = [], torch.ops.load_library
 torch.ops.load_library = lambda path: (loaded.append(str(path)), load_library(path))
 
 import deeplab2_d2
+engine_at_import = "deeplab2_d2.engine" in sys.modules
+deeplab2_d2.load_model
+engine_when_used = "deeplab2_d2.engine" in sys.modules
 for module in pkgutil.walk_packages(deeplab2_d2.__path__, "deeplab2_d2."):
     # The kernels are no module of Python, though their file's name looks like one.
     if not module.name.endswith(("__main__", "._kernels")):
@@ -45,7 +48,8 @@ for registry in [found for found in gc.get_objects() if isinstance(found, Regist
     for name, entry in registry:
         if entry.__module__.startswith("deeplab2_d2"):
             registered.append(name)
-sys.stdout.write(json.dumps({"said": said, "loaded": loaded, "registered": registered}))
+sys.stdout.write(json.dumps({"said": said, "loaded": loaded, "registered": registered,
+    "engine": [engine_at_import, engine_when_used]}))
 """
 
 
@@ -62,6 +66,10 @@ def imported():
 
 def test_no_module_loads_the_extension_at_import(imported):
     assert [path for path in imported["loaded"] if "deeplab2_d2" in path] == []
+
+
+def test_the_engine_is_imported_when_a_model_is_loaded(imported):
+    assert imported["engine"] == [False, True]
 
 
 def test_no_module_logs_warns_or_prints_at_import(imported):

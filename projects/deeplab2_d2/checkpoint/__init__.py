@@ -1,5 +1,6 @@
 from detectron2.utils.file_io import PathManager
 
+from .carried_config import read_config_text
 from .checkpointer import DeepLab2Checkpointer
 from .classes import adopt_classes, classes_of_dataset, read_classes
 from .convert import build_meta_model
@@ -11,9 +12,10 @@ from .load import (
     summarize_names,
 )
 from .names import parameter_for_key
+from .run_folder import newest_of_folder
 from .tensor_bundle import TensorBundle
 from .zoo_cache import DeepLab2ZooHandler
-from .zoo_table import with_published_classes
+from .zoo_table import find_row, short_names, with_published_classes
 
 # So that MODEL.WEIGHTS may be deeplab2://NAME, whatever loads it.
 PathManager.register_handler(DeepLab2ZooHandler(), allow_override=True)
@@ -28,10 +30,14 @@ __all__ = [
     "build_meta_model",
     "compare_deeplab2_shapes",
     "config_from_options",
+    "find_row",
     "import_options",
     "load_deeplab2_weights",
+    "newest_of_folder",
     "parameter_for_key",
     "read_classes",
+    "read_config_text",
+    "short_names",
     "summarize_names",
     "with_published_classes",
 ]

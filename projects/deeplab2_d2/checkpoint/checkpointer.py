@@ -10,6 +10,7 @@ from torch import nn
 
 from ..structures import atomic_path, new_names
 from .archive import ARCHIVE_ENDINGS
+from .carried_config import CONFIG_KEY
 from .classes import CLASSES_KEY
 from .deeplab2_checkpoint import find_prefix
 from .library_weights import adopt_library_weights
@@ -49,6 +50,7 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
         save_dir: folder of this run's checkpoints.
         allow_partial: load what fits of weights that do not fit the model, instead of refusing.
         classes: of the dataset, kept in what is saved; see :func:`classes_of_dataset`.
+        config: of the model, as YAML, kept in what is saved.
         checkpointables: as in Detectron2.
 
     Attributes:
@@ -63,10 +65,11 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
         *,
         allow_partial: bool = False,
         classes: Optional[Dict[str, Any]] = None,
+        config: Optional[str] = None,
         **checkpointables: Any,
     ) -> None:
         super().__init__(model, save_dir, **checkpointables)
-        self._classes = classes
+        self._kept = {CLASSES_KEY: classes, CONFIG_KEY: config}
         self._allow_partial = allow_partial
         self.unloaded: List[str] = []
         self._found: Optional[str] = None
@@ -173,9 +176,8 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
         """
         if not self.save_dir or not self.save_to_disk:
             return
-        data = {"model": self.model.state_dict()}
-        if self._classes is not None:
-            data[CLASSES_KEY] = self._classes
+        data: Dict[str, Any] = {"model": self.model.state_dict()}
+        data.update({key: value for key, value in self._kept.items() if value is not None})
         data.update({key: value.state_dict() for key, value in self.checkpointables.items()})
         path = os.path.join(self.save_dir, f"{name}.pth")
         logger.info("Saving checkpoint to %s", path)

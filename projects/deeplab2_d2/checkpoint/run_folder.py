@@ -32,6 +32,18 @@ def read_tag(folder: str) -> str:
     return name
 
 
+def newest_of_folder(folder: str) -> str:
+    """
+    The checkpoint that ``last_checkpoint`` names, or else the newest whole one; "" without any.
+
+    Raises:
+        ValueError, CheckpointFormatError: see :func:`read_tag` and :func:`find_newest`.
+    """
+    name = read_tag(folder)
+    path = os.path.join(folder, name)
+    return path if name and os.path.isfile(path) else find_newest(folder)
+
+
 def find_newest(folder: str) -> str:
     """
     The checkpoint of a training that has gone furthest, of those that are neither cut short nor

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import lru_cache
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 from detectron2.config import CfgNode
 
@@ -20,6 +20,7 @@ PRETRAINED = "ImageNet"
 
 # DeepLab2's, and those of tensorflow/models, research/deeplab.
 _FILES = ("zoo.json", "zoo_research_deeplab.json")
+_SHORT_NAMES = "zoo_short_names.json"
 
 
 @dataclass(frozen=True)
@@ -66,28 +67,49 @@ def zoo_rows() -> Tuple[ZooRow, ...]:
     """All rows, in the order of the documents."""
     rows = []
     for name in _FILES:
-        with open(os.path.join(os.path.dirname(__file__), name), encoding="utf-8") as file:
-            data = json.load(file)
+        data = _read_json(name)
         for row in data["rows"]:
             address = row.get("address") or data["address"].format(name=row["name"])
             rows.append(ZooRow(**{**row, "address": address}))
     return tuple(rows)
 
 
+@lru_cache(maxsize=None)
+def short_names() -> Mapping[str, str]:
+    """
+    Names as people say them, ``model/network_stride_dataset``, to those of the rows.
+
+    Of the models that predict: backbones and initial checkpoints have none.
+    """
+    names: Dict[str, str] = _read_json(_SHORT_NAMES)
+    return names
+
+
+def _read_json(name: str) -> Any:
+    with open(os.path.join(os.path.dirname(__file__), name), encoding="utf-8") as file:
+        return json.load(file)
+
+
 def find_row(name: str) -> ZooRow:
     """
     The row of a name.
 
+    Args:
+        name: the row's own, or a short one.
+
     Raises:
         KeyError: if there is none; the message offers the nearest names.
     """
-    rows = {row.name: row for row in zoo_rows()}
-    if name not in rows:
-        near = ", ".join(get_close_matches(name, rows, n=3, cutoff=0.4)) or "none is near"
+    rows, short = {row.name: row for row in zoo_rows()}, short_names()
+    found = rows.get(short.get(name, name))
+    if found is None:
+        # Short ones first: whoever writes a slash means them.
+        known = [*short, *rows] if "/" in name else [*rows, *short]
+        near = ", ".join(get_close_matches(name, known, n=3, cutoff=0.4)) or "none is near"
         raise KeyError(
             f"the zoo has no {name!r} ({near}); python -m deeplab2_d2.checkpoint.zoo lists it"
         )
-    return rows[name]
+    return found
 
 
 def with_published_classes(cfg: CfgNode, weights: str) -> CfgNode:

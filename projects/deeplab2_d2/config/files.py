@@ -36,6 +36,21 @@ def merge_config_file(cfg: CfgNode, path: str) -> None:
     cfg.merge_from_file(path, allow_unsafe=False)
 
 
+def merge_config_text(cfg: CfgNode, text: str, source: str) -> None:
+    """
+    Merge a whole config, as ``CfgNode.dump`` writes it, into a config, in place.
+
+    Args:
+        cfg: Detectron2's config.
+        text: YAML; it is data, as of :func:`merge_config_file`.
+        source: where it comes from, for errors.
+
+    Raises:
+        ValueError, KeyError, AssertionError: see :func:`merge_config_file`.
+    """
+    cfg.merge_from_other_cfg(CfgNode(_parse(text.encode(), source)))
+
+
 def _check_with_bases(path: str, based: Tuple[str, ...], seen: List[str]) -> None:
     """Read a file and its bases; ``based`` are those that led to it, ``seen`` all before it."""
     if len(seen) > _MAX_BASES:
@@ -72,6 +87,10 @@ def read_config_file(path: str) -> Dict[str, Any]:
         raise ValueError(f"{path} is Python, as LazyConfigs are; a config here is a YAML file")
     with PathManager.open(path, "rb") as file:
         content = file.read(_MAX_BYTES + 1)
+    return _parse(content, path)
+
+
+def _parse(content: bytes, path: str) -> Dict[str, Any]:
     if len(content) > _MAX_BYTES:
         raise ValueError(f"{path} must have at most {_MAX_BYTES} bytes to be a config")
     try:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from detectron2.data import Metadata
 from PIL import Image
+from scipy.ndimage import find_objects
 from torch import Tensor
 
 from ..structures import (
@@ -29,15 +30,72 @@ def panoptic_of_output(output: Mapping[str, Any]) -> PanopticSeg:
     """
     The panoptic prediction of an image; of a semantic model one segment a class.
 
+    Such a segment's ``score`` is the mean probability of its class over its pixels.
+
     Args:
-        output: of a model, with ``panoptic_seg`` or (C, H, W) ``sem_seg``.
+        output: of a model, with ``panoptic_seg`` or (C, H, W) ``sem_seg``, logits or the logarithms
+            of probabilities.
     """
     if "panoptic_seg" in output:
         return output["panoptic_seg"]
-    classes = output["sem_seg"].argmax(dim=0)
-    present = torch.unique(classes).tolist()
-    segments = [{"id": k + 1, "category_id": k, "isthing": False} for k in present]
+    scores = output["sem_seg"].float()
+    best, classes = scores.max(dim=0)
+    probability = (best - scores.logsumexp(dim=0)).exp()
+    sums = torch.bincount(classes.flatten(), weights=probability.flatten(), minlength=len(scores))
+    areas = torch.bincount(classes.flatten(), minlength=len(scores))
+    segments = []
+    for k in torch.nonzero(areas)[:, 0].tolist():
+        score = min(float(sums[k] / areas[k]), 1.0)
+        segments.append({"id": k + 1, "category_id": k, "isthing": False, "score": score})
     return (classes + 1).to(torch.int32), segments
+
+
+def hide_uncertain(panoptic_seg: PanopticSeg, confidence: float) -> PanopticSeg:
+    """
+    Leave out the segments of a lower score than ``confidence``: their pixels become void (0).
+
+    Those without a score stay.
+    """
+    segment_map, segments = panoptic_seg
+    kept = [segment for segment in segments if _score(segment) >= confidence]
+    if len(kept) == len(segments):
+        return panoptic_seg
+    hidden = [segment["id"] for segment in segments if _score(segment) < confidence]
+    is_hidden = torch.isin(segment_map, torch.tensor(hidden, device=segment_map.device))
+    return segment_map.masked_fill(is_hidden, 0), kept
+
+
+def _score(segment: Mapping[str, Any]) -> float:
+    score = segment.get("score")
+    return 1.0 if score is None else float(score)
+
+
+def boxes_of_segments(
+    ids: np.ndarray, segment_ids: Sequence[int]
+) -> List[Tuple[int, Tuple[int, int, int, int]]]:
+    """
+    Args:
+        ids: (H, W) integer.
+        segment_ids: values of it.
+
+    Returns:
+        Of each its area in pixels and its box ``(x0, y0, x1, y1)``, whose last column is x1 - 1;
+        zeros where it has no pixel.
+    """
+    present, inverse = np.unique(ids, return_inverse=True)
+    places = {int(value): place for place, value in enumerate(present)}
+    numbers = inverse.reshape(ids.shape) + 1
+    areas, slices = np.bincount(numbers.ravel()), find_objects(numbers)
+    found: List[Tuple[int, Tuple[int, int, int, int]]] = []
+    for value in segment_ids:
+        place = places.get(value)
+        if place is None:
+            found.append((0, (0, 0, 0, 0)))
+            continue
+        rows, columns = slices[place]
+        box = (columns.start, rows.start, columns.stop, rows.stop)
+        found.append((int(areas[place + 1]), box))
+    return found
 
 
 class PredictionWriter:

@@ -1,5 +1,9 @@
-"""From one image to predictions, with the checkpoints and the resizing of this project."""
+"""From images to predictions, with the checkpoints and the resizing of this project."""
 
+from typing import Any, Dict, List, Sequence
+
+import numpy as np
+import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.engine import DefaultPredictor
@@ -35,3 +39,37 @@ class DeepLab2Predictor(DefaultPredictor):
         self.metadata = MetadataCatalog.get(cfg.DATASETS.TEST[0])
         self.aug = ResizeToRange(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
         self.input_format = cfg.INPUT.FORMAT
+
+    def __call__(self, original_image: np.ndarray) -> Dict[str, Any]:
+        """The model's output of one image; see :meth:`prepare`."""
+        return self.predict_batch([original_image])[0]
+
+    def prepare(self, image: np.ndarray) -> Dict[str, Any]:
+        """
+        The sample that the model takes of an image.
+
+        Args:
+            image: (H, W, 3) BGR, 0 to 255.
+        """
+        ordered = image[:, :, ::-1] if self.input_format == "RGB" else image
+        height, width = ordered.shape[:2]
+        resized = self.aug.get_transform(ordered).apply_image(ordered.astype(np.float32))
+        pixels = torch.from_numpy(np.ascontiguousarray(resized.transpose(2, 0, 1)))
+        return {"image": pixels, "height": height, "width": width}
+
+    def predict_batch(self, images: Sequence[np.ndarray]) -> List[Dict[str, Any]]:
+        """
+        One pass of the network for several images.
+
+        Images of other sizes than the largest one are padded: what a network sees beside them
+        changes what it says near their edges.
+
+        Args:
+            images: see :meth:`prepare`.
+
+        Returns:
+            The model's output of each.
+        """
+        with torch.no_grad():
+            outputs: List[Dict[str, Any]] = self.model([self.prepare(image) for image in images])
+        return outputs

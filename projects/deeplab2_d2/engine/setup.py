@@ -1,12 +1,18 @@
 """From the command line to a frozen, checked config."""
 
 import argparse
-from typing import Callable
+import contextlib
+from typing import Any, Callable, Iterator, Sequence
 
 from detectron2.config import CfgNode, get_cfg
 from detectron2.engine import default_argument_parser
 
-from ..config import add_deeplab2_config, merge_config_file, validate_config
+from ..config import (
+    add_deeplab2_config,
+    merge_config_file,
+    merge_config_text,
+    validate_config,
+)
 from ..data.user_code import add_register_argument, register_user_modules
 from .config_error import ConfigError, explain
 from .ignored_keys import warn_of_ignored_keys
@@ -39,7 +45,7 @@ def add_random_weights_flag(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_config(config_file: str = "", overrides: "list[str] | None" = None) -> CfgNode:
+def load_config(config_file: str = "", overrides: "Sequence[Any] | None" = None) -> CfgNode:
     """
     Detectron2's defaults and ours, then a file, then overrides; checked, not frozen.
 
@@ -50,15 +56,44 @@ def load_config(config_file: str = "", overrides: "list[str] | None" = None) -> 
     Raises:
         ConfigError: naming the file, the key and the rule that is broken.
     """
-    cfg = get_cfg()
-    add_deeplab2_config(cfg)
-    try:
-        if config_file:
+    cfg = _defaults()
+    if config_file:
+        with _explained(cfg, config_file):
             merge_config_file(cfg, config_file)
-    except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
-        message = explain(error, cfg)
-        prefix = "" if message.startswith(config_file) else f"{config_file}: "
-        raise ConfigError(f"config file {prefix}{message}") from error
+    return override_config(cfg, overrides, config_file or "the defaults")
+
+
+def config_of_text(text: str, source: str) -> CfgNode:
+    """
+    Detectron2's defaults and ours, then the text of a config; not frozen.
+
+    Args:
+        text: YAML.
+        source: where it comes from.
+
+    Raises:
+        ConfigError: see :func:`load_config`.
+    """
+    cfg = _defaults()
+    with _explained(cfg, source):
+        merge_config_text(cfg, text, source)
+    return cfg
+
+
+def override_config(
+    cfg: CfgNode, overrides: "Sequence[Any] | None", source: str = "the config"
+) -> CfgNode:
+    """
+    Merge overrides into a config, in place, and check all of it.
+
+    Args:
+        cfg: not frozen.
+        overrides: see :func:`load_config`.
+        source: where the config comes from, for errors.
+
+    Raises:
+        ConfigError: see :func:`load_config`.
+    """
     overrides = list(overrides or [])
     try:
         cfg.merge_from_list(overrides)
@@ -69,8 +104,25 @@ def load_config(config_file: str = "", overrides: "list[str] | None" = None) -> 
         validate_config(cfg)
     except (ArithmeticError, KeyError, TypeError, ValueError) as error:
         # Within lists, Detectron2 lets values of every type pass.
-        raise ConfigError(f"{config_file or 'the defaults'}: {explain(error, cfg)}") from error
+        raise ConfigError(f"{source}: {explain(error, cfg)}") from error
     return cfg
+
+
+def _defaults() -> CfgNode:
+    cfg = get_cfg()
+    add_deeplab2_config(cfg)
+    return cfg
+
+
+@contextlib.contextmanager
+def _explained(cfg: CfgNode, source: str) -> Iterator[None]:
+    """Errors of merging a file into a config as those that name it."""
+    try:
+        yield
+    except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
+        message = explain(error, cfg)
+        prefix = "" if message.startswith(source) else f"{source}: "
+        raise ConfigError(f"config file {prefix}{message}") from error
 
 
 def setup(args: argparse.Namespace, prepare: "Callable[[CfgNode], None] | None" = None) -> CfgNode:

@@ -113,10 +113,10 @@ class SemanticEvaluator(DatasetEvaluator):
     def evaluate(self) -> Optional[Dict[str, Dict[str, float]]]:
         """
         Returns:
-            ``{"sem_seg": {"mIoU": ..., "fwIoU": ..., "IoU-<class>": ..., "mACC": ..., "pACC": ...,
-            "ACC-<class>": ...}}`` in percent, NaN for classes without ground truth; a class that
-            is predicted somewhere but nowhere true counts as 0 in the mean, as in Detectron2.
-            None in all but the main process.
+            ``{"sem_seg": scores}`` with mIoU, fwIoU, IoU-<class>, mACC, pACC and ACC-<class> in
+            percent, NaN for classes without ground truth; a class that is predicted somewhere but
+            nowhere true counts as 0 in the mean, as in Detectron2. None in all but the main
+            process.
 
         Raises:
             ValueError: if an image of the dataset has no prediction.

@@ -12,9 +12,9 @@ from detectron2.utils import comm
 from PIL import Image
 
 from ..structures import (
-    UNITS_PER_METER,
     DatasetClasses,
     claim_output,
+    depth_units,
     open_image,
     read_depth,
     stem_of,
@@ -86,8 +86,7 @@ class VideoSubmission(DatasetEvaluator):
             if self._has_depth and self._format.depth_file is not None:
                 depth = output["depth"].detach().cpu().numpy()
                 _check_size(record, "depth", depth)
-                values = np.clip(np.rint(depth * UNITS_PER_METER), 1, 65535).astype(np.uint16)
-                self._write(_fill(self._format.depth_file, record), values)
+                self._write(_fill(self._format.depth_file, record), depth_units(depth))
 
     def _encode(self, record: Sample, track: np.ndarray) -> Sequence[np.ndarray]:
         _check_size(record, "track", track)

@@ -13,7 +13,13 @@ from .class_map import (
 )
 from .coco_masks import mask_fault
 from .dataset_classes import DatasetClasses, is_thing_category
-from .depth_png import UNITS_PER_METER, read_depth, read_depth_png
+from .depth_png import (
+    UNITS_PER_METER,
+    depth_units,
+    read_depth,
+    read_depth_png,
+    write_depth_png,
+)
 from .image_files import (
     IMAGE_ENDINGS,
     BrokenImageError,
@@ -91,6 +97,7 @@ __all__ = [
     "decode_panoptic",
     "deeplab2_ade20k_class_map",
     "deeplab2_coco_class_map",
+    "depth_units",
     "describe_unknown_image",
     "encode_panoptic",
     "encode_panoptic_png",
@@ -121,6 +128,7 @@ __all__ = [
     "sift_panoptic_json",
     "stem_of",
     "turn_upright",
+    "write_depth_png",
     "write_json",
     "write_panoptic_png",
 ]
