@@ -1,6 +1,7 @@
 """Pictures of images, labels and predictions, and sheets of them."""
 
 from .colors import hsv_to_rgb, make_class_colors, vary_color
+from .legends import Entry, class_legend, draw_legend
 from .maps import draw_map
 from .pictures import (
     draw_boundaries,
@@ -12,6 +13,7 @@ from .pictures import (
     draw_panoptic_overlay,
     draw_points,
     draw_semantic,
+    hatch,
     overlay,
 )
 from .ranking import draw_pair, draw_ranking_map
@@ -19,10 +21,13 @@ from .sheets import draw_text, sheet
 from .tracks import draw_tracks, draw_tracks_overlay, track_colors
 
 __all__ = [
+    "Entry",
+    "class_legend",
     "draw_boundaries",
     "draw_depth",
     "draw_heatmap",
     "draw_image",
+    "draw_legend",
     "draw_map",
     "draw_offsets",
     "draw_pair",
@@ -34,6 +39,7 @@ __all__ = [
     "draw_text",
     "draw_tracks",
     "draw_tracks_overlay",
+    "hatch",
     "hsv_to_rgb",
     "make_class_colors",
     "overlay",

@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 import torch
+from detectron2.config import get_cfg
 from torch import Tensor
 
+from deeplab2_d2.config import add_deeplab2_config
 from deeplab2_d2.models.deeplab import SemanticCriterion
+from deeplab2_d2.models.deeplab.config import check_config
 from deeplab2_d2.structures import identity_class_map
 
 
@@ -79,3 +82,35 @@ def test_the_part_of_hard_pixels_falls_over_the_iterations_that_are_said() -> No
         criterion.follow(iteration, 1000)
         losses, _ = criterion([{"semantic_logits": logits}], targets)
         assert losses["loss_semantic"].item() == pytest.approx(sum(costs[:kept]) / kept)
+
+
+def test_class_weights_weigh_the_mean() -> None:
+    # Class 0 is ahead by 2 everywhere: its pixels cost cost(2), the one of class 1 cost(-2).
+    logits = torch.tensor([[[[2.0, 2.0, 2.0, 2.0]], [[0.0, 0.0, 0.0, 0.0]]]])
+    labels = torch.tensor([[[0, 0, 1, 255]]])
+    expected = (2 * 0.5 * cost(2) + 4.0 * cost(-2)) / (2 * 0.5 + 4.0)
+    assert loss(logits, labels, class_weights=(0.5, 4.0)) == pytest.approx(expected)
+    # Weighted before the hardest half, two of four pixels, is chosen.
+    weighted = (2.0 * cost(2) + 2.0 * cost(2)) / 2
+    assert loss(logits, labels, class_weights=(2.0, 0.01), top_k=0.5) == pytest.approx(weighted)
+
+
+def test_pixels_of_classes_of_weight_0_do_not_count() -> None:
+    logits = torch.tensor([[[[2.0, 2.0]], [[0.0, 0.0]]]])
+    labels = torch.tensor([[[0, 1]]])
+    assert loss(logits, labels, class_weights=(1.0, 0.0)) == pytest.approx(cost(2))
+    assert loss(logits, labels * 0 + 1, class_weights=(1.0, 0.0)) == 0.0
+
+
+def test_class_weights_of_another_number_are_refused() -> None:
+    cfg = get_cfg()
+    add_deeplab2_config(cfg)
+    cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 2
+    for weights in ([1.0], [1.0, -1.0], [0.0, 0.0]):
+        cfg.MODEL.DEEPLAB2.DEEPLAB.CLASS_WEIGHTS = weights
+        with pytest.raises(ValueError, match="DEEPLAB.CLASS_WEIGHTS must be .*NUM_CLASSES"):
+            check_config(cfg)
+    cfg.MODEL.DEEPLAB2.DEEPLAB.CLASS_WEIGHTS = [0.0, 3.0]
+    check_config(cfg)
+    criterion = SemanticCriterion.from_config(cfg, shrinks_labels=False)
+    assert criterion.class_weights == (0.0, 3.0)

@@ -25,6 +25,9 @@ def add_config(cfg: CfgNode) -> None:
     node.SIDE_FEATURES = []
     # v2: further scales of the input, whose scores are fused by their maximum; [] = none.
     node.INPUT_SCALES = []
+    # Factor on the loss of a pixel by its class, one for each of SEM_SEG_HEAD.NUM_CLASSES; [] = 1.
+    # Not read by the heads under Detectron2's SemanticSegmentor.
+    node.CLASS_WEIGHTS = []
 
 
 def check_config(cfg: CfgNode) -> None:
@@ -40,6 +43,11 @@ def check_config(cfg: CfgNode) -> None:
     require(hidden >= 0, prefix + "HIDDEN_CHANNELS", "at least 0", hidden)
     after = node.HARD_PIXELS_AFTER
     require(after >= 0, prefix + "HARD_PIXELS_AFTER", "at least 0", after)
+    weights = list(node.CLASS_WEIGHTS)
+    are_weights = all(weight >= 0 for weight in weights) and (not weights or max(weights) > 0)
+    is_complete = len(weights) in (0, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES)
+    rule = "[], or a weight of at least 0 for each of SEM_SEG_HEAD.NUM_CLASSES, and not 0 all"
+    require(are_weights and is_complete, prefix + "CLASS_WEIGHTS", rule, weights)
     rates, scales, cell = list(node.RATES), list(node.INPUT_SCALES), list(node.CELL)
     require(all(rate >= 1 for rate in rates), prefix + "RATES", "rates of at least 1", rates)
     are_factors = all(scale > 0 and scale != 1 for scale in scales)
