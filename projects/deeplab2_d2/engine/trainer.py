@@ -99,13 +99,12 @@ class DeepLab2Trainer(DefaultTrainer):
         built = super().build_hooks()
         # Detectron2's hooks end with the writers, which are to see what ours have stored.
         writers = [hook for hook in built if isinstance(hook, hooks.PeriodicWriter)]
-        built = [hook for hook in built if hook not in writers] + self._reporting_hooks() + writers
+        built = [hook for hook in built if hook not in writers] + self._own_hooks() + writers
         for hook in writers:
             hook._period = self.cfg.SOLVER.DEEPLAB2.LOG_PERIOD
         (place,) = [k for k, hook in enumerate(built) if isinstance(hook, hooks.EvalHook)]
         built[place]._func = self._unless_stopped(built[place]._func)
-        built[place:place] = [StopHook(self._signals)]
-        built.append(ToldProgress(self.checkpointer.model))
+        built.insert(place, StopHook(self._signals))
         if self.average is None:
             return built
         built[place + 1]._func = self._with_average(built[place + 1]._func)
@@ -121,15 +120,15 @@ class DeepLab2Trainer(DefaultTrainer):
             TensorboardXWriter(folder, window_size=period),
         ]
 
-    def _reporting_hooks(self) -> List[HookBase]:
-        cfg = self.cfg
+    def _own_hooks(self) -> List[HookBase]:
+        cfg, model = self.cfg, self.checkpointer.model
+        own: List[HookBase] = [ToldProgress(model)]
         if not comm.is_main_process():
-            return []
+            return own
         images = cfg.SOLVER.IMS_PER_BATCH * cfg.SOLVER.DEEPLAB2.ACCUMULATION_STEPS
-        reporting: List[HookBase] = [Throughput(images, cfg.SOLVER.DEEPLAB2.LOG_PERIOD)]
-        model = self.checkpointer.model
+        own.append(Throughput(images, cfg.SOLVER.DEEPLAB2.LOG_PERIOD))
         if isinstance(model, Segmenter):
-            reporting.append(TrainingMetrics(model, cfg.SOLVER.DEEPLAB2.LOG_PERIOD))
+            own.append(TrainingMetrics(model, cfg.SOLVER.DEEPLAB2.LOG_PERIOD))
         if cfg.VIS_PERIOD > 0 and isinstance(model, Segmenter):
             if not cfg.DATASETS.TEST or not has_panoptic_truth(cfg.DATASETS.TEST[0]):
                 raise ConfigError(
@@ -137,8 +136,8 @@ class DeepLab2Trainer(DefaultTrainer):
                     f"panoptic ground truth, got {cfg.VIS_PERIOD} for {cfg.DATASETS.TEST}"
                 )
             sheets = PredictionSheets(cfg, cfg.DATASETS.TEST[0], num_images=2)
-            reporting.append(PredictionPictures(sheets, model, cfg.VIS_PERIOD))
-        return reporting
+            own.append(PredictionPictures(sheets, model, cfg.VIS_PERIOD))
+        return own
 
     def _with_average(self, evaluate: Callable[[], Any]) -> Callable[[], Any]:
         def evaluate_average() -> Any:
