@@ -273,7 +273,9 @@ def test_a_state_dict_behind_a_page_says_where_it_is_to_be_put(cache, tmp_path):
     name = "hrnet_w48_panoptic_deeplab_cityscapes_bowenc0221"
     row = find_row(name)
     path = cache / row.file
-    with pytest.raises(DownloadError, match="with a browser from https://drive.*put it at") as error:
+    with pytest.raises(
+        DownloadError, match="with a browser from https://drive.*put it at"
+    ) as error:
         fetch(name)
     assert str(path) in str(error.value)
     path.write_bytes(b"x")

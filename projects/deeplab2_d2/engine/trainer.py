@@ -92,8 +92,9 @@ class DeepLab2Trainer(DefaultTrainer):
         built = super().build_hooks()
         # Detectron2's hooks end with the writers, which are to see what ours have stored.
         reporting = reporting_hooks(self.cfg, self.checkpointer.model)
+        progress = ToldProgress(self.checkpointer.model)
         writers = [hook for hook in built if isinstance(hook, hooks.PeriodicWriter)]
-        built = [hook for hook in built if hook not in writers] + reporting + writers
+        built = [hook for hook in built if hook not in writers] + [progress, *reporting] + writers
         for hook in writers:
             hook._period = self.cfg.SOLVER.DEEPLAB2.LOG_PERIOD
         (place,) = [k for k, hook in enumerate(built) if isinstance(hook, hooks.EvalHook)]
@@ -105,7 +106,6 @@ class DeepLab2Trainer(DefaultTrainer):
             built[place]._func = self._best.watch(built[place]._func)
             built.insert(place + 1, self._best)
         built.insert(place, StopHook(self._signals))
-        built.append(ToldProgress(self.checkpointer.model))
         if self.average is None:
             return built
         # Right after the step, so that checkpoints and evaluations see the newest average.

@@ -33,7 +33,7 @@ def wrap_for_processes(model: nn.Module) -> nn.Module:
 
 
 class ToldProgress(HookBase):
-    """Tell the parts of a model that have a ``follow`` before every step how far the training is."""
+    """Tell parts of a model that have a ``follow``, before every step, how far the training is."""
 
     def __init__(self, model: nn.Module):
         parts = [*model.modules(), getattr(model, "criterion", None)]

@@ -43,9 +43,7 @@ def check_config(node: CfgNode, prefix: str) -> None:
 
 def build(name: str, node: CfgNode, shared: SharedOptions) -> AutoDeepLabNetwork:
     """A network of the family."""
-    spec = replace(
-        AUTO_DEEPLAB_NETWORKS[name], has_head=node.HEAD, keep_prob=node.DROP_PATH
-    )
+    spec = replace(AUTO_DEEPLAB_NETWORKS[name], has_head=node.HEAD, keep_prob=node.DROP_PATH)
     if node.GENOTYPE:
         genotype = tuple((state, operation) for state, operation in node.GENOTYPE)
         spec = replace(spec, genotype=genotype)
