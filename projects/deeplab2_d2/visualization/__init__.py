@@ -2,6 +2,7 @@
 
 from .colors import hsv_to_rgb, make_class_colors, vary_color
 from .maps import draw_map
+from .named_overlay import draw_legend, draw_named_overlay
 from .pictures import (
     draw_boundaries,
     draw_depth,
@@ -23,7 +24,9 @@ __all__ = [
     "draw_depth",
     "draw_heatmap",
     "draw_image",
+    "draw_legend",
     "draw_map",
+    "draw_named_overlay",
     "draw_offsets",
     "draw_pair",
     "draw_panoptic",
