@@ -3,6 +3,7 @@
 from .colors import hsv_to_rgb, make_class_colors, vary_color
 from .legends import Entry, class_legend, draw_legend
 from .maps import draw_map
+from .named_overlay import draw_legend, draw_named_overlay
 from .pictures import (
     draw_boundaries,
     draw_depth,
@@ -29,6 +30,7 @@ __all__ = [
     "draw_image",
     "draw_legend",
     "draw_map",
+    "draw_named_overlay",
     "draw_offsets",
     "draw_pair",
     "draw_panoptic",
