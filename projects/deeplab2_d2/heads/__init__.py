@@ -1,6 +1,6 @@
 """From features to dicts of dense maps."""
 
-from .decoder import Decoder, DecoderSpec, build_aspp, shape_of
+from .decoder import Decoder, DecoderSpec, build_aspp, describe_decoder, shape_of
 from .dense import DenseHeads, HeadSpec
 from .prediction_head import PredictionHead
 
@@ -11,5 +11,6 @@ __all__ = [
     "HeadSpec",
     "PredictionHead",
     "build_aspp",
+    "describe_decoder",
     "shape_of",
 ]
