@@ -1,6 +1,6 @@
 """From features to dicts of dense maps."""
 
-from .decoder import Decoder, DecoderSpec, FusionConvs, build_aspp, shape_of
+from .decoder import Decoder, DecoderSpec, FusionConvs, build_aspp, describe_decoder, shape_of
 from .dense import DenseHeads, HeadSpec
 from .prediction_head import PredictionHead
 
@@ -12,5 +12,6 @@ __all__ = [
     "HeadSpec",
     "PredictionHead",
     "build_aspp",
+    "describe_decoder",
     "shape_of",
 ]

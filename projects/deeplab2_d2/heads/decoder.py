@@ -1,7 +1,7 @@
 """Decoders: an ASPP, then fusion with features of higher resolution."""
 
 from dataclasses import dataclass
-from typing import Mapping, Optional, Tuple
+from typing import Mapping, Optional, Sequence, Tuple
 
 import torch
 from detectron2.config import CfgNode
@@ -70,46 +70,76 @@ class DecoderSpec:
             ValueError: for a feature or an ASPP that does not exist, or a tiled mean without a
                 crop size.
         """
-        return cls(
+        return describe_decoder(
             feature=node.FEATURE,
             low_level=tuple((name, channels) for name, channels in node.LOW_LEVEL),
             channels=node.CHANNELS,
+            aspp=node.ASPP,
             aspp_channels=node.ASPP_CHANNELS,
-            atrous_rates=_atrous_rates(node, input_shape),
-            aspp_only_1x1=node.ASPP == "1x1",
-            aspp_pool_size=_pool_size(cfg, node, input_shape),
-            aspp_has_pool_norm=node.ASPP != "global_plain",
+            atrous_rates=node.ATROUS_RATES,
             aspp_conv_type=node.ASPP_CONV_TYPE,
             aspp_dropout=node.ASPP_DROPOUT,
             conv_type=node.CONV_TYPE,
             fusion=tuple(node.FUSION),
+            input_shape=input_shape,
+            crop_size=cfg.INPUT.CROP.SIZE,
         )
 
 
-def _atrous_rates(node: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> Tuple[int, ...]:
-    if node.ASPP == "1x1":
-        return ()
-    if node.ATROUS_RATES:
-        return tuple(node.ATROUS_RATES)
-    stride = shape_of(input_shape, node.FEATURE).stride
-    return tuple(max(1, reach // stride) for reach in _ATROUS_REACHES)
+def describe_decoder(
+    *,
+    input_shape: Mapping[str, ShapeSpec],
+    crop_size: Sequence[float],
+    channels: int,
+    low_level: Sequence[Tuple[str, int]],
+    feature: str = "res5",
+    aspp: str = "tiled",
+    aspp_channels: int = 256,
+    aspp_conv_type: str = "standard_conv",
+    aspp_dropout: float = 0.1,
+    atrous_rates: Sequence[int] = (),
+    conv_type: str = "depthwise_separable_conv",
+    fusion: Tuple[int, int] = (5, 1),
+) -> DecoderSpec:
+    """
+    A decoder as data, by the words of the config; see :func:`deeplab2_d2.config.decoder_node`.
+
+    Args:
+        input_shape: of the backbone's features.
+        crop_size: (height, width) of a training crop: the window of a "tiled" mean is as large as
+            the feature's map of it.
+
+    Raises:
+        ValueError: see :meth:`DecoderSpec.from_config`.
+    """
+    if aspp not in _ASPPS:
+        raise ValueError(f"ASPP must be one of {_ASPPS}, got {aspp!r}")
+    stride = shape_of(input_shape, feature).stride
+    assert stride is not None
+    rates = tuple(atrous_rates) or tuple(max(1, reach // stride) for reach in _ATROUS_REACHES)
+    return DecoderSpec(
+        feature=feature,
+        low_level=tuple((name, projected) for name, projected in low_level),
+        channels=channels,
+        aspp_channels=aspp_channels,
+        atrous_rates=() if aspp == "1x1" else rates,
+        aspp_only_1x1=aspp == "1x1",
+        aspp_pool_size=_pool_size(crop_size, stride) if aspp == "tiled" else None,
+        aspp_has_pool_norm=aspp != "global_plain",
+        aspp_conv_type=aspp_conv_type,
+        aspp_dropout=aspp_dropout,
+        conv_type=conv_type,
+        fusion=fusion,
+    )
 
 
-def _pool_size(
-    cfg: CfgNode, node: CfgNode, input_shape: Mapping[str, ShapeSpec]
-) -> Optional[Tuple[int, int]]:
-    if node.ASPP not in _ASPPS:
-        raise ValueError(f"ASPP must be one of {_ASPPS}, got {node.ASPP!r}")
-    if node.ASPP != "tiled":
-        return None
-    stride = shape_of(input_shape, node.FEATURE).stride
-    size = tuple(cfg.INPUT.CROP.SIZE)
-    if len(size) != 2 or min(size) < 2:
+def _pool_size(crop_size: Sequence[float], stride: int) -> Tuple[int, int]:
+    if len(crop_size) != 2 or min(crop_size) < 2:
         raise ValueError(
             "INPUT.CROP.SIZE must be (height, width) in pixels for ASPP 'tiled', "
-            f"got {cfg.INPUT.CROP.SIZE}"
+            f"got {crop_size}"
         )
-    height, width = (int(side - 1) // stride + 1 for side in size)
+    height, width = (int(side - 1) // stride + 1 for side in crop_size)
     return height, width
 
 
