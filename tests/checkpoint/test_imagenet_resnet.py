@@ -131,7 +131,7 @@ def test_what_is_different_in_the_residual_network_is_said_and_nothing_else_is(
 
 def test_another_depth_is_refused_by_name(tmp_path: Path, network: Any) -> None:
     with torch.device("meta"):
-        model = build_model(config("resnet101"))
+        model = build_model(config("resnet101", "MODEL.DEVICE", "meta"))
     # The first 50 layers would fit, and the rest would be random.
     with pytest.raises(ValueError, match="must have the depth and widths of the model's"):
         DeepLab2Checkpointer(model).check(save(tmp_path, network, "torchvision"))

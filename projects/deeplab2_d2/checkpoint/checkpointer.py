@@ -243,7 +243,9 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
         unknown = checkpoint.pop("unknown", [])
         twins = getattr(self.model, "twins", {})
         is_adopted = checkpoint.pop("is_adopted", False)
-        ours = None if is_adopted else adopt_imagenet_resnet(checkpoint, self.model)
+        ours = None
+        if not is_adopted:
+            ours = adopt_imagenet_resnet(checkpoint, self.model, self._allow_partial)
         if ours is not None:
             checkpoint["model"], is_adopted = ours, True
             checkpoint.pop("matching_heuristics", None)

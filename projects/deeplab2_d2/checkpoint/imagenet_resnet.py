@@ -15,6 +15,7 @@ import torch
 from detectron2.checkpoint.c2_model_loading import convert_basic_c2_names
 from torch import Tensor, nn
 
+from .load import compare_shapes, is_weight
 from .torchvision_resnet import detectron2_names
 
 logger = logging.getLogger(__name__)
@@ -26,6 +27,8 @@ _BLOCK = re.compile(r"res(\d)\.(\d+)\.(conv\d|shortcut)\.(.*)")
 # Batch norms' statistics that a file without them stands for.
 _STATISTICS = {"running_mean": 0.0, "running_var": 1.0}
 _EPSILON = 1e-5
+# More rows would not tell more.
+_MAX_ROWS = 8
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ _CAFFE = _Pixels((103.53, 116.28, 123.675), (1.0, 1.0, 1.0), "BGR")
 
 
 def adopt_imagenet_resnet(
-    checkpoint: Mapping[str, Any], model: nn.Module
+    checkpoint: Mapping[str, Any], model: nn.Module, allow_partial: bool = False
 ) -> Optional[Dict[str, Tensor]]:
     """
     A ResNet's weights under the names of a model's ResNet, if that is one of ours.
@@ -55,6 +58,7 @@ def adopt_imagenet_resnet(
         checkpoint: "model": torchvision's, timm's, Detectron2's or Caffe2's names to values, the
             classifier's among them; "__author__": "Caffe2" for the last.
         model: any.
+        allow_partial: of a ResNet of another depth or widths give what fits.
 
     Returns:
         The model's names to values, without a classifier; None if the weights are of no ResNet, or
@@ -73,7 +77,8 @@ def adopt_imagenet_resnet(
         return None
     prefix, is_residual = place
     renamed = {prefix + _our_name(name, is_residual): value for name, value in theirs.items()}
-    _refuse_others(renamed, {k: v for k, v in state.items() if k.startswith(prefix)})
+    if not allow_partial:
+        _refuse_others(renamed, {k: v for k, v in state.items() if k.startswith(prefix)})
     notes = _notes(model, prefix, is_residual)
     given = _pixels_of(model)
     learned = _CAFFE if is_caffe2 else _TORCHVISION
@@ -140,13 +145,17 @@ def _our_name(name: str, is_residual: bool) -> str:
 
 
 def _refuse_others(renamed: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
-    for name, value in renamed.items():
-        if name not in state or state[name].shape != value.shape:
-            got = tuple(state[name].shape) if name in state else "none"
-            raise ValueError(
-                "MODEL.WEIGHTS: an ImageNet ResNet must have the depth and widths of the model's "
-                f"(MODEL.DEEPLAB2.BACKBONE.NAME); {name} of {tuple(value.shape)} has {got} there"
-            )
+    shapes = [
+        {name: tuple(value.shape) for name, value in tensors.items() if is_weight(name)}
+        for tensors in (renamed, state)
+    ]
+    report = compare_shapes(*shapes)
+    if not report.is_complete:
+        raise ValueError(
+            "MODEL.WEIGHTS: an ImageNet ResNet must have the depth and widths of the model's "
+            f"(MODEL.DEEPLAB2.BACKBONE.NAME), got {report.summary()}; to load what fits, set "
+            f"MODEL.DEEPLAB2.PARTIAL_WEIGHTS True\n{report.table(_MAX_ROWS)}"
+        )
 
 
 def _notes(model: nn.Module, prefix: str, is_residual: bool) -> List[str]:
