@@ -103,7 +103,7 @@ def _read_nodes(cfg: CfgNode) -> Dict[str, bool]:
     )
     has_our_backbone = cfg.MODEL.BACKBONE.NAME.startswith("build_deeplab2_")
     read.update(dict.fromkeys(_OF_DETECTRON2S_BACKBONES, not has_our_backbone))
-    if cfg.MODEL.BACKBONE.NAME == "build_deeplab2_fpn_backbone":
+    if has_our_backbone and cfg.MODEL.BACKBONE.NAME.endswith("_fpn_backbone"):
         read["MODEL.FPN"] = True
     steps = ("SOLVER.STEPS", "SOLVER.GAMMA", "SOLVER.WARMUP_FACTOR")
     read.update(dict.fromkeys(steps, cfg.SOLVER.DEEPLAB2.SCHEDULE == "step"))
