@@ -12,7 +12,7 @@ VENV="${VENV:-.venv}"
 PYTHON="${PYTHON:-}"
 SYSTEM_SITE="${SYSTEM_SITE:-}"
 DETECTRON2_SPEC="${DETECTRON2_SPEC:-}"
-# Release 0.6 without its compiled operators, file by file the tag v0.6 (see README.md).
+# Release 0.6 without its compiled operators, file by file the tag v0.6 (see docs/install.md).
 DETECTRON2_RELEASE="pb1-detectron2==0.6"
 DETECTRON2_SHA256="5d2e9e51e523ec72f6a31cca04b0a515492e9514b773a3d134cedc0677170b29"
 

@@ -45,7 +45,7 @@ def make_detectron2_importable() -> None:
     if spec is None or not spec.submodule_search_locations:
         raise ImportError(
             f"deeplab2_d2 needs Detectron2, which is not installed: run `{_DETECTRON2_COMMAND}` "
-            "(other ways are in README.md, section Install).",
+            "(other ways are in docs/install.md).",
             name="detectron2",
         )
     root = Path(list(spec.submodule_search_locations)[0])

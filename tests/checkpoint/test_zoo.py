@@ -60,8 +60,8 @@ def weights_equal(path):
 
 def test_the_table_has_every_published_row_once():
     names = [row.name for row in zoo_rows()]
-    # Of DeepLab2, and of research/deeplab before it.
-    assert len(names) == len(set(names)) == 91 + 12
+    # Of DeepLab2, of research/deeplab before it, and of PyTorch repositories.
+    assert len(names) == len(set(names)) == 91 + 12 + 7
     row = find_row(NAME)
     assert row.scores["official"] == {"PQ": 59.8, "mIoU": 76.0}
     assert row.address.endswith(f"/{NAME}.tar.gz") and row.output_stride == 32
@@ -100,7 +100,7 @@ def test_the_listing(capsys):
     assert main(["KITTI"]) == 0
     said = capsys.readouterr().out
     assert "resnet50_os32_motion_deeplab_kitti_train" in said and "_coco_" not in said
-    assert list_rows().endswith("103 of 103 rows")
+    assert list_rows().endswith("110 of 110 rows")
 
 
 def test_every_configuration_of_the_table_exists():
@@ -281,10 +281,39 @@ def test_a_model_without_a_configuration_is_refused_before_the_download(cache, m
         fetch("kmax_resnet50_coco_train")
 
 
-def test_every_row_with_a_configuration_is_fetched(cache, server):
-    names = [row.name for row in zoo_rows() if row.config is not None]
+def test_every_archive_with_a_configuration_is_fetched(cache, server):
+    names = [row.name for row in zoo_rows() if row.config is not None and row.file is None]
     assert "max_deeplab_s_os16_res641_100k_coco_train" in names and len(names) >= 30
     assert [n for n in names if not weights_equal(fetch(n, f"{server.address}/a.tar.gz"))] == []
+
+
+STATE_DICT = "hrnet_w48_cityscapes_trainfine"
+
+
+def test_a_state_dict_is_downloaded_as_it_is_and_loads_by_the_names_of_its_repository(
+    cache, tmp_path
+):
+    torch.save({"conv1.weight": torch.full((4, 3, 3, 3), 2.0)}, tmp_path / "x.pth")
+    row = find_row(STATE_DICT)
+    with serve((tmp_path / "x.pth").read_bytes()) as server:
+        path = fetch(STATE_DICT, f"{server.address}/{row.file}")
+        assert fetch(STATE_DICT, f"{server.address}/{row.file}") == path
+        assert len(server.ranges) == 1
+    assert PathManager.get_local_path(f"deeplab2://{STATE_DICT}") == path
+    assert torch.load(path)["conv1.weight"].mean() == 2.0
+
+
+def test_a_state_dict_behind_a_page_says_where_it_is_to_be_put(cache, tmp_path):
+    name = "hrnet_w48_panoptic_deeplab_cityscapes_bowenc0221"
+    row = find_row(name)
+    path = cache / row.file
+    with pytest.raises(
+        DownloadError, match="with a browser from https://drive.*put it at"
+    ) as error:
+        fetch(name)
+    assert str(path) in str(error.value)
+    path.write_bytes(b"x")
+    assert fetch(name) == str(path)
 
 
 def fetch_in_process(url, start, results):

@@ -180,6 +180,27 @@ def overlay(image: Array, picture: Array, *, opacity: float = 0.6) -> np.ndarray
     return np.where((picture == VOID_COLOR).all(-1, keepdims=True), base, mixed)
 
 
+def hatch(picture: Array, mask: Array) -> np.ndarray:
+    """
+    Mark pixels by diagonal lines, white and black, which are seen on any ground.
+
+    Args:
+        picture: (H, W, 3) uint8, left as it is.
+        mask: (H, W) bool.
+
+    Returns:
+        (H, W, 3) uint8; between the lines, and where the mask is False, that of ``picture``.
+    """
+    mask = to_numpy(mask).astype(bool)
+    rows, columns = np.indices(mask.shape)
+    # Of 8 pixels in a row 2 are white and, in the middle between two such lines, 2 black.
+    phase = (rows + columns) % 8 // 2
+    result = to_numpy(picture).copy()
+    result[mask & (phase == 0)] = 255
+    result[mask & (phase == 2)] = 0
+    return result
+
+
 def draw_boundaries(
     picture: Array, segment_map: Array, *, color: Sequence[int] = (255, 255, 255)
 ) -> np.ndarray:
