@@ -61,7 +61,9 @@ def _pages(app: Any) -> Iterator[Page]:
     linked = set().union(*app.env.deeplab2_linked.values())
     files = _tracked_files(app.srcdir)
     contents = {path: _contents(path, files) for path in linked - files}
-    shown = sorted(linked | {file for names in contents.values() for file in names if file in files})
+    shown = sorted(
+        linked | {file for names in contents.values() for file in names if file in files}
+    )
     for path in shown:
         body = _file_body(app, path) if path in files else _folder_body(path, contents, shown)
         yield f"{_PAGES}/{path}", {"title": path, "body": body}, "source.html"
@@ -96,7 +98,9 @@ def _folder_body(folder: str, contents: Dict[str, List[str]], shown: List[str]) 
         name = html.escape(PurePosixPath(path).name)
         # The page of a folder stands beside the pages of its files' folder.
         uri = f"{PurePosixPath(folder).name}/{name}.html"
-        items.append(f'<li><a href="{uri}">{name}</a></li>' if path in shown else f"<li>{name}</li>")
+        items.append(
+            f'<li><a href="{uri}">{name}</a></li>' if path in shown else f"<li>{name}</li>"
+        )
     return f"<ul>{''.join(items)}</ul>"
 
 
