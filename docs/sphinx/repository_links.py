@@ -7,9 +7,11 @@ nothing beside them. ``DEEPLAB2_D2_SOURCE_URL=https://.../blob/main`` makes them
 
 import html
 import os
+import posixpath
 import subprocess
 from pathlib import Path, PurePosixPath
 from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
+from urllib.parse import quote
 
 from docutils import nodes
 from sphinx import addnodes
@@ -29,7 +31,7 @@ def _replace_links(app: Any, doctree: nodes.document) -> None:
         if path is None:
             continue  # Sphinx warns of it.
         linked.add(path)
-        uri = f"{_SOURCE_URL}/{path}" if _SOURCE_URL else _uri(app, docname, path)
+        uri = f"{_SOURCE_URL}/{path}" if _SOURCE_URL else _uri(docname, path)
         reference = nodes.reference("", "", *node.children, internal=not _SOURCE_URL, refuri=uri)
         node.replace_self(reference)
 
@@ -50,8 +52,9 @@ def _in_repository(app: Any, target: str) -> Optional[str]:
     return path.relative_to(root).as_posix()
 
 
-def _uri(app: Any, docname: str, path: str) -> str:
-    return app.builder.get_relative_uri(docname, f"{_PAGES}/{path}")
+def _uri(docname: str, path: str) -> str:
+    """The page of a file from a document's, whichever builder reads the document."""
+    return quote(posixpath.relpath(f"{_PAGES}/{path}.html", posixpath.dirname(docname) or "."))
 
 
 def _pages(app: Any) -> Iterator[Page]:
@@ -116,7 +119,8 @@ def _purge(app: Any, env: Any, docname: str) -> None:
 def setup(app: Any) -> Dict[str, bool]:
     app.connect("builder-inited", _prepare)
     app.connect("env-purge-doc", _purge)
-    app.connect("doctree-read", _replace_links)
+    # Before Sphinx gathers what is to be downloaded.
+    app.connect("doctree-read", _replace_links, priority=400)
     app.connect("html-collect-pages", _pages)
     # Documents are read in one process: what is linked is gathered in it.
     return {"parallel_read_safe": False, "parallel_write_safe": True}
