@@ -2,27 +2,37 @@
 """
 Panoptic segmentation of images, of any size: overlays, panoptic PNGs and one JSON.
 
-Of a semantic model, each class is one segment. An image that cannot be read is skipped, and told
-at the end. The classes are those of the config's dataset, or of the weights where it is not there.
+Overlays have the names and scores of segments, and below them the classes that there are. Of a
+semantic model, each class is one segment. An image that cannot be read is skipped, and told at the
+end. The classes are those of the config's dataset, or of the weights where it is not there.
 
+    python demo/demo.py --model NAME --input IMAGE_OR_FOLDER ... --output FOLDER [KEY VALUE ...]
     python demo/demo.py --config-file CONFIG --input IMAGE_OR_FOLDER ... --output FOLDER
-        --opts MODEL.WEIGHTS WEIGHTS [MODEL.DEVICE cpu ...]
+        MODEL.WEIGHTS WEIGHTS [KEY VALUE ...]
+
+NAME is what load_model takes in Python: a published model (python -m deeplab2_d2.checkpoint.zoo
+lists them), or a checkpoint of a training, or its folder.
 """
 
 import argparse
 import os
 import sys
-from typing import List
+from typing import List, Tuple
 
-import torch
+from detectron2.config import get_cfg
 from tqdm import tqdm
 
 from deeplab2_d2.command import run_command
 from deeplab2_d2.data.reading import read_image
 from deeplab2_d2.data.user_code import add_register_argument, register_user_modules
-from deeplab2_d2.engine import ConfigError, add_random_weights_flag, load_config
+from deeplab2_d2.engine import ConfigError, add_random_weights_flag
 from deeplab2_d2.engine.evaluators import model_outputs
-from deeplab2_d2.engine.prediction_files import PredictionWriter, panoptic_of_output
+from deeplab2_d2.engine.model_source import config_of_model
+from deeplab2_d2.engine.prediction_files import (
+    PredictionWriter,
+    hide_uncertain,
+    panoptic_of_output,
+)
 from deeplab2_d2.engine.predictor import DeepLab2Predictor
 from deeplab2_d2.structures import IMAGE_ENDINGS, check_distinct_stems, list_image_names
 
@@ -48,32 +58,64 @@ def list_images(inputs: List[str]) -> List[str]:
     return files
 
 
+def split_overrides(words: List[str]) -> Tuple[List[str], List[str]]:
+    """
+    What follows --input: images, and the KEY VALUE pairs behind them.
+
+    The first word that is a key of the config, and no file, ends the images.
+    """
+    nodes = get_cfg()
+    for index, word in enumerate(words):
+        if word.partition(".")[0] in nodes and not os.path.exists(word):
+            return words[:index], words[index:]
+    return words, []
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config-file", required=True, metavar="FILE", help="config of the model")
+    model = parser.add_mutually_exclusive_group(required=True)
+    model.add_argument("--model", metavar="NAME", help="a published model, or a checkpoint")
+    model.add_argument("--config-file", metavar="FILE", help="config of the model")
     parser.add_argument("--input", nargs="+", required=True, help="images or folders of images")
     parser.add_argument("--output", required=True, metavar="FOLDER", help="where results go")
+    parser.add_argument(
+        "--confidence",
+        type=float,
+        default=0.0,
+        metavar="P",
+        help="leave out segments of a lower score, from 0 to 1; their pixels become void",
+    )
     add_random_weights_flag(parser)
     add_register_argument(parser)
     parser.add_argument(
-        "--opts", nargs=argparse.REMAINDER, default=[], help="config overrides: KEY VALUE ..."
+        "--opts",
+        dest="further_opts",
+        nargs=argparse.REMAINDER,
+        default=[],
+        help="config overrides, too: KEY VALUE ...",
     )
-    return parser.parse_args()
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help="config overrides: KEY VALUE ...")
+    args = parser.parse_args()
+    args.input, behind = split_overrides(args.input)
+    args.opts = [*behind, *args.opts, *args.further_opts]
+    if not args.input:
+        parser.error("--input needs an image or a folder")
+    if not 0 <= args.confidence <= 1:
+        parser.error(f"--confidence must be from 0 to 1, got {args.confidence:g}")
+    return args
 
 
 def main() -> None:
     args = parse_arguments()
     register_user_modules(args.register)
-    cfg = load_config(args.config_file, args.opts)
-    if cfg.MODEL.DEVICE == "cuda" and not torch.cuda.is_available():
-        cfg.MODEL.DEVICE = "cpu"
+    cfg = config_of_model(
+        args.model or args.config_file, opts=args.opts, random_weights=args.allow_random_weights
+    )
     outputs = model_outputs(cfg)
     if not {"panoptic_seg", "sem_seg"} & set(outputs):
-        raise ConfigError(
-            f"the model of --config-file must return panoptic_seg or sem_seg, got {outputs}"
-        )
+        raise ConfigError(f"the model must return panoptic_seg or sem_seg, got {outputs}")
     files = list_images(args.input)
     predictor = DeepLab2Predictor(cfg, allow_random_weights=args.allow_random_weights)
     writer = PredictionWriter(args.output, predictor.metadata, file_names=files)
@@ -85,7 +127,8 @@ def main() -> None:
             except (FileNotFoundError, ValueError) as error:
                 skipped.append(str(error))
                 continue
-            writer.add(name, image[:, :, ::-1], panoptic_of_output(predictor(image)))
+            panoptic = panoptic_of_output(predictor(image))
+            writer.add(name, image[:, :, ::-1], hide_uncertain(panoptic, args.confidence))
     finally:
         # What is done stays usable, whatever happens.
         print(f"predictions: {writer.close()}")

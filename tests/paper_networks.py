@@ -17,6 +17,7 @@ from paper_counts import (
     count_aspp_branches,
     count_axial_deeplab_l,
     count_pixels,
+    count_pooling,
     count_resnet50,
     count_stem,
 )
@@ -26,6 +27,8 @@ from deeplab2_d2.checkpoint.convert import load_config
 _CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 _COCO = "COCO-PanopticSegmentation"
 _MAX, _PANOPTIC = "arXiv:2012.00759", "arXiv:1911.10194"
+
+_VISTAS_SIZE = (2177, 2177)
 
 Counts = Tuple[int, int]
 
@@ -120,11 +123,26 @@ def _separable_heads(network: PaperNetwork, channels: int) -> int:
 def _work_out_resnet50(network: PaperNetwork) -> int:
     stages = count_resnet50(network.size, has_strides_last=True)
     stem = count_stem(network.size, is_inception=True)
-    return stem + stages + _separable_heads(network, 2048)
+    return stem + stages + _separable_heads(network, 2048) + _means_on_vistas(network, 2048)
 
 
 def _work_out_mobilenet(network: PaperNetwork) -> int:
-    return backbone_costs(network.config(), network.size)[1] + _separable_heads(network, 480)
+    backbone = backbone_costs(network.config(), network.size)[1]
+    return backbone + _separable_heads(network, 480) + _means_on_vistas(network, 480)
+
+
+def _means_on_vistas(network: PaperNetwork, channels: int) -> int:
+    """
+    Products of one ASPP's mean at stride 16, over windows of a training crop of 1025 x 1025.
+
+    Or of both, if a multiply-add is two of the operations that TensorFlow's profiler counts: it has
+    one for each element of a window. Elsewhere the window is the whole map.
+    """
+    return channels * count_pooling(network.size, 16, 65) if network.size == _VISTAS_SIZE else 0
+
+
+def _work_out_xception(network: PaperNetwork) -> int:
+    return network.count()[1] + _means_on_vistas(network, 2048)
 
 
 def _work_out_axial_deeplab_l(network: PaperNetwork) -> int:
@@ -160,7 +178,7 @@ AXIAL_DEEPLAB_L = PaperNetwork(
 )
 
 # Panoptic-DeepLab's paper has each on Cityscapes, on COCO and on Mapillary Vistas.
-_DATASETS = (((1025, 2049), 19), ((641, 641), 133), ((2177, 2177), 65))
+_DATASETS = (((1025, 2049), 19), ((641, 641), 133), (_VISTAS_SIZE, 65))
 
 
 def _on_each_dataset(
@@ -209,6 +227,7 @@ def _xception(number: int, size: Size, num_classes: int, *paper: Any) -> PaperNe
         f"{_PANOPTIC}, {table}",
         parameters,
         multiply_adds,
+        _work_out_xception if size == _VISTAS_SIZE else None,
     )
 
 
@@ -219,4 +238,36 @@ XCEPTION: List[PaperNetwork] = [
     _xception(71, (2177, 2177), 65, "Tab. 5 and 9", 46.73, 1264.32),
     _xception(65, (2177, 2177), 65, "Tab. 5", 44.31, 1054.05),
 ]
-NETWORKS: List[PaperNetwork] = MAX_DEEPLAB + [AXIAL_DEEPLAB_L] + PANOPTIC_DEEPLAB + XCEPTION
+# Panoptic-DeepLab's ablation on Cityscapes, and its comparison of decoders.
+ABLATION: List[PaperNetwork] = [
+    PaperNetwork(
+        f"Panoptic-DeepLab, Xception-71, {words}",
+        leaf_config(
+            f"Cityscapes-PanopticSegmentation/panoptic_deeplab_X_71_os16_paper_{leaf}.yaml"
+        ),
+        panoptic_deeplab_costs,
+        (1025, 2049),
+        f"{_PANOPTIC}, {table}",
+        parameters,
+        multiply_adds,
+    )
+    for words, leaf, table, parameters, multiply_adds in (
+        (
+            "one decoder",
+            "ablation_shared_decoder_poly_60k_bs32_crop_513_1025",
+            *("Tab. 1", 41.85, 496.84),
+        ),
+        ("one ASPP", "ablation_shared_aspp_poly_60k_bs32_crop_513_1025", "Tab. 1", 41.93, 501.88),
+        ("128 channels", "ablation_C128_poly_60k_bs32_crop_1025_2049", "Tab. 1", 43.37, 517.17),
+        (
+            "256 instance channels",
+            "ablation_ins_256_poly_60k_bs32_crop_1025_2049",
+            *("Tab. 1", 46.88, 573.86),
+        ),
+        ("semantic alone", "semseg_poly_60k_bs32_crop_1025_2049", "Tab. 1", 43.60, 518.84),
+        ("v3+'s decoder", "v3plus_decoder_poly_60k_bs32_crop_1025_2049", "Tab. 10", 46.61, 553.41),
+    )
+]
+NETWORKS: List[PaperNetwork] = (
+    MAX_DEEPLAB + [AXIAL_DEEPLAB_L] + PANOPTIC_DEEPLAB + XCEPTION + ABLATION
+)

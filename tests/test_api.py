@@ -17,7 +17,8 @@ from deeplab2_d2 import Model, load_model
 from deeplab2_d2.engine import ConfigError
 from deeplab2_d2.engine.checkpointing import build_checkpointer
 from deeplab2_d2.engine.image_input import NamedImage
-from deeplab2_d2.engine.result import Palette, result_of_output
+from deeplab2_d2.engine.palette import Palette
+from deeplab2_d2.engine.result import result_of_output
 from deeplab2_d2.structures import read_depth, read_panoptic_png
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -182,6 +183,7 @@ def test_files_are_cocos(model, tmp_path):
         result.save(tmp_path / "flag.png")
     (only,) = result.save(tmp_path / "picture.jpg")
     assert Image.open(only).size == Image.open(overlay).size
+    assert Image.open(overlay).height > 4 and result.overlay().size == (6, 4)
     with pytest.raises(ValueError, match="got '../flag'"):
         result.save(tmp_path / "out", name="../flag")
     annotation, picture = result.to_coco(image_id=7)
@@ -206,6 +208,22 @@ def test_depth_and_instances_come_along_and_a_semantic_map_from_segments(model, 
     assert len(result.instances) == 1
     files = result.save(tmp_path)
     assert read_depth(files[3]).tolist() == [[2.0, 3.5]]
+
+
+def test_a_model_of_videos_takes_an_image_as_the_first_frame(tmp_path):
+    config = ROOT / "configs/ShapesVideo-PanopticSegmentation"
+    config = config / "vip_deeplab_tiny_os16_poly_bs8_crop_129_257.yaml"
+    torch.manual_seed(0)
+    model = load_model(config, weights="", device="cpu", random_weights=True)
+    image = np.random.default_rng(0).integers(0, 255, (33, 49, 3), np.uint8)
+    result = model(image)
+    sample = {"image": torch.from_numpy(image).permute(2, 0, 1).float()}
+    with torch.no_grad():
+        (output,) = model.network([{**sample, "next_image": sample["image"]}])
+    assert np.array_equal(result.depth, output["depth"].numpy())
+    assert result.depth.shape == (33, 49) and result.depth.min() > 0
+    files = result.save(tmp_path)
+    assert np.abs(read_depth(files[3]) - result.depth).max() <= 0.5 / 256
 
 
 def test_threads_share_a_model(narrow):

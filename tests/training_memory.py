@@ -8,9 +8,8 @@ counted.
 """
 
 import contextlib
-import weakref
 from dataclasses import dataclass
-from typing import Any, ContextManager, Dict, List, Optional, Tuple
+from typing import ContextManager, Dict, List, Tuple
 from unittest import mock
 
 import torch
@@ -18,49 +17,9 @@ from detectron2.config import CfgNode
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map_only
 
+from deeplab2_d2.engine.live_memory import LiveMemory
 from deeplab2_d2.solver import build_optimizer
-
-
-class LiveMemory(TorchDispatchMode):
-    """
-    Counts the bytes of the storages that operations return, for as long as they are alive.
-
-    Attributes:
-        current: bytes that are alive.
-        peak: most of them since the last :meth:`restart`.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.current = 0
-        self.peak = 0
-        self._sizes: Dict[int, int] = {}
-
-    def restart(self) -> None:
-        self.peak = self.current
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Tuple[Any, ...] = (), kwargs: Optional[Any] = None
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        tree_map_only(Tensor, self._add, result)
-        return result
-
-    def _add(self, tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        key = storage._cdata
-        if key not in self._sizes:
-            self._sizes[key] = storage.nbytes()
-            self.current += self._sizes[key]
-            self.peak = max(self.peak, self.current)
-            weakref.finalize(storage, self._remove, key)
-        return tensor
-
-    def _remove(self, key: int) -> None:
-        self.current -= self._sizes.pop(key)
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,10 @@ from .engine.config_error import ConfigError
 from .engine.evaluators import model_outputs
 from .engine.image_input import ImageSource, NamedImage, to_image
 from .engine.model_source import ModelSource, Options, config_of_model
+from .engine.palette import Palette
 from .engine.predictor import DeepLab2Predictor
 from .engine.preflight import check_device
-from .engine.result import Palette, Result, Segment, result_of_output
+from .engine.result import Result, Segment, result_of_output
 
 __all__ = ["Model", "Result", "Segment", "load_model"]
 

@@ -52,6 +52,7 @@ OTHERS: Dict[str, Dict[str, Tuple[Any, ...]]] = {
         "GENOTYPE": ([[0, "atrous_3x3"], [1, "separable_5x5"]],),
         "PATH": ([0, 1, 2, 3, 2],),
         "HEAD": (True,),
+        "DROP_PATH": (0.5,),
     },
     "CONVNEXT": {"DROP_PATH": (0.5,), "PAD_WINDOWS": (False,), "CHECKPOINT": (True,)},
     "MOAT": {

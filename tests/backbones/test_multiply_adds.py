@@ -9,6 +9,7 @@ from fvcore.nn import FlopCountAnalysis
 from network_costs import backbone_config, backbone_costs
 from paper_counts import count_axial_deeplab_l, count_resnet50, count_stem
 from paper_networks import (
+    ABLATION,
     AXIAL_DEEPLAB_L,
     MAX_DEEPLAB,
     NETWORKS,
@@ -46,6 +47,17 @@ def test_panoptic_deeplab_on_xception_has_the_papers_costs(network) -> None:
     if network.parameters is not None:
         assert parameters / 1e6 == pytest.approx(network.parameters, rel=0.001)
     assert count / 1e9 == pytest.approx(network.multiply_adds, rel=0.01)
+
+
+@pytest.mark.parametrize("network", XCEPTION[3:], ids=lambda network: network.name)
+def test_means_over_windows_bring_xception_on_vistas_to_the_papers_count(network) -> None:
+    assert network.worked_out(network) / 1e9 == pytest.approx(network.multiply_adds, rel=0.01)
+
+
+@pytest.mark.parametrize("network", ABLATION, ids=lambda network: network.name)
+def test_the_ablations_share_what_the_papers_do(network) -> None:
+    # An ASPP of 128 channels has 1.4 million parameters, a decoder of as many 0.08.
+    assert network.count()[0] / 1e6 == pytest.approx(network.parameters, rel=0.002)
 
 
 def test_the_formulas_of_a_resnet_count_deeplab2s() -> None:

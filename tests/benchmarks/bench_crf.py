@@ -1,4 +1,8 @@
-"""The dense CRF on a CPU, normalised as DeepLab does: ours and pydensecrf (pydensecrf2 1.1)."""
+"""
+The dense CRF on a CPU, normalised as DeepLab does: ours and, where it is installed, pydensecrf.
+
+`pip install pydensecrf2==1.1` builds the one that works with Python 3.11; it needs a C++ compiler.
+"""
 
 from dataclasses import asdict
 from typing import Any, Callable, Dict, Iterator, Optional, Tuple

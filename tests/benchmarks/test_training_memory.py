@@ -5,9 +5,10 @@ from pathlib import Path
 import memory_table
 import pytest
 import torch
-from training_memory import LiveMemory, TrainingStep, count_training_memory, make_samples
+from training_memory import TrainingStep, count_training_memory, make_samples
 
 from deeplab2_d2.checkpoint.convert import load_config
+from deeplab2_d2.engine.live_memory import LiveMemory
 
 _TINY = (
     Path(__file__).resolve().parents[2]

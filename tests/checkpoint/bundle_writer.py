@@ -65,7 +65,7 @@ def table(entries: List[Tuple[bytes, bytes]], block_size: int = 3) -> bytes:
 def write_bundle(prefix: Path, arrays: Dict[str, np.ndarray], num_shards: int = 1) -> None:
     """Write arrays, whose keys are complete, over ``num_shards`` files in turn."""
     prefix.parent.mkdir(parents=True, exist_ok=True)
-    shards = [b""] * num_shards
+    shards = [bytearray() for _ in range(num_shards)]
     header = field(1, num_shards) + field(3, field(1, 1))
     entries = [(b"", header)]
     for i, key in enumerate(sorted(arrays)):

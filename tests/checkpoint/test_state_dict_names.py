@@ -19,6 +19,7 @@ from deeplab2_d2.checkpoint.state_dict_names import (
     published_name,
     rename_state_dict,
 )
+from deeplab2_d2.checkpoint.zoo import get_config
 from deeplab2_d2.config import add_deeplab2_config
 
 _MANIFEST = Path(__file__).resolve().parents[3] / "shared" / "parity" / "torch_manifest.jsonl.gz"
@@ -182,3 +183,24 @@ def test_imagenet_weights_are_a_start_with_and_without_their_head(tmp_path: Path
         DeepLab2Checkpointer(model).load(str(path))
         assert torch.equal(model.backbone.stages[2][2].fusions[3][0][2].conv.weight, conv)
     assert torch.equal(model.backbone.trunk.project.conv.bias, weights["final_layer.0.bias"])
+
+
+@pytest.mark.parametrize(
+    "published, row",
+    [
+        ("seg_hrnet_w48_cityscapes", "hrnet_w48_cityscapes_trainfine"),
+        (
+            "panoptic_deeplab_H48_os4_cityscapes",
+            "hrnet_w48_panoptic_deeplab_cityscapes_bowenc0221",
+        ),
+        (
+            "panoptic_deeplab_X65_os32_cityscapes",
+            "xception65_os32_panoptic_deeplab_cityscapes_bowenc0221",
+        ),
+        ("deeplabv2_resnet101_msc-vocaug", "resnet101_deeplabv2_msc_voc_trainaug_kazuto1011"),
+    ],
+)
+def test_the_config_of_a_row_of_the_zoo_takes_its_state_dict(published: str, row: str) -> None:
+    renamed = rename_state_dict(_published(published))
+    assert renamed is not None and renamed[1] == []
+    assert renamed[0] == _shapes(build_meta_model(get_config(row)))

@@ -1,6 +1,7 @@
 import json
 import multiprocessing
 import os
+import re
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from deeplab2_d2.checkpoint import DeepLab2Checkpointer, with_published_classes,
 from deeplab2_d2.checkpoint.download import DownloadError
 from deeplab2_d2.checkpoint.zoo import get_config, get_config_file, list_rows, main
 from deeplab2_d2.checkpoint.zoo_cache import fetch
-from deeplab2_d2.checkpoint.zoo_table import find_row, zoo_rows
+from deeplab2_d2.checkpoint.zoo_table import find_row, short_names, zoo_rows
 
 SHARED = Path(__file__).parents[2] / ".." / "shared"
 NAME = "resnet50_os32_panoptic_deeplab_cityscapes_trainfine"
@@ -59,8 +60,8 @@ def weights_equal(path):
 
 def test_the_table_has_every_published_row_once():
     names = [row.name for row in zoo_rows()]
-    # Of DeepLab2, and of research/deeplab before it.
-    assert len(names) == len(set(names)) == 91 + 12
+    # Of DeepLab2, of research/deeplab before it, and of PyTorch repositories.
+    assert len(names) == len(set(names)) == 91 + 12 + 7
     row = find_row(NAME)
     assert row.scores["official"] == {"PQ": 59.8, "mIoU": 76.0}
     assert row.address.endswith(f"/{NAME}.tar.gz") and row.output_stride == 32
@@ -99,7 +100,7 @@ def test_the_listing(capsys):
     assert main(["KITTI"]) == 0
     said = capsys.readouterr().out
     assert "resnet50_os32_motion_deeplab_kitti_train" in said and "_coco_" not in said
-    assert list_rows().endswith("103 of 103 rows")
+    assert list_rows().endswith("110 of 110 rows")
 
 
 def test_every_configuration_of_the_table_exists():
@@ -109,6 +110,39 @@ def test_every_configuration_of_the_table_exists():
         assert os.path.isfile(get_config_file(row.name))
         trained = get_config(row.name, trained=True)
         assert trained.MODEL.WEIGHTS == f"deeplab2://{row.name}"
+
+
+def test_short_names_say_what_the_row_and_its_configuration_are():
+    rows = {row.name: row for row in zoo_rows()}
+    assert len(set(short_names().values())) == len(short_names())
+    # All that predict: neither backbones nor the checkpoints that others start from.
+    starts = [row for row in rows.values() if row.task.startswith("initial")]
+    assert len(short_names()) == len([row for row in rows.values() if row.config]) - len(starts)
+    kinds = ("Panoptic", "Axial", "MaX", "kMaX", "Motion", "ViP")
+    models = {f"{kind}-DeepLab": f"{kind.lower()}_deeplab" for kind in kinds}
+    models["DeepLab v3+"] = "deeplab_v3plus"
+    for short, name in short_names().items():
+        row, words = rows[name], short.partition("/")
+        assert words[0] == models[row.model]
+        dataset = row.dataset.lower().replace("pascal voc 2012", "voc").replace("-", "_")
+        dataset = dataset.replace(" trainval", "_trainval").replace(" train", "")
+        rest = "_unlabeled" if name.endswith("unlabeled") else ""
+        rest = "_trainval" if name.endswith("trainval") and "trainval" not in dataset else rest
+        assert words[2].endswith(f"_{dataset}{rest}"), short
+        leaf = os.path.basename(get_config_file(short))
+        assert f"_os{re.search('_os([0-9]+)', words[2])[1]}_" in leaf, short
+        assert find_row(short) is row
+
+
+def test_a_short_name_is_a_name_everywhere(cache, archive):
+    short = "panoptic_deeplab/resnet50_os32_cityscapes"
+    assert get_config(short, trained=True).MODEL.WEIGHTS == f"deeplab2://{NAME}"
+    cache.mkdir(parents=True)
+    archive.rename(cache / f"{NAME}.tar.gz")
+    assert weights_equal(f"deeplab2://{short}") and weights_equal(f"deeplab2://{NAME}")
+    with pytest.raises(KeyError, match=r"\(panoptic_deeplab/resnet50_os32_cityscapes, "):
+        find_row("panoptic_deeplab/resnet50_os32_city")
+    assert "panoptic_deeplab/resnet50_os32_coco" in list_rows("deeplab/resnet50_os32_coco")
 
 
 def test_coco_is_trained_with_133_classes_and_published_with_void():
@@ -247,10 +281,39 @@ def test_a_model_without_a_configuration_is_refused_before_the_download(cache, m
         fetch("kmax_resnet50_coco_train")
 
 
-def test_every_row_with_a_configuration_is_fetched(cache, server):
-    names = [row.name for row in zoo_rows() if row.config is not None]
+def test_every_archive_with_a_configuration_is_fetched(cache, server):
+    names = [row.name for row in zoo_rows() if row.config is not None and row.file is None]
     assert "max_deeplab_s_os16_res641_100k_coco_train" in names and len(names) >= 30
     assert [n for n in names if not weights_equal(fetch(n, f"{server.address}/a.tar.gz"))] == []
+
+
+STATE_DICT = "hrnet_w48_cityscapes_trainfine"
+
+
+def test_a_state_dict_is_downloaded_as_it_is_and_loads_by_the_names_of_its_repository(
+    cache, tmp_path
+):
+    torch.save({"conv1.weight": torch.full((4, 3, 3, 3), 2.0)}, tmp_path / "x.pth")
+    row = find_row(STATE_DICT)
+    with serve((tmp_path / "x.pth").read_bytes()) as server:
+        path = fetch(STATE_DICT, f"{server.address}/{row.file}")
+        assert fetch(STATE_DICT, f"{server.address}/{row.file}") == path
+        assert len(server.ranges) == 1
+    assert PathManager.get_local_path(f"deeplab2://{STATE_DICT}") == path
+    assert torch.load(path)["conv1.weight"].mean() == 2.0
+
+
+def test_a_state_dict_behind_a_page_says_where_it_is_to_be_put(cache, tmp_path):
+    name = "hrnet_w48_panoptic_deeplab_cityscapes_bowenc0221"
+    row = find_row(name)
+    path = cache / row.file
+    with pytest.raises(
+        DownloadError, match="with a browser from https://drive.*put it at"
+    ) as error:
+        fetch(name)
+    assert str(path) in str(error.value)
+    path.write_bytes(b"x")
+    assert fetch(name) == str(path)
 
 
 def fetch_in_process(url, start, results):
@@ -300,5 +363,5 @@ def test_the_command_answers_wrong_names(cache, capsys):
 def test_no_row_is_listed_as_one_that_cannot_be_used():
     *lines, count = list_rows().splitlines()
     assert count == f"{len(zoo_rows())} of {len(zoo_rows())} rows"
-    uses = [line.split()[-1] for line in lines[2:]]
-    assert set(uses) == {"yes", "backbone"} and len(uses) == len(zoo_rows())
+    uses = [line.split("  ")[-1].strip() for line in lines[2:]]
+    assert set(uses) == {"a start", "backbone", *short_names()} and len(uses) == len(zoo_rows())

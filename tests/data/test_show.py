@@ -4,7 +4,7 @@ from detectron2.structures import BitMasks, Instances
 from PIL import Image
 
 from deeplab2_d2.data import build_train_loader
-from deeplab2_d2.data.show.__main__ import main, sample_pictures
+from deeplab2_d2.data.show.__main__ import main, sample_legend, sample_pictures
 from deeplab2_d2.models.panoptic_deeplab.targets import build_mapper
 
 
@@ -18,8 +18,12 @@ def test_pictures_show_the_targets_of_its_sample(shapes_cfg):
     assert np.abs(image - first["image"].permute(1, 2, 0).numpy()).max() <= 0.5
     # Offsets are black but on instances, centers black but near peaks.
     assert np.array_equal(offsets.any(axis=-1), first["offset_weights"].numpy() > 0)
+    # Unlabeled pixels show the image, white and black lines over it.
     ignored = first["sem_seg"].numpy() == 255
-    assert np.array_equal(classes[ignored], image[ignored])
+    assert ignored.any()
+    is_line = (classes == 255).all(axis=-1) | (classes == 0).all(axis=-1)
+    assert np.array_equal(classes[ignored & ~is_line], image[ignored & ~is_line])
+    assert 0.3 < is_line[ignored].mean() < 0.7 and not is_line[~ignored].any()
 
 
 def test_semantic_only_samples_have_three_pictures(shapes_cfg):
@@ -90,3 +94,12 @@ def test_the_command_draws_the_same_sheet_for_the_same_seed(registered_shapes, t
 def test_a_name_that_is_not_registered_is_named(capsys):
     assert main(["no_such_set"]) == 1
     assert "no_such_set" in capsys.readouterr().err
+
+
+def test_the_legend_names_the_classes_of_the_samples_and_what_is_unlabeled():
+    colors = np.arange(9, dtype=np.uint8).reshape(3, 3)
+    samples = [{"sem_seg": torch.tensor([[0, 2]])}, {"sem_seg": torch.tensor([[2, 2]])}]
+    named = [("sky", [0, 1, 2]), ("car", [6, 7, 8])]
+    assert sample_legend(samples, ["sky", "road", "car"], colors) == named
+    samples[1]["sem_seg"][0, 0] = 255
+    assert sample_legend(samples, ["sky", "road", "car"], colors) == [*named, ("unlabeled", None)]

@@ -131,10 +131,10 @@ def drawn(weights, shapes, tmp_path_factory):
     source = Image.open(shapes / "shapes" / "val" / "000000.jpg")
     for name, size in SIZES.items():
         source.resize(size).save(images / f"{name}.png")
-    arguments = ["--config-file", SHAPES, "--output", output]
-    arguments += ["--input", images, shapes / "shapes" / "val"]
-    options = ["--opts", "MODEL.WEIGHTS", weights, *NARROW]
-    result = run("demo/demo.py", *arguments, *options, datasets=shapes)
+    # By the config that the training has left beside them.
+    arguments = ["--model", weights, "--output", output]
+    arguments += ["--input", images, shapes / "shapes" / "val", "MODEL.DEVICE", "cpu"]
+    result = run("demo/demo.py", *arguments, datasets=shapes)
     assert result.returncode == 0, result.stderr[-3000:]
     return output
 
@@ -147,7 +147,9 @@ def test_demo_writes_overlays_panoptic_pngs_and_json_for_images_of_any_size(draw
     ]
     for (name, size), annotation in zip(SIZES.items(), content["annotations"]):
         colors = np.array(Image.open(drawn / annotation["file_name"])).astype(int)
-        assert Image.open(drawn / f"{name}_overlay.png").size == size
+        width, height = Image.open(drawn / f"{name}_overlay.png").size
+        # Below the image stands the legend.
+        assert width == size[0] and height > size[1]
         ids = colors @ [1, 256, 65536]
         areas = {segment["id"]: segment["area"] for segment in annotation["segments_info"]}
         assert areas == {i: int((ids == i).sum()) for i in np.unique(ids) if i > 0}
@@ -181,6 +183,25 @@ def test_panopticapi_gives_the_demos_files_the_scores_of_the_evaluation(
             # Four decimals are printed.
             value = pytest.approx(100 * expected[part][key], abs=1e-4)
             assert found[key.upper() + suffix] == value, (part, key)
+
+
+@pytest.mark.parametrize(
+    "words, images, overrides",
+    [
+        (["--input", "a.jpg", "b", "MODEL.DEVICE", "cpu"], ["a.jpg", "b"], ["MODEL.DEVICE", "cpu"]),
+        (["--input", "a.jpg", "--output", "o", "SEED", "1"], ["a.jpg"], ["SEED", "1"]),
+        (["--input", "MODEL.PNG", "--opts", "SEED", "1"], ["MODEL.PNG"], ["SEED", "1"]),
+        (["--input", "a.jpg", "SEED", "1", "--opts", "VERSION", "2"], ["a.jpg"], None),
+    ],
+)
+def test_demo_takes_overrides_wherever_they_stand(words, images, overrides, tmp_path, monkeypatch):
+    (tmp_path / "MODEL.PNG").write_bytes(b"")  # A file, whatever keys there are.
+    monkeypatch.chdir(tmp_path)
+    parse = runpy.run_path(str(ROOT / "demo" / "demo.py"))["parse_arguments"]
+    monkeypatch.setattr(sys, "argv", ["demo.py", "--model", "m", "--output", "o", *words])
+    args = parse()
+    assert args.input == images
+    assert args.opts == (overrides or ["SEED", "1", "VERSION", "2"])
 
 
 def test_demo_names_an_input_that_is_not_there(tmp_path, monkeypatch, capsys):

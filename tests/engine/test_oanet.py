@@ -27,7 +27,7 @@ from deeplab2_d2.engine.pictures import PredictionSheets
 from deeplab2_d2.engine.rank_maps import TITLES
 from deeplab2_d2.engine.trainer import DeepLab2Trainer
 from deeplab2_d2.structures import read_panoptic_png
-from deeplab2_d2.visualization.sheets import GAP, TITLE_HEIGHT
+from deeplab2_d2.visualization.sheets import GAP, ROW_TITLE_WIDTH, TITLE_HEIGHT
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("shapes_layers_train", "shapes_layers_val")
@@ -146,11 +146,25 @@ class Truth(torch.nn.Module):
         return [{"sem_seg": logits, "panoptic_seg": (ids, record["segments_info"])}]
 
 
-def test_a_sheet_of_a_model_without_raw_maps_shows_its_outputs(
+def test_a_sheet_of_a_model_without_raw_maps_shows_its_outputs_beside_the_truth(
     layers: None, tmp_path: Path
 ) -> None:
     picture = PredictionSheets(config(tmp_path), NAMES[1], num_images=1).draw(Truth())
-    # Two rows of pictures of one size, which end with the sheet's lower rim.
-    height = (picture.shape[0] - TITLE_HEIGHT - GAP) // 2
-    assert np.array_equal(picture[-height:], picture[-2 * height : -height])
-    assert picture[-height:].std() > 10
+    # Cells are 256 high; a prediction that is the truth is drawn as it.
+    top, left, height = TITLE_HEIGHT + GAP, ROW_TITLE_WIDTH, 256
+    truth, prediction = (picture[y : y + height] for y in (top, top + height + GAP))
+    assert np.array_equal(truth[:, left:], prediction[:, left:])
+    assert truth[:, left:].std() > 10
+    # What differs is what is written at their left: "prediction" is the longer word.
+    dark = [(row[:, :left] < 128).any(axis=(1, 2)).nonzero()[0] for row in (truth, prediction)]
+    assert np.ptp(dark[0]) > 10 and np.ptp(dark[1]) > 1.5 * np.ptp(dark[0])
+
+
+def test_a_sheets_legend_has_the_classes_that_are_in_it(layers: None, tmp_path: Path) -> None:
+    picture = PredictionSheets(config(tmp_path), NAMES[1], num_images=1).draw(Truth())
+    legend = picture[TITLE_HEIGHT + 3 * GAP + 2 * 256 :]
+    record = DatasetCatalog.get(NAMES[1])[0]
+    present = {segment["category_id"] for segment in record["segments_info"]}
+    colors = MetadataCatalog.get(NAMES[1]).stuff_colors
+    found = {k for k, color in enumerate(colors) if (legend == color).all(axis=-1).any()}
+    assert found == present and 1 < len(present) < 7

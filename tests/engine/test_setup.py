@@ -67,6 +67,8 @@ def test_a_value_of_the_wrong_type_names_the_key():
             "pairs of a feature and its channels",
         ),
         ("MODEL.DEEPLAB2.SEMANTIC_DECODER.CONV_TYPE", "conv", "one of"),
+        ("MODEL.DEEPLAB2.SEMANTIC_DECODER.ASPP_DROPOUT", "1.0", "at least 0 and below 1"),
+        ("MODEL.DEEPLAB2.SEMANTIC_DECODER.FUSION", "[4, 1]", "an odd kernel size"),
         ("MODEL.DEEPLAB2.LOSS.SEMANTIC", "[1.0, 0.0]", "in \\(0, 1\\]"),
         ("MODEL.DEEPLAB2.LOSS.MASK_ID", "[1.0, 1.5]", "in \\(0, 1\\]"),
         ("MODEL.DEEPLAB2.LOSS.INSTANCE_DISCRIMINATION_TEMPERATURE", "0.0", "positive"),

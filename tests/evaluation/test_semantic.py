@@ -61,3 +61,12 @@ def test_summary_follows_detectron2s_formulas():
     assert scores["mACC"] == pytest.approx(100 * (6 / 8 + 8 / 10) / 2)
     assert scores["pACC"] == pytest.approx(100 * 14 / 18)
     assert np.isnan(scores["IoU-c"])
+
+
+def test_every_class_has_its_line_in_the_log(tiny_dataset, tiny_records, run, caplog):
+    outputs = [{"sem_seg": output["sem_seg"].argmax(0)} for output in _truth(tiny_records)]
+    outputs[0]["sem_seg"][:2, 3:5] = -1
+    with caplog.at_level("INFO"):
+        run(SemanticEvaluator(tiny_dataset), tiny_records, outputs)
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in caplog.text.splitlines()]
+    assert ["cat", "60.00", "60.00"] in lines and ["dog", "100.00", "100.00"] in lines

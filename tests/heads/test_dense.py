@@ -1,5 +1,6 @@
 """Decoders and heads of Panoptic-DeepLab."""
 
+from dataclasses import replace
 from typing import Any, Dict
 
 import pytest
@@ -135,3 +136,71 @@ def test_rates_that_no_config_names_follow_from_the_stride(stride: int, rates: A
     assert decoders["semantic_decoder"].atrous_rates == rates
     named, _ = describe_heads(_config(SEMANTIC_DECODER__ATROUS_RATES=[1, 2, 4]), shapes)
     assert named["semantic_decoder"].atrous_rates == (1, 2, 4)
+
+
+def _parts(head: DenseHeads, prefix: str) -> Dict[str, torch.Tensor]:
+    return {name: value for name, value in head.state_dict().items() if name.startswith(prefix)}
+
+
+def test_tasks_share_an_aspp_or_a_decoder_as_in_the_papers_ablation() -> None:
+    features = _features(33, 33)
+    shared: Dict[str, DenseHeads] = {}
+    for shares in ("nothing", "aspp", "decoder"):
+        torch.manual_seed(0)
+        shared[shares] = DeepLab2PanopticDeepLab.build_head(
+            _config(INSTANCE_SHARES=shares), _SHAPES
+        ).eval()
+    assert not _parts(shared["decoder"], "instance_decoder.")
+    assert _parts(shared["decoder"], "center_head.") and _parts(shared["decoder"], "offset_head.")
+    assert not _parts(shared["aspp"], "instance_decoder.aspp.")
+    # Where both ASPPs have the same weights, the network with one is the network with two.
+    two = shared["nothing"]
+    two.instance_decoder.aspp.load_state_dict(two.semantic_decoder.aspp.state_dict())
+    kept = {k: v for k, v in two.state_dict().items() if not k.startswith("instance_decoder.aspp.")}
+    shared["aspp"].load_state_dict(kept)
+    calls = []
+    shared["aspp"].semantic_decoder.aspp.register_forward_hook(lambda *_: calls.append(1))
+    with torch.no_grad():
+        found, expected = shared["aspp"](features), two(features)
+        alone = shared["aspp"](features, ["center_offsets"])
+    assert calls == [1, 1]
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value)
+    torch.testing.assert_close(alone["center_offsets"], expected["center_offsets"])
+
+
+def test_an_aspp_of_a_decoder_without_one_is_refused() -> None:
+    decoders, heads = _rows(_config(INSTANCE_SHARES="aspp"))
+    for name in ("instance_decoder", "other"):
+        wrong = {
+            **decoders,
+            "semantic_decoder": replace(decoders["semantic_decoder"], aspp_of=name),
+        }
+        with pytest.raises(ValueError, match="aspp_of of semantic_decoder must be a decoder with"):
+            DenseHeads(wrong, heads, _SHAPES, norm=Norm("BN"))
+
+
+def test_fusions_are_as_many_convolutions_as_a_config_says() -> None:
+    options: Dict[str, Any] = {"SEMANTIC_DECODER__FUSION": [3, 2]}
+    options["SEMANTIC_DECODER__LOW_LEVEL"] = [["res2", 48]]
+    decoder = DeepLab2PanopticDeepLab.build_head(_config(**options), _SHAPES).semantic_decoder
+    kernels = {
+        name: tuple(value.shape)
+        for name, value in decoder.fusion_conv1.state_dict().items()
+        if name.endswith("conv.weight")
+    }
+    # Separable: a kernel for each of 256 + 48 channels, then of 256, and the 1x1 after each.
+    assert list(kernels.values()) == [
+        *((304, 1, 3, 3), (256, 304, 1, 1)),
+        *((256, 1, 3, 3), (256, 256, 1, 1)),
+    ]
+
+
+def test_a_heatmap_that_learns_by_cross_entropy_is_a_probability() -> None:
+    head = DeepLab2PanopticDeepLab.build_head(
+        _config(LOSS__CENTER_ERROR="cross_entropy"), _SHAPES
+    ).eval()
+    torch.nn.init.constant_(head.center_head.final_conv.weight, 0.0)
+    torch.nn.init.constant_(head.center_head.final_conv.bias, 2.0)
+    heatmap = head(_features(33, 33))["center_heatmap"]
+    torch.testing.assert_close(heatmap, torch.full_like(heatmap, 0.8807970779778823))  # 1/(1+e^-2)

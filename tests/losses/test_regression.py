@@ -1,7 +1,10 @@
+import math
+
 import pytest
 import torch
+import torch.nn.functional as F
 
-from deeplab2_d2.losses import topk_l1, topk_mse
+from deeplab2_d2.losses import topk_binary_cross_entropy, topk_l1, topk_mse
 
 
 def test_channels_are_averaged_then_nonzero_pixels():
@@ -50,3 +53,27 @@ def test_misfitting_target_and_weights_are_named():
         topk_l1(prediction, torch.zeros(1, 1, 3, 3), None)
     with pytest.raises(ValueError, match="weights must be"):
         topk_mse(prediction, prediction, torch.ones(1, 1, 3, 3))
+
+
+def test_cross_entropy_of_probabilities_by_hand_and_by_logits():
+    prediction = torch.tensor([[[[0.5, 0.75, 1.0]]]])
+    target = torch.tensor([[[[1.0, 0.25, 1.0]]]])
+    # -ln 0.5; -(1/4 ln 3/4 + 3/4 ln 1/4); the last is 0 and does not count.
+    expected = (math.log(2) - 0.25 * math.log(0.75) - 0.75 * math.log(0.25)) / 2
+    found = topk_binary_cross_entropy(prediction, target, None)
+    torch.testing.assert_close(found, torch.tensor([expected]))
+    torch.manual_seed(0)
+    logits = 4 * torch.randn(2, 1, 3, 4)
+    target = torch.rand(2, 1, 3, 4)
+    expected = F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean((1, 2, 3))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = topk_binary_cross_entropy(logits.sigmoid(), target, torch.ones(2, 3, 4))
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_probability_of_zero_has_a_finite_loss_and_gradient():
+    prediction = torch.tensor([[[[0.0, 1.0]]]], requires_grad=True)
+    loss = topk_binary_cross_entropy(prediction, torch.tensor([[[[1.0, 0.0]]]]), None)
+    assert loss.item() == 100.0
+    loss.backward()
+    assert prediction.grad.isfinite().all()

@@ -33,3 +33,12 @@ def test_what_is_near_is_bright_and_what_is_unknown_black():
 def test_logits_show_the_largest():
     logits = np.array([[[0.0, 2.0]], [[1.0, 1.0]]])
     assert draw_map(logits, "logits").tolist() == [make_class_colors(2)[[1, 0]].tolist()]
+
+
+def test_offsets_are_black_outside_their_mask_and_as_long_as_the_longest_inside():
+    offsets = np.zeros((2, 1, 3))
+    offsets[1] = [[1.0, 2.0, 50.0]]
+    mask = np.array([[True, True, False]])
+    # To the right, so red: of half and of full saturation, since the 50 do not count.
+    expected = [[255, 128, 128], [255, 0, 0], [0, 0, 0]]
+    assert draw_map(offsets, "offset", mask=mask).tolist() == [expected]

@@ -4,6 +4,7 @@ from . import (
     auto_deeplab,
     convnext,
     hrnet,
+    library,
     moat,
     mobile_network,
     plain_resnet,
@@ -18,6 +19,7 @@ from .endpoints import EndpointBackbone
 from .family import BackboneFamily, SharedOptions, backbone_names, find_family, register_family
 from .fpn import build_deeplab2_fpn_backbone
 from .freezing import freeze_stages, stage_weights
+from .library import LibraryBackbone, build_deeplab2_timm_backbone
 from .moat import MOATS, Moat
 from .mobile_network import MOBILE_NETWORKS, MobileBlockSpec, MobileNetwork
 from .plain_resnet import PLAIN_RESNETS, PlainResNet

@@ -40,7 +40,7 @@ def build_deeplab2_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> EndpointBac
     family = find_family(node.NAME)
     for other in families():
         if other is not family:
-            _refuse_changes(node, other.node, default_node(other))
+            _refuse_changes(node, other.node, default_node(other), node.NAME)
     backbone = family.build(node.NAME, node[family.node], options)
     freeze_stages(backbone, cfg.MODEL.BACKBONE.FREEZE_AT, in_channels=input_shape.channels)
     return backbone
@@ -74,9 +74,28 @@ def build_backbone_by_name(
     return family.build(name, node, options)
 
 
-def _refuse_changes(node: CfgNode, name: str, defaults: CfgNode) -> None:
+def refuse_families(cfg: CfgNode, title: str) -> None:
+    """
+    Refuse keys of our families for a network of none.
+
+    Args:
+        title: of the network, for the message.
+
+    Raises:
+        ValueError: naming the key.
+    """
+    node = cfg.MODEL.DEEPLAB2.BACKBONE
+    if node.WIDTH_MULTIPLIER != 1.0:
+        raise ValueError(
+            f"{PREFIX}WIDTH_MULTIPLIER must be 1.0 for {title}, got {node.WIDTH_MULTIPLIER!r}"
+        )
+    for family in families():
+        _refuse_changes(node, family.node, default_node(family), title)
+
+
+def _refuse_changes(node: CfgNode, name: str, defaults: CfgNode, title: str) -> None:
     for key in changed_keys(node[name], defaults):
         raise ValueError(
-            f"{PREFIX}{name}.{key} must be {look_up(defaults, key)!r} for {node.NAME}, which is "
+            f"{PREFIX}{name}.{key} must be {look_up(defaults, key)!r} for {title}, which is "
             f"of another family, got {look_up(node[name], key)!r}"
         )

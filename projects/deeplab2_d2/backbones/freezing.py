@@ -81,7 +81,7 @@ def stage_weights(backbone: EndpointBackbone, in_channels: int) -> Dict[int, Set
         starts: Tuple[str, ...] = ()
         for number, parts in enumerate(backbone.stage_parts, start=1):
             starts += tuple(f"{part}." for part in parts)
-            stages[number] = {n for n in names.values() if n.startswith(starts)}
+            stages[number] = {n for n in names.values() if f"{n}.".startswith(starts)}
         return stages
     new, endpoints = new_names(backbone), _endpoints(backbone, in_channels)
     for number in range(1, 6):

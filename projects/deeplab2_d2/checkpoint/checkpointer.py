@@ -13,6 +13,7 @@ from .archive import ARCHIVE_ENDINGS
 from .carried_config import CONFIG_KEY
 from .classes import CLASSES_KEY
 from .deeplab2_checkpoint import find_prefix
+from .library_weights import adopt_library_weights
 from .load import LoadReport, compare_shapes, is_weight, summarize_names
 from .pickled_file import load_pkl, load_pth
 from .run_folder import find_newest, read_tag
@@ -173,6 +174,13 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
         Raises:
             OSError: if it cannot be written; the message offers the newest whole one.
         """
+        self._write(name, kwargs, is_last=True)
+
+    def keep(self, name: str, **kwargs: Any) -> None:
+        """As :meth:`save`, but a resumed run does not go on from it."""
+        self._write(name, kwargs, is_last=False)
+
+    def _write(self, name: str, extra: Dict[str, Any], *, is_last: bool) -> None:
         if not self.save_dir or not self.save_to_disk:
             return
         data: Dict[str, Any] = {"model": self.model.state_dict()}
@@ -181,8 +189,9 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
         path = os.path.join(self.save_dir, f"{name}.pth")
         logger.info("Saving checkpoint to %s", path)
         try:
-            save_pth(path, {**data, **kwargs})
-            self.tag_last_checkpoint(os.path.basename(path))
+            save_pth(path, {**data, **extra})
+            if is_last:
+                self.tag_last_checkpoint(os.path.basename(path))
         except OSError as error:
             what = f"{error.strerror or error}, so that no checkpoint was written"
             raise OSError(error.errno, what + self._offer_another(path), path) from error
@@ -200,6 +209,9 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
     def _load_file(self, filename: str) -> Dict[str, Any]:
         if filename.endswith((".index", ".safetensors") + ARCHIVE_ENDINGS):
             weights, unknown = read_weights(filename)
+            adopted = adopt_library_weights(weights, self.model)
+            if adopted is not None:
+                return {"model": adopted, "is_adopted": True}
             return {"model": weights, "__author__": AUTHOR, "unknown": unknown}
         if filename.endswith(".pkl"):
             return named_arrays(load_pkl(filename))
@@ -211,6 +223,9 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
             ) from error
         if filename.endswith(".pyth"):
             return named_by_pycls(loaded)
+        adopted = adopt_library_weights(loaded, self.model)
+        if adopted is not None:
+            return {"model": adopted, "is_adopted": True}
         renamed, unknown = published_weights(loaded)
         return {**(loaded if "model" in loaded else {}), "model": renamed, "unknown": unknown}
 
@@ -236,6 +251,7 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
         """
         unknown = checkpoint.pop("unknown", [])
         twins = getattr(self.model, "twins", {})
+        is_adopted = checkpoint.pop("is_adopted", False)
         is_resnet = is_torchvision_resnet(checkpoint["model"], self.model)
         if is_resnet:
             checkpoint["model"] = fit_torchvision_resnet(
@@ -260,6 +276,8 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
             report = self._compare(checkpoint["model"])
         report.unused[:0] = unknown
         is_usable = is_resnet or report.is_complete or _is_start(report, self.model)
+        # A backbone has said that it is all of it; a pyramid on it learns from random weights.
+        is_usable = is_usable or (is_adopted and not report.mismatched)
         if not (self._allow_partial or is_usable):
             raise ValueError(
                 f"MODEL.WEIGHTS {self._source}: the weights do not fit the model "

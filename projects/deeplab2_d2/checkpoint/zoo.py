@@ -19,7 +19,15 @@ from torch import nn
 from ..command import run_command
 from ..config import add_deeplab2_config, merge_config_file
 from .checkpointer import DeepLab2Checkpointer
-from .zoo_table import PREFIX, PRETRAINED, ZooRow, find_row, with_published_classes, zoo_rows
+from .zoo_table import (
+    PREFIX,
+    PRETRAINED,
+    ZooRow,
+    find_row,
+    short_names,
+    with_published_classes,
+    zoo_rows,
+)
 
 _CONFIGS = os.path.join(os.path.dirname(__file__), "..", "..", "..", "configs")
 
@@ -58,7 +66,7 @@ def get_config(name: str, trained: bool = False) -> CfgNode:
     add_deeplab2_config(cfg)
     merge_config_file(cfg, get_config_file(name))
     if trained:
-        cfg.MODEL.WEIGHTS = PREFIX + name
+        cfg.MODEL.WEIGHTS = PREFIX + find_row(name).name
         cfg = with_published_classes(cfg, cfg.MODEL.WEIGHTS)
     return cfg
 
@@ -82,6 +90,8 @@ def get_model(name: str, trained: bool = False, device: Optional[str] = None) ->
 
 # What a row without a config is for: weights of a backbone.
 _WITHOUT_CONFIG = {PRETRAINED: "backbone"}
+# What one with a config is for that has no short name: a start, which predicts for no dataset.
+_START = "a start"
 
 
 def list_rows(text: str = "") -> str:
@@ -91,7 +101,10 @@ def list_rows(text: str = "") -> str:
     Args:
         text: keep the rows that contain it, whatever the case.
     """
-    kept = [row for row in zoo_rows() if text.lower() in repr(row).lower()]
+    short = {name: short for short, name in short_names().items()}
+    kept = [
+        row for row in zoo_rows() if text.lower() in f"{row!r} {short.get(row.name, '')}".lower()
+    ]
     cells = [
         (
             row.name,
@@ -101,11 +114,11 @@ def list_rows(text: str = "") -> str:
             row.output_stride or "",
             row.input or "",
             _scores(row),
-            "yes" if row.config else _WITHOUT_CONFIG.get(row.model, ""),
+            short.get(row.name, _START if row.config else _WITHOUT_CONFIG.get(row.model, "")),
         )
         for row in kept
     ]
-    headers = ("name", "model", "backbone", "dataset", "stride", "input", "published", "config")
+    headers = ("name", "model", "backbone", "dataset", "stride", "input", "published", "load_model")
     return tabulate(cells, headers=headers) + f"\n{len(kept)} of {len(zoo_rows())} rows"
 
 

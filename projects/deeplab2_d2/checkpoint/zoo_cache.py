@@ -78,6 +78,9 @@ def fetch(name: str, url: Optional[str] = None) -> str:
         name: of a row.
         url: another address of the archive than the row's.
 
+    State dicts of PyTorch repositories stay as they are. Of those that only a browser gets, the
+    error says where to put them.
+
     Returns:
         Path of a .pth file.
 
@@ -94,14 +97,27 @@ def fetch(name: str, url: Optional[str] = None) -> str:
     if row.config is None and row.model != PRETRAINED:
         raise ValueError(f"{row.name} is a {row.model}, which has no configuration here")
     folder = cache_folder()
-    path = os.path.join(folder, f"{row.name}.v{_FORMAT}.pth")
+    path = os.path.join(folder, row.file or f"{row.name}.v{_FORMAT}.pth")
     if os.path.isfile(path):
         return path
     os.makedirs(folder, exist_ok=True)
     with FileLock(os.path.join(folder, f"{row.name}.lock")):
-        if not os.path.isfile(path):
+        if os.path.isfile(path):
+            return path
+        if row.file is None:
             _make(row, url or row.address, folder, path)
+        else:
+            _download_state_dict(row, url or row.address, path)
     return path
+
+
+def _download_state_dict(row: ZooRow, url: str, path: str) -> None:
+    if not url.endswith(f"/{row.file}"):
+        raise DownloadError(
+            f"{row.name} is behind a page: get it with a browser from {url} and put it at {path}, "
+            "or give its path as MODEL.WEIGHTS"
+        )
+    _download(url, path, path)
 
 
 def _make(row: ZooRow, url: str, folder: str, path: str) -> None:

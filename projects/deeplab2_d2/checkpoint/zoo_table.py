@@ -1,4 +1,4 @@
-"""The published models of DeepLab2, and of Google's DeepLab before it, as data."""
+"""The published models of DeepLab2, of Google's DeepLab before it and of PyTorch's, as data."""
 
 import json
 import logging
@@ -18,8 +18,8 @@ PREFIX = "deeplab2://"
 # The model of rows that are backbones, trained on ImageNet.
 PRETRAINED = "ImageNet"
 
-# DeepLab2's, and those of tensorflow/models, research/deeplab.
-_FILES = ("zoo.json", "zoo_research_deeplab.json")
+# DeepLab2's, those of tensorflow/models, research/deeplab, and state dicts of PyTorch repositories.
+_FILES = ("zoo.json", "zoo_research_deeplab.json", "zoo_pytorch.json")
 _SHORT_NAMES = "zoo_short_names.json"
 
 
@@ -33,7 +33,8 @@ class ZooRow:
         model: Panoptic-DeepLab, ...; "ImageNet" for a pretrained backbone.
         backbone: as published.
         task, dataset: what it was trained for.
-        address: of the archive.
+        address: of the archive or the state dict; where it does not end in ``file``, of a page that
+            only a browser gets the file from.
         document: of the repository, with the table.
         deeplab2_config: DeepLab2's configuration, if the row names one.
         config: our configuration under ``configs/``, if the network exists here.
@@ -41,6 +42,7 @@ class ZooRow:
         scores: published numbers, by how they were measured: "official" (script of the benchmark),
             "deeplab2" (DeepLab2's own evaluation) or "published" (not said).
         output_stride, input, steps, params, flops, note: as published, where it says so.
+        file: name of a state dict of a PyTorch repository, here; None for archives of TensorFlow.
     """
 
     name: str
@@ -60,6 +62,7 @@ class ZooRow:
     params: Optional[str] = None
     flops: Optional[str] = None
     note: Optional[str] = None
+    file: Optional[str] = None
 
 
 @lru_cache(maxsize=None)

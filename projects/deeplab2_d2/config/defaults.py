@@ -66,6 +66,9 @@ def decoder_node(channels: int, low_level: List[Any]) -> CfgNode:
     node.LOW_LEVEL = low_level
     # Channels after every fusion.
     node.CHANNELS = channels
+    # Kernel size and number of the convolutions of a fusion; DeepLab v3+'s are [3, 2], and its own
+    # models have those whatever is here.
+    node.FUSION = [5, 1]
     # Of the fusions and of the heads' first convolution: "depthwise_separable_conv" or
     # "standard_conv".
     node.CONV_TYPE = "depthwise_separable_conv"
@@ -78,6 +81,8 @@ def decoder_node(channels: int, low_level: List[Any]) -> CfgNode:
     node.ASPP_CHANNELS = 256
     # Of its three atrous branches, as CONV_TYPE.
     node.ASPP_CONV_TYPE = "standard_conv"
+    # Probability of the dropout at its end, in training: 0.5 in bowenc0221's Panoptic-DeepLab.
+    node.ASPP_DROPOUT = 0.1
     # Atrous rates of the three 3x3 branches, in pixels of FEATURE's map. [] = by its stride, so
     # that they reach 96, 192 and 288 pixels of the input: [3, 6, 9] at stride 32.
     node.ATROUS_RATES = []
@@ -196,6 +201,12 @@ def _add_solver(cfg: CfgNode) -> None:
     node.AMP_DTYPE = "bfloat16"
     # Decay of a running average of the weights, kept beside them and evaluated; 0 = off.
     node.EMA_DECAY = 0.0
+    # Keep the checkpoint of the best evaluation as model_best.pth: by this metric, such as
+    # "panoptic_seg/PQ" or "sem_seg/mIoU" (of several DATASETS.TEST, the dataset's name and "/"
+    # before it); a "-" before all: less is better. "" = none is kept.
+    node.BEST_METRIC = ""
+    # End the training after so many evaluations that were no better than the best; 0 = never.
+    node.PATIENCE = 0
     # Let convolutions work on (N, H, W, C) memory.
     node.CHANNELS_LAST = False
     # Iterations between two lines of the log, and two entries of metrics.json and TensorBoard.

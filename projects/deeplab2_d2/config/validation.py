@@ -52,6 +52,15 @@ def check_decoder(node: CfgNode, prefix: str) -> None:
         "three rates of at least 1, or [] for those of the stride",
         rates,
     )
+    dropout = node.ASPP_DROPOUT
+    _require(0 <= dropout < 1, prefix + "ASPP_DROPOUT", "at least 0 and below 1", dropout)
+    fusion = list(node.FUSION)
+    _require(
+        len(fusion) == 2 and all(isinstance(n, int) and n >= 1 for n in fusion) and fusion[0] % 2,
+        prefix + "FUSION",
+        "an odd kernel size and a number of convolutions",
+        fusion,
+    )
     pairs = list(node.LOW_LEVEL)
     are_pairs = all(
         isinstance(pair, (list, tuple))
@@ -207,3 +216,9 @@ def _check_solver(node: CfgNode) -> None:
     _require_one_of(prefix + "AMP_DTYPE", node.DEEPLAB2.AMP_DTYPE, ("bfloat16", "float16"))
     decay = node.DEEPLAB2.EMA_DECAY
     _require(0.0 <= decay < 1.0, prefix + "EMA_DECAY", "in [0, 1)", decay)
+    metric, patience = node.DEEPLAB2.BEST_METRIC, node.DEEPLAB2.PATIENCE
+    is_metric = not metric or "/" in metric.strip("-/")
+    _require(is_metric, prefix + "BEST_METRIC", "'' or a task and a metric, TASK/METRIC", metric)
+    _require(patience >= 0, prefix + "PATIENCE", "at least 0", patience)
+    rule = "0 without a SOLVER.DEEPLAB2.BEST_METRIC"
+    _require(bool(metric) or patience == 0, prefix + "PATIENCE", rule, patience)

@@ -13,6 +13,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ..structures import read_json_object
 from . import dvps, pascal_voc, step
+from .camvid import register_camvid
 from .catalog import datasets_root
 from .mapillary_vistas import mapillary_vistas_categories
 from .registration import panoptic_metadata, register_own_datasets, register_panoptic_dataset
@@ -46,6 +47,7 @@ def register_all(root: Optional[str] = None) -> None:
     register_coco_with_instances(root)
     offer_shared_names(root)
     register_pascal_voc(root)
+    register_camvid(root)
     register_step(root)
     register_dvps(root)
     register_test_splits(root)

@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from typing import Any, Dict, Iterator
+from typing import Any, Callable, Dict, Iterator
 
 import torch
 from detectron2.engine import HookBase
@@ -61,6 +61,15 @@ class WeightAverage:
             yield
         finally:
             self.model.load_state_dict(kept)
+
+    def during(self, evaluate: Callable[[], Any]) -> Callable[[], Any]:
+        """A function that lets the model have the averaged weights while it runs another."""
+
+        def evaluate_average() -> Any:
+            with self.swapped_in():
+                return evaluate()
+
+        return evaluate_average
 
     def state_dict(self) -> Dict[str, Tensor]:
         return self.average

@@ -15,6 +15,7 @@ from detectron2.utils import comm
 from torch.multiprocessing import ProcessExitedException
 
 from ..command import run_command
+from .dry_run import dry_run
 from .setup import ConfigError, setup
 from .testing import evaluate
 from .trainer import DeepLab2Trainer
@@ -32,6 +33,8 @@ def run(args: argparse.Namespace) -> Optional[Dict[str, Any]]:
     """
     if args.ensemble and not args.eval_only:
         raise ConfigError("--ensemble needs --eval-only: models are trained one by one")
+    if args.dry_run:
+        return _run_dry(args)
     cfg = setup(args)
     if args.eval_only:
         return evaluate(
@@ -47,6 +50,16 @@ def run(args: argparse.Namespace) -> Optional[Dict[str, Any]]:
     return getattr(trainer, "_last_eval_results", None)
 
 
+def _run_dry(args: argparse.Namespace) -> Dict[str, Any]:
+    if args.eval_only or comm.get_world_size() > 1:
+        raise ConfigError(
+            "--dry-run must be of a training, in one process (without --eval-only and torchrun); "
+            "--num-gpus gives it the part of one of so many"
+        )
+    count = max(args.num_gpus * args.num_machines, 1)
+    return dry_run(setup(args), resume=args.resume, num_processes=count)
+
+
 def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) -> Any:
     """
     Run ``main(args)`` in every process of the job.
@@ -56,7 +69,7 @@ def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) 
     """
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return _run_under_torchrun(main, args)
-    if args.num_gpus * args.num_machines <= 1:
+    if args.num_gpus * args.num_machines <= 1 or getattr(args, "dry_run", False):
         return main(args)
     count = torch.cuda.device_count()
     if args.num_gpus > count:

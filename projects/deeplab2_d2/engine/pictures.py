@@ -16,7 +16,16 @@ from ..data.segment_map import build_segment_map
 from ..models import Segmenter
 from ..records import Pictures, find_record
 from ..structures import DatasetClasses, read_panoptic_png
-from ..visualization import draw_image, draw_panoptic_overlay, draw_semantic, sheet
+from ..visualization import (
+    Entry,
+    class_legend,
+    draw_image,
+    draw_panoptic_overlay,
+    draw_semantic,
+    sheet,
+)
+from ..visualization.colors import VOID_COLOR
+from ..visualization.pictures import Array, to_numpy
 from .loaders import build_test_loader
 
 Picture = np.ndarray
@@ -32,7 +41,8 @@ class PredictionSheets:
     """
     Sheets of a dataset's first images: a row of the ground truth, and a row of the prediction.
 
-    Columns are the image, its classes, its segments, and what the model's record adds.
+    Columns are the image, its classes, its segments, and what the model's record adds. Below stands
+    what the colors of the classes mean, of those that are in the sheet.
     """
 
     def __init__(self, cfg: CfgNode, dataset_name: str, num_images: int):
@@ -49,6 +59,8 @@ class PredictionSheets:
         self._records = {r["file_name"]: r for r in DatasetCatalog.get(dataset_name)}
         self._colors = np.array(self._metadata.stuff_colors)
         self._classes = DatasetClasses.from_metadata(self._metadata)
+        # Class ids in the sheet that is being drawn.
+        self._shown = np.zeros(0, np.int64)
         record = find_record(cfg)
         self._more: Optional[Pictures] = None
         if record is not None and record.build_pictures is not None:
@@ -65,12 +77,29 @@ class PredictionSheets:
         was_training = model.training
         model.eval()
         rows: List[List[Picture]] = []
+        self._shown = np.zeros(0, np.int64)
         for (sample,) in itertools.islice(loader, self._num_images):
             image = read_image(sample["file_name"], "RGB")
             rows.append(self._truth_row(image, self._records[sample["file_name"]]))
             rows.append(self._prediction_row(model, image, sample))
         model.train(was_training)
-        return sheet(rows, titles=self.titles, cell_size=(256, 384))
+        return sheet(
+            rows,
+            titles=self.titles,
+            row_titles=["truth", "prediction"] * (len(rows) // 2),
+            legend=self._legend(),
+            cell_size=(256, 384),
+        )
+
+    def _legend(self) -> List[Entry]:
+        entries = class_legend(self._classes.names, self._colors, self._shown)
+        is_class = (self._shown >= 0) & (self._shown < len(self._colors))
+        return entries if is_class.all() else [*entries, ("void", VOID_COLOR)]
+
+    def _draw_classes(self, semantic: Array) -> Picture:
+        """Draw (H, W) class ids, and keep which there are for the legend."""
+        self._shown = np.union1d(self._shown, to_numpy(semantic))
+        return draw_semantic(semantic, self._colors)
 
     def _truth_row(self, image: Picture, record: Mapping[str, Any]) -> List[Picture]:
         ids = read_panoptic_png(record["pan_seg_file_name"])
@@ -87,7 +116,7 @@ class PredictionSheets:
         semantic = segments.look_up(classes.astype(np.int64), ignore_label)[segment_map]
         return [
             draw_image(image),
-            draw_semantic(semantic, self._colors),
+            self._draw_classes(semantic),
             draw_panoptic_overlay(image, (ids, record["segments_info"]), self._colors),
             *(self._more.draw_targets(segment_map, segments) if self._more else ()),
         ]
@@ -113,8 +142,10 @@ class PredictionSheets:
         semantic, panoptic = output.get("sem_seg"), output.get("panoptic_seg")
         row = [draw_image(image), empty]
         if semantic is not None:
-            row[1] = draw_semantic(semantic.argmax(dim=0), self._colors)
+            row[1] = self._draw_classes(semantic.argmax(dim=0))
         if panoptic is not None:
+            classes = [segment["category_id"] for segment in panoptic[1]]
+            self._shown = np.union1d(self._shown, np.array(classes, np.int64))
             row.append(draw_panoptic_overlay(image, panoptic, self._colors))
         return row
 

@@ -12,7 +12,6 @@ from scipy.ndimage import find_objects
 from torch import Tensor
 
 from ..structures import (
-    DatasetClasses,
     atomic_path,
     check_distinct_stems,
     check_not_inputs,
@@ -21,7 +20,8 @@ from ..structures import (
     write_json,
     write_panoptic_png,
 )
-from ..visualization import draw_panoptic_overlay, make_class_colors
+from ..visualization import draw_named_overlay
+from .palette import Palette
 
 PanopticSeg = Tuple[Tensor, List[Dict[str, Any]]]
 
@@ -102,6 +102,8 @@ class PredictionWriter:
     """
     Write one overlay and one panoptic PNG an image, and a JSON of all at the end.
 
+    The overlay has the names and scores of segments, and a legend below the image.
+
     The PNG has the segment id in its color (0 is void), the JSON is COCO's panoptic result format
     with ids of the dataset. Each file is whole or not there.
     """
@@ -122,11 +124,8 @@ class PredictionWriter:
         outputs = [path for name in file_names for path in self._paths(name)]
         check_not_inputs([*outputs, self._json], file_names)
         self._check_earlier()
-        classes = DatasetClasses.from_metadata(metadata, needs_things=False)
-        self._categories = classes.categories
+        self._palette = Palette(metadata)
         self._owners: Dict[str, str] = {}
-        names = metadata.stuff_classes
-        self._colors = np.array(metadata.get("stuff_colors", make_class_colors(len(names))))
         self._annotations: List[Dict[str, Any]] = []
         self._images: List[Dict[str, Any]] = []
         os.makedirs(folder, exist_ok=True)
@@ -152,7 +151,8 @@ class PredictionWriter:
         segment_map, segments = panoptic_seg
         ids = segment_map.cpu().numpy()
         write_panoptic_png(png_path, ids)
-        overlay = draw_panoptic_overlay(image, (ids, segments), self._colors)
+        palette = self._palette
+        overlay = draw_named_overlay(image, (ids, segments), palette.colors, palette.names)
         with atomic_path(overlay_path) as temporary:
             Image.fromarray(overlay).save(temporary, format="PNG")
         image_id = len(self._images) + 1
@@ -174,7 +174,7 @@ class PredictionWriter:
         content = {
             "images": self._images,
             "annotations": self._annotations,
-            "categories": list(self._categories.values()),
+            "categories": list(self._palette.categories),
         }
         write_json(self._json, content)
         return self._json
@@ -203,5 +203,5 @@ class PredictionWriter:
             )
 
     def _segment(self, segment: Mapping[str, Any]) -> Dict[str, Any]:
-        category = self._categories[segment["category_id"]]
+        category = self._palette.category(segment["category_id"])
         return {**segment, "category_id": category["id"], "category": category["name"]}

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from typing import Sequence
+from typing import Optional, Sequence
 
 import torch
 from detectron2.config import CfgNode
@@ -71,16 +71,24 @@ def check_device(cfg: CfgNode) -> None:
         )
 
 
+def existing_folder(path: str) -> Optional[str]:
+    """What there is of a folder that is to be made; None of an address."""
+    if "://" in path:
+        return None
+    folder = os.path.abspath(path)
+    while not os.path.lexists(folder):
+        folder = os.path.dirname(folder)
+    return folder
+
+
 def check_output_folder(path: str) -> None:
     """
     Raises:
         ConfigError: if OUTPUT_DIR cannot be made or written to.
     """
-    if "://" in path:
+    folder = existing_folder(path)
+    if folder is None:
         return
-    folder = os.path.abspath(path)
-    while not os.path.lexists(folder):
-        folder = os.path.dirname(folder)
     rule = f"config key OUTPUT_DIR must be a folder that can be written to, got {path!r}"
     if not os.path.isdir(folder):
         raise ConfigError(f"{rule}: {folder} is no folder")
@@ -100,6 +108,12 @@ def _check_counts(cfg: CfgNode, trains: bool) -> None:
     steps, workers = cfg.SOLVER.MAX_ITER, cfg.DATALOADER.NUM_WORKERS
     if trains and steps < 1:
         raise ConfigError(f"config key SOLVER.MAX_ITER must be at least 1, got {steps}")
+    metric = cfg.SOLVER.DEEPLAB2.BEST_METRIC
+    if trains and metric and not (cfg.DATASETS.TEST and cfg.TEST.EVAL_PERIOD > 0):
+        raise ConfigError(
+            "config key SOLVER.DEEPLAB2.BEST_METRIC must be '' without DATASETS.TEST and a "
+            f"TEST.EVAL_PERIOD above 0, got {metric!r}"
+        )
     if workers < 0:
         raise ConfigError(f"config key DATALOADER.NUM_WORKERS must be at least 0, got {workers}")
 

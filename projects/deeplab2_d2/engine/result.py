@@ -5,13 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
-from detectron2.data import Metadata
 from detectron2.structures import Instances
 from PIL import Image
 
 from ..structures import (
     IMAGE_ENDINGS,
-    DatasetClasses,
     atomic_path,
     check_not_inputs,
     check_output_name,
@@ -20,9 +18,13 @@ from ..structures import (
     write_json,
     write_panoptic_png,
 )
-from ..visualization import draw_panoptic_overlay, make_class_colors
+from ..visualization import draw_named_overlay
 from .image_input import NamedImage
+from .palette import Palette
 from .prediction_files import boxes_of_segments, hide_uncertain, panoptic_of_output
+
+# (x0, y0, x1, y1) in pixels; the last column is x1 - 1.
+Box = Tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -50,36 +52,7 @@ class Segment:
     is_thing: bool
     score: Optional[float]
     area: int
-    box: Tuple[int, int, int, int]
-
-
-class Palette:
-    """The classes of a dataset: their names, their colors and their numbers in files."""
-
-    def __init__(self, metadata: Metadata):
-        classes = DatasetClasses.from_metadata(metadata, needs_things=False)
-        self.names = classes.names
-        self.categories: Tuple[Dict[str, Any], ...] = ()
-        self._category_ids: Dict[int, int] = {}
-        if classes.names:
-            self.categories = tuple(classes.categories.values())
-            self._category_ids = {k: entry["id"] for k, entry in classes.categories.items()}
-        colors = metadata.get("stuff_colors") or make_class_colors(len(self.names))
-        self.colors = np.array(colors)
-
-    def segment(self, info: Mapping[str, Any], area: int, box: Any) -> Segment:
-        """A segment of Detectron2's ``segments_info``."""
-        k, score = int(info["category_id"]), info.get("score")
-        return Segment(
-            id=int(info["id"]),
-            name=self.names[k] if k < len(self.names) else f"class {k}",
-            class_id=k,
-            category_id=self._category_ids.get(k, k),
-            is_thing=bool(info["isthing"]),
-            score=None if score is None else float(score),
-            area=area,
-            box=box,
-        )
+    box: Box
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -122,15 +95,26 @@ class Result:
         """(H, W) bool: where a segment of :attr:`segments` is."""
         return self.panoptic == segment.id
 
-    def overlay(self) -> Image.Image:
+    def overlay(self, *, names: bool = True, legend: bool = False) -> Image.Image:
         """
-        The segments over the image, with the names and scores of those that have the room.
+        The segments over the image.
+
+        Args:
+            names: write names and scores into the segments that have the room.
+            legend: add the classes that there are, below the image; else the picture has its size.
 
         Returns:
-            RGB, of the size of the image.
+            RGB.
         """
         info = [self._info(segment) for segment in self.segments]
-        picture = draw_panoptic_overlay(self.image, (self.panoptic, info), self.palette.colors)
+        picture = draw_named_overlay(
+            self.image,
+            (self.panoptic, info),
+            self.palette.colors,
+            self.palette.names,
+            is_named=names,
+            has_legend=legend,
+        )
         return Image.fromarray(picture)
 
     def to_coco(self, image_id: int = 1) -> Tuple[Dict[str, Any], Image.Image]:
@@ -168,10 +152,10 @@ class Result:
         Write the overlay, or everything.
 
         Args:
-            path: a file that ends as an image (``street.png``): the overlay is written. Else a
-                folder, which is made: ``NAME_overlay.png``, ``NAME_panoptic.png`` and
-                ``NAME_panoptic.json`` (COCO's format, see :meth:`to_coco`) are written, and of a
-                model with depth ``NAME_depth.png`` (16 bits, meters times 256).
+            path: a file that ends as an image (``street.png``): the overlay with its legend is
+                written. Else a folder, which is made: ``NAME_overlay.png``, ``NAME_panoptic.png``
+                and ``NAME_panoptic.json`` (COCO's format, see :meth:`to_coco`) are written, and of
+                a model with depth ``NAME_depth.png`` (16 bits, meters times 256).
             name: instead of :attr:`name`.
 
         Returns:
@@ -184,7 +168,7 @@ class Result:
         path = os.fspath(path)
         if path.lower().endswith(IMAGE_ENDINGS):
             self._check([path])
-            _save_image(path, self.overlay())
+            _save_image(path, self.overlay(legend=True))
             return [path]
         stem = self.name if name is None else name
         check_output_name(stem, stem)
@@ -192,7 +176,7 @@ class Result:
         paths = [os.path.join(path, f"{stem}_{part}") for part in parts]
         paths = paths[:3] if self.depth is None else paths
         self._check(paths)
-        _save_image(paths[0], self.overlay())
+        _save_image(paths[0], self.overlay(legend=True))
         write_panoptic_png(paths[1], self.panoptic)
         write_json(paths[2], self._coco_json(os.path.basename(paths[1])))
         if self.depth is not None:
@@ -243,12 +227,12 @@ def result_of_output(
     segment_map, infos = hide_uncertain(panoptic_of_output(output), confidence)
     panoptic = segment_map.cpu().numpy().astype(np.int32, copy=False)
     measured = boxes_of_segments(panoptic, [int(info["id"]) for info in infos])
-    segments = tuple(palette.segment(info, *found) for info, found in zip(infos, measured))
-    scores = output.get("sem_seg")
-    if scores is not None:
-        semantic = scores.argmax(dim=0).cpu().numpy().astype(np.int32)
+    segments = tuple(_segment(info, palette, *found) for info, found in zip(infos, measured))
+    if "sem_seg" in output:
+        semantic = output["sem_seg"].argmax(dim=0).cpu().numpy().astype(np.int32)
     else:
         semantic = _semantic_of(panoptic, segments)
+    scores = output.get("sem_seg") if keeps_scores else None
     instances = output.get("instances")
     if instances is not None:
         instances = instances[instances.scores >= confidence].to("cpu")
@@ -260,12 +244,25 @@ def result_of_output(
         panoptic=panoptic,
         segments=segments,
         semantic=semantic,
-        semantic_scores=(
-            scores.float().cpu().numpy() if keeps_scores and scores is not None else None
-        ),
+        semantic_scores=None if scores is None else scores.float().cpu().numpy(),
         instances=instances,
         depth=None if depth is None else depth.float().cpu().numpy(),
         palette=palette,
+    )
+
+
+def _segment(info: Mapping[str, Any], palette: Palette, area: int, box: Box) -> Segment:
+    """Of Detectron2's ``segments_info``."""
+    k, score = int(info["category_id"]), info.get("score")
+    return Segment(
+        id=int(info["id"]),
+        name=palette.name(k),
+        class_id=k,
+        category_id=int(palette.category(k)["id"]),
+        is_thing=bool(info["isthing"]),
+        score=None if score is None else float(score),
+        area=area,
+        box=box,
     )
 
 

@@ -31,6 +31,12 @@ def argument_parser() -> argparse.ArgumentParser:
         metavar="[CONFIG=]WEIGHTS",
         help="with --eval-only: a further model, averaged with the first one's predictions",
     )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="train one step and evaluate an image, to see that a training would not fail later; "
+        "writes nothing to OUTPUT_DIR",
+    )
     add_random_weights_flag(parser)
     add_register_argument(parser)
     return parser
@@ -131,7 +137,7 @@ def setup(args: argparse.Namespace, prepare: "Callable[[CfgNode], None] | None" 
 
     What can be known beforehand is refused before anything is written; see :func:`check_run`. The
     config as a whole, its file and the environment go to ``OUTPUT_DIR/log.txt``, and a few lines to
-    the screen.
+    the screen; of a dry run, nowhere.
 
     Args:
         args: from :func:`argument_parser`.
@@ -146,7 +152,8 @@ def setup(args: argparse.Namespace, prepare: "Callable[[CfgNode], None] | None" 
     if prepare is not None:
         prepare(cfg)
     check_run(cfg, trains=not args.eval_only, resume=args.resume)
-    lock_output_dir(cfg.OUTPUT_DIR)
-    start_logs(cfg, args)
+    if not getattr(args, "dry_run", False):
+        lock_output_dir(cfg.OUTPUT_DIR)
+        start_logs(cfg, args)
     warn_of_ignored_keys(cfg)
     return cfg

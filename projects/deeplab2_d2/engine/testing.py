@@ -116,7 +116,8 @@ def load_model(
         parts = summarize_names(checkpointer.unloaded)
         raise ConfigError(
             f"config key MODEL.WEIGHTS must be a trained model's, got {path!r}, which leaves "
-            f"random {parts}; --allow-random-weights (in Python random_weights=True) uses it anyway"
+            f"random {parts}; --allow-random-weights (load_model: random_weights=True) uses it "
+            "anyway"
         )
     average = build_average(cfg, model)
     if average is not None:

@@ -8,15 +8,10 @@ from typing import Any, Callable, Dict, Iterator, List, Optional
 import torch
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer, HookBase, hooks
-from detectron2.evaluation import DatasetEvaluators
+from detectron2.evaluation import DatasetEvaluators, verify_results
 from detectron2.modeling import build_model
 from detectron2.utils import comm
-from detectron2.utils.events import (
-    CommonMetricPrinter,
-    EventWriter,
-    JSONWriter,
-    TensorboardXWriter,
-)
+from detectron2.utils.events import EventWriter
 from detectron2.utils.logger import setup_logger
 from torch import nn
 
@@ -25,18 +20,17 @@ from ..models import Segmenter, check_classes, crf_from_config, refine_in_evalua
 from ..solver import build_lr_scheduler, build_optimizer
 from ..structures import remove_leftovers
 from ..video import SequenceRunner
+from .best import TrainingExhausted, build_keep_best
 from .checkpointing import build_checkpointer
 from .ema import WeightAverageHook
 from .evaluators import add_tracker, build_evaluators
 from .interrupt import StopHook, StopSignals, TrainingStopped, describe_stop
 from .loaders import build_test_loader, build_train_loader
-from .pictures import PredictionPictures, PredictionSheets, has_panoptic_truth
 from .preflight import check_device
+from .reporting import build_writers, reporting_hooks
 from .run_lock import locked_output_dir
-from .setup import ConfigError
-from .throughput import Throughput
-from .training_metrics import TrainingMetrics
 from .training_parts import (
+    ToldProgress,
     amp_dtype,
     build_average,
     compile_network,
@@ -87,10 +81,9 @@ class DeepLab2Trainer(DefaultTrainer):
             cfg, model, trainer=weakref.proxy(self), **checkpointables
         )
         if comm.is_main_process():
+            killed = "removed %s, which a killed process had not written to its end"
             for path in remove_leftovers(cfg.OUTPUT_DIR):
-                logger.warning(
-                    "removed %s, which a killed process had not written to its end", path
-                )
+                logger.warning(killed, path)
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.register_hooks(self.build_hooks())
@@ -98,54 +91,28 @@ class DeepLab2Trainer(DefaultTrainer):
     def build_hooks(self) -> List[Optional[HookBase]]:
         built = super().build_hooks()
         # Detectron2's hooks end with the writers, which are to see what ours have stored.
+        reporting = reporting_hooks(self.cfg, self.checkpointer.model)
+        progress = ToldProgress(self.checkpointer.model)
         writers = [hook for hook in built if isinstance(hook, hooks.PeriodicWriter)]
-        built = [hook for hook in built if hook not in writers] + self._reporting_hooks() + writers
+        built = [hook for hook in built if hook not in writers] + [progress, *reporting] + writers
         for hook in writers:
             hook._period = self.cfg.SOLVER.DEEPLAB2.LOG_PERIOD
         (place,) = [k for k, hook in enumerate(built) if isinstance(hook, hooks.EvalHook)]
         built[place]._func = self._unless_stopped(built[place]._func)
+        if self.average is not None:
+            built[place]._func = self.average.during(built[place]._func)
+        self._best = build_keep_best(self.cfg, self.checkpointer)
+        if self._best is not None:
+            built[place]._func = self._best.watch(built[place]._func)
+            built.insert(place + 1, self._best)
         built.insert(place, StopHook(self._signals))
         if self.average is None:
             return built
-        built[place + 1]._func = self._with_average(built[place + 1]._func)
         # Right after the step, so that checkpoints and evaluations see the newest average.
         return [WeightAverageHook(self.average)] + built
 
     def build_writers(self) -> List[EventWriter]:
-        """Terminal, metrics.json and TensorBoard; medians over the iterations of one period."""
-        folder, period = self.cfg.OUTPUT_DIR, self.cfg.SOLVER.DEEPLAB2.LOG_PERIOD
-        return [
-            CommonMetricPrinter(self.max_iter),
-            JSONWriter(os.path.join(folder, "metrics.json"), window_size=period),
-            TensorboardXWriter(folder, window_size=period),
-        ]
-
-    def _reporting_hooks(self) -> List[HookBase]:
-        cfg = self.cfg
-        if not comm.is_main_process():
-            return []
-        images = cfg.SOLVER.IMS_PER_BATCH * cfg.SOLVER.DEEPLAB2.ACCUMULATION_STEPS
-        reporting: List[HookBase] = [Throughput(images, cfg.SOLVER.DEEPLAB2.LOG_PERIOD)]
-        model = self.checkpointer.model
-        if isinstance(model, Segmenter):
-            reporting.append(TrainingMetrics(model, cfg.SOLVER.DEEPLAB2.LOG_PERIOD))
-        if cfg.VIS_PERIOD > 0 and isinstance(model, Segmenter):
-            if not cfg.DATASETS.TEST or not has_panoptic_truth(cfg.DATASETS.TEST[0]):
-                raise ConfigError(
-                    "config key VIS_PERIOD must be 0 unless the first of DATASETS.TEST has "
-                    f"panoptic ground truth, got {cfg.VIS_PERIOD} for {cfg.DATASETS.TEST}"
-                )
-            sheets = PredictionSheets(cfg, cfg.DATASETS.TEST[0], num_images=2)
-            reporting.append(PredictionPictures(sheets, model, cfg.VIS_PERIOD))
-        return reporting
-
-    def _with_average(self, evaluate: Callable[[], Any]) -> Callable[[], Any]:
-        def evaluate_average() -> Any:
-            assert self.average is not None
-            with self.average.swapped_in():
-                return evaluate()
-
-        return evaluate_average
+        return build_writers(self.cfg, self.max_iter)
 
     def _unless_stopped(self, evaluate: Callable[[], Any]) -> Callable[[], Any]:
         def evaluate_unless_stopped() -> Any:
@@ -180,7 +147,7 @@ class DeepLab2Trainer(DefaultTrainer):
         """
         with locked_output_dir(self.cfg.OUTPUT_DIR), self._signals:
             try:
-                results = super().train()
+                results = self._train()
             except KeyboardInterrupt:
                 if self._signals.requested is None:
                     raise
@@ -194,6 +161,29 @@ class DeepLab2Trainer(DefaultTrainer):
             if self._signals.requested is not None and comm.get_world_size() == 1:
                 raise self._save_and_stop()
             return results
+
+    def _train(self) -> Any:
+        try:
+            return super().train()
+        except TrainingExhausted:
+            assert self._best is not None
+            self._best.end(self.checkpointer)
+            results = getattr(self, "_last_eval_results", None)
+            if results and self.cfg.TEST.EXPECTED_RESULTS:
+                verify_results(self.cfg, results)
+            return results
+
+    def before_train(self) -> None:
+        super().before_train()
+        if self._best is not None and self._best.is_exhausted:
+            # It has been resumed at its end.
+            raise TrainingExhausted
+
+    def after_step(self) -> None:
+        super().after_step()
+        # When every hook has ended its step.
+        if self._best is not None and self._best.is_exhausted:
+            raise TrainingExhausted
 
     def run_step(self) -> None:
         try:

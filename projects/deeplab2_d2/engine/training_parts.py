@@ -5,6 +5,7 @@ from typing import Any, Callable, Optional
 
 import torch
 from detectron2.config import CfgNode
+from detectron2.engine import HookBase
 from detectron2.utils import comm
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -29,6 +30,18 @@ def wrap_for_processes(model: nn.Module) -> nn.Module:
     is_cuda = next(model.parameters()).is_cuda
     device_ids = [comm.get_local_rank()] if is_cuda else None
     return DistributedDataParallel(model, device_ids=device_ids, broadcast_buffers=False)
+
+
+class ToldProgress(HookBase):
+    """Tell parts of a model that have a ``follow``, before every step, how far the training is."""
+
+    def __init__(self, model: nn.Module):
+        parts = [*model.modules(), getattr(model, "criterion", None)]
+        self.followers = [part for part in parts if hasattr(part, "follow")]
+
+    def before_step(self) -> None:
+        for part in self.followers:
+            part.follow(self.trainer.iter, self.trainer.max_iter)
 
 
 def compile_network(model: nn.Module) -> None:

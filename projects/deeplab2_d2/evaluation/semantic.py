@@ -8,6 +8,7 @@ import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
+from tabulate import tabulate
 from torch import Tensor
 
 from ..structures import DatasetClasses, read_label_map
@@ -126,9 +127,17 @@ class SemanticEvaluator(DatasetEvaluator):
             return None
         result = summarize_confusion(np.sum(gathered, axis=0), self._class_names)
         logger.info("Semantic segmentation: mIoU %.3f, pACC %.3f", result["mIoU"], result["pACC"])
+        logger.info("IoU and accuracy by class:\n%s", tabulate_classes(result, self._class_names))
         if np.isnan(result["pACC"]):
             logger.warning("pACC is NaN: no pixel of the ground truth has a class")
         return OrderedDict(sem_seg=result)
+
+
+def tabulate_classes(result: Mapping[str, float], class_names: Sequence[str]) -> str:
+    """A line for each class: its IoU, and the part of its pixels that was found, in percent."""
+    rows = [[name, result[f"IoU-{name}"], result[f"ACC-{name}"]] for name in class_names]
+    headers = ["class", "IoU", "accuracy"]
+    return tabulate(rows, headers=headers, tablefmt="pipe", floatfmt=".2f")
 
 
 def summarize_confusion(confusion: np.ndarray, class_names: Sequence[str]) -> Dict[str, float]:

@@ -1,6 +1,6 @@
 """From features to dicts of dense maps."""
 
-from .decoder import Decoder, DecoderSpec, build_aspp, shape_of
+from .decoder import Decoder, DecoderSpec, FusionConvs, build_aspp, describe_decoder, shape_of
 from .dense import DenseHeads, HeadSpec
 from .prediction_head import PredictionHead
 
@@ -8,8 +8,10 @@ __all__ = [
     "Decoder",
     "DecoderSpec",
     "DenseHeads",
+    "FusionConvs",
     "HeadSpec",
     "PredictionHead",
     "build_aspp",
+    "describe_decoder",
     "shape_of",
 ]

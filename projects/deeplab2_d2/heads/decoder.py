@@ -1,7 +1,7 @@
 """Decoders: an ASPP, then fusion with features of higher resolution."""
 
 from dataclasses import dataclass
-from typing import Mapping, Optional, Tuple
+from typing import Mapping, Optional, Sequence, Tuple
 
 import torch
 from detectron2.config import CfgNode
@@ -32,7 +32,10 @@ class DecoderSpec:
             the whole map.
         aspp_has_pool_norm: the ASPP's pooling branch has a norm.
         aspp_conv_type: of the ASPP's atrous branches, see :func:`build_conv`.
+        aspp_dropout: probability at the ASPP's end.
         conv_type: of the fusions, see the same.
+        fusion: kernel size and number of the convolutions of a fusion.
+        aspp_of: name of the decoder whose ASPP's output is read; None: of one of its own.
     """
 
     feature: str
@@ -44,7 +47,10 @@ class DecoderSpec:
     aspp_pool_size: Optional[Tuple[int, int]] = None
     aspp_has_pool_norm: bool = True
     aspp_conv_type: str = "standard_conv"
+    aspp_dropout: float = 0.1
     conv_type: str = "depthwise_separable_conv"
+    fusion: Tuple[int, int] = (5, 1)
+    aspp_of: Optional[str] = None
 
     @classmethod
     def from_config(
@@ -64,44 +70,76 @@ class DecoderSpec:
             ValueError: for a feature or an ASPP that does not exist, or a tiled mean without a
                 crop size.
         """
-        return cls(
+        return describe_decoder(
             feature=node.FEATURE,
             low_level=tuple((name, channels) for name, channels in node.LOW_LEVEL),
             channels=node.CHANNELS,
+            aspp=node.ASPP,
             aspp_channels=node.ASPP_CHANNELS,
-            atrous_rates=_atrous_rates(node, input_shape),
-            aspp_only_1x1=node.ASPP == "1x1",
-            aspp_pool_size=_pool_size(cfg, node, input_shape),
-            aspp_has_pool_norm=node.ASPP != "global_plain",
+            atrous_rates=node.ATROUS_RATES,
             aspp_conv_type=node.ASPP_CONV_TYPE,
+            aspp_dropout=node.ASPP_DROPOUT,
             conv_type=node.CONV_TYPE,
+            fusion=tuple(node.FUSION),
+            input_shape=input_shape,
+            crop_size=cfg.INPUT.CROP.SIZE,
         )
 
 
-def _atrous_rates(node: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> Tuple[int, ...]:
-    if node.ASPP == "1x1":
-        return ()
-    if node.ATROUS_RATES:
-        return tuple(node.ATROUS_RATES)
-    stride = shape_of(input_shape, node.FEATURE).stride
-    return tuple(max(1, reach // stride) for reach in _ATROUS_REACHES)
+def describe_decoder(
+    *,
+    input_shape: Mapping[str, ShapeSpec],
+    crop_size: Sequence[float],
+    channels: int,
+    low_level: Sequence[Tuple[str, int]],
+    feature: str = "res5",
+    aspp: str = "tiled",
+    aspp_channels: int = 256,
+    aspp_conv_type: str = "standard_conv",
+    aspp_dropout: float = 0.1,
+    atrous_rates: Sequence[int] = (),
+    conv_type: str = "depthwise_separable_conv",
+    fusion: Tuple[int, int] = (5, 1),
+) -> DecoderSpec:
+    """
+    A decoder as data, by the words of the config; see :func:`deeplab2_d2.config.decoder_node`.
+
+    Args:
+        input_shape: of the backbone's features.
+        crop_size: (height, width) of a training crop: the window of a "tiled" mean is as large as
+            the feature's map of it.
+
+    Raises:
+        ValueError: see :meth:`DecoderSpec.from_config`.
+    """
+    if aspp not in _ASPPS:
+        raise ValueError(f"ASPP must be one of {_ASPPS}, got {aspp!r}")
+    stride = shape_of(input_shape, feature).stride
+    assert stride is not None
+    rates = tuple(atrous_rates) or tuple(max(1, reach // stride) for reach in _ATROUS_REACHES)
+    return DecoderSpec(
+        feature=feature,
+        low_level=tuple((name, projected) for name, projected in low_level),
+        channels=channels,
+        aspp_channels=aspp_channels,
+        atrous_rates=() if aspp == "1x1" else rates,
+        aspp_only_1x1=aspp == "1x1",
+        aspp_pool_size=_pool_size(crop_size, stride) if aspp == "tiled" else None,
+        aspp_has_pool_norm=aspp != "global_plain",
+        aspp_conv_type=aspp_conv_type,
+        aspp_dropout=aspp_dropout,
+        conv_type=conv_type,
+        fusion=fusion,
+    )
 
 
-def _pool_size(
-    cfg: CfgNode, node: CfgNode, input_shape: Mapping[str, ShapeSpec]
-) -> Optional[Tuple[int, int]]:
-    if node.ASPP not in _ASPPS:
-        raise ValueError(f"ASPP must be one of {_ASPPS}, got {node.ASPP!r}")
-    if node.ASPP != "tiled":
-        return None
-    stride = shape_of(input_shape, node.FEATURE).stride
-    size = tuple(cfg.INPUT.CROP.SIZE)
-    if len(size) != 2 or min(size) < 2:
+def _pool_size(crop_size: Sequence[float], stride: int) -> Tuple[int, int]:
+    if len(crop_size) != 2 or min(crop_size) < 2:
         raise ValueError(
             "INPUT.CROP.SIZE must be (height, width) in pixels for ASPP 'tiled', "
-            f"got {cfg.INPUT.CROP.SIZE}"
+            f"got {crop_size}"
         )
-    height, width = (int(side - 1) // stride + 1 for side in size)
+    height, width = (int(side - 1) // stride + 1 for side in crop_size)
     return height, width
 
 
@@ -127,22 +165,40 @@ def build_aspp(spec: DecoderSpec, in_channels: int, norm: Norm, activation: str 
         has_pool_norm=spec.aspp_has_pool_norm,
         activation=activation,
         conv_type=spec.aspp_conv_type,
+        dropout=spec.aspp_dropout,
     )
 
 
-class FusionConv(nn.Module):
-    """The 5x5 convolution after a concatenation."""
+class FusionConvs(nn.Module):
+    """The convolutions after a concatenation."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, *, conv_type: str, norm: Norm, activation: str
+        self,
+        in_channels: int,
+        channels: int,
+        *,
+        norm: Norm,
+        fusion: Tuple[int, int] = (3, 2),
+        conv_type: str = "depthwise_separable_conv",
+        activation: str = "relu",
     ):
+        """
+        Args:
+            fusion: their kernel size and number; by default DeepLab v3+'s.
+        """
         super().__init__()
-        self.conv1_bn_act = build_conv(
-            conv_type, in_channels, out_channels, 5, norm=norm, activation=activation
-        )
+        kernel_size, count = fusion
+        for index in range(1, count + 1):
+            conv = build_conv(
+                conv_type, in_channels, channels, kernel_size, norm=norm, activation=activation
+            )
+            self.add_module(f"conv{index}_bn_act", conv)
+            in_channels = channels
 
     def forward(self, features: Tensor) -> Tensor:
-        return self.conv1_bn_act(features)
+        for conv in self.children():
+            features = conv(features)
+        return features
 
 
 class Decoder(nn.Module):
@@ -174,17 +230,20 @@ class Decoder(nn.Module):
         self.low_level_features = tuple(name for name, _ in spec.low_level)
         for name in (self.feature, *self.low_level_features):
             shape_of(input_shape, name)
-        self.aspp = build_aspp(spec, input_shape[self.feature].channels, norm, activation)
+        self.aspp_of = spec.aspp_of
+        if spec.aspp_of is None:
+            self.aspp = build_aspp(spec, input_shape[self.feature].channels, norm, activation)
         in_channels = spec.aspp_channels
         for index, (name, projected) in enumerate(spec.low_level, start=1):
             projection = ConvNormAct(
                 input_shape[name].channels, projected, 1, norm=norm, activation=activation
             )
-            fusion = FusionConv(
+            fusion = FusionConvs(
                 in_channels + projected,
                 spec.channels,
-                conv_type=spec.conv_type,
                 norm=norm,
+                fusion=spec.fusion,
+                conv_type=spec.conv_type,
                 activation=activation,
             )
             self.add_module(f"low_level_conv{index}", projection)
@@ -192,15 +251,16 @@ class Decoder(nn.Module):
             in_channels = spec.channels
         self.out_channels = in_channels
 
-    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, features: Mapping[str, Tensor], context: Optional[Tensor] = None) -> Tensor:
         """
         Args:
             features: name to (N, C, h, w).
+            context: output of the ASPP; None: of this decoder's own.
 
         Returns:
             (N, out_channels, h, w) of the last low-level feature's size.
         """
-        decoded = self.aspp(features[self.feature])
+        decoded = self.aspp(features[self.feature]) if context is None else context
         for index, name in enumerate(self.low_level_features, start=1):
             low_level = getattr(self, f"low_level_conv{index}")(features[name])
             height, width = low_level.shape[-2:]

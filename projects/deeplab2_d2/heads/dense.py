@@ -86,7 +86,8 @@ class DenseHeads(nn.Module):
 
         Raises:
             ValueError: for a head without its decoder, a decoder that no head reads, a name given
-                twice, or a feature that is not in ``input_shape``.
+                twice, a feature that is not in ``input_shape``, or an ASPP of a decoder that has
+                none.
         """
         super().__init__()
         read = {head.decoder for head in heads}
@@ -94,6 +95,9 @@ class DenseHeads(nn.Module):
             raise ValueError(f"heads must read the decoders {sorted(decoders)}, got {sorted(read)}")
         if len({head.name for head in heads}) < len(heads):
             raise ValueError(f"names of heads must differ, got {[head.name for head in heads]}")
+        for name, spec in decoders.items():
+            if spec.aspp_of is not None and decoders.get(spec.aspp_of, spec).aspp_of is not None:
+                raise ValueError(f"aspp_of of {name} must be a decoder with an ASPP, got {spec}")
         self.heads = tuple(heads)
         self.new_parts = tuple(new_parts)
         self.kinds: Dict[str, MapKind] = {head.name: head.kind for head in heads}
@@ -122,13 +126,25 @@ class DenseHeads(nn.Module):
             Name of each head to (N, out_channels, h, w), of the size of its decoder's last
             low-level feature (stride 4) times its upsampling.
         """
+        contexts: Dict[str, Tensor] = {}
         decoded: Dict[str, Tensor] = {}
         prediction: Prediction = {}
         for head in self.heads:
             if names is not None and head.name not in names:
                 continue
             if head.decoder not in decoded:
-                decoded[head.decoder] = getattr(self, head.decoder)(features)
+                decoded[head.decoder] = self._decode(head.decoder, features, contexts)
             maps = getattr(self, head.module)(head.enlarge(decoded[head.decoder]))
             prediction[head.name] = head.activate(maps)
         return prediction
+
+    def _decode(
+        self, name: str, features: Mapping[str, Tensor], contexts: Dict[str, Tensor]
+    ) -> Tensor:
+        """What a decoder makes of the features; ``contexts`` has the ASPPs' outputs so far."""
+        decoder = getattr(self, name)
+        source = decoder.aspp_of or name
+        if source not in contexts:
+            owner = getattr(self, source)
+            contexts[source] = owner.aspp(features[owner.feature])
+        return decoder(features, contexts[source])

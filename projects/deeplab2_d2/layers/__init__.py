@@ -19,7 +19,7 @@ from .convolution import (
     build_conv,
 )
 from .dense_prediction_cell import CellBranch, DensePredictionCell
-from .drop_path import DropPath, drop_path_keep_prob
+from .drop_path import DropPath, GrowingDropPath, drop_path_keep_prob
 from .dual_path_transformer import CrossAttention, DualPathSpec, DualPathTransformerLayer
 from .initialization import (
     depthwise_glorot_uniform_,
@@ -29,7 +29,15 @@ from .initialization import (
     zeros_,
 )
 from .moat_block import MoatBlock, MoatBlockSpec, attend_in_windows, moat_conv
-from .norm import NORM_NAMES, ChannelLayerNorm, Norm, TFBatchNorm2d
+from .norm import (
+    BATCH_NORM_NAMES,
+    NORM_NAMES,
+    ChannelLayerNorm,
+    Norm,
+    SyncBatchNorm2d,
+    TFBatchNorm2d,
+    num_processes,
+)
 from .position_encoding import MAX_SPAN, AbsolutePositionEncoding, RelativePositionEncoding
 from .resized_fuse import ResizedFuse
 from .resizing import resize_align_corners

@@ -10,8 +10,6 @@ from .convolution import ConvNormAct, build_conv
 from .norm import Norm
 from .resizing import resize_align_corners
 
-_DROPOUT = 0.1
-
 
 class ASPPConv(nn.Module):
     """A 3x3 atrous branch."""
@@ -102,6 +100,7 @@ class ASPP(nn.Module):
         has_pool_norm: bool = True,
         activation: str = "relu",
         conv_type: str = "standard_conv",
+        dropout: float = 0.1,
     ):
         """
         Args:
@@ -109,6 +108,7 @@ class ASPP(nn.Module):
             pool_size: see :class:`ASPPPool`.
             has_pool_norm: the pooling branch has a norm, too.
             conv_type: of the atrous branches, see :func:`build_conv`.
+            dropout: probability at the end, in training; not used with ``use_only_1x1``.
 
         Raises:
             ValueError: if there are not three rates where they are needed.
@@ -131,7 +131,7 @@ class ASPP(nn.Module):
         pool_options = options if has_pool_norm else {**options, "norm": None}
         self.aspp_pool = ASPPPool(in_channels, out_channels, pool_size=pool_size, **pool_options)
         self.proj_conv_bn_act = ConvNormAct(5 * out_channels, out_channels, 1, **options)
-        self.proj_drop = nn.Dropout(_DROPOUT)
+        self.proj_drop = nn.Dropout(dropout)
 
     def forward(self, features: Tensor) -> Tensor:
         """

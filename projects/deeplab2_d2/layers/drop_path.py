@@ -55,3 +55,34 @@ class DropPath(nn.Module):
 
     def extra_repr(self) -> str:
         return f"keep_prob={self.keep_prob}"
+
+
+class GrowingDropPath(DropPath):
+    """
+    Of which more samples are dropped as the training goes on: none at its beginning.
+
+    Reference: NASNet (arXiv:1707.07012), "ScheduledDropPath".
+    """
+
+    progress: Tensor
+
+    def __init__(self, keep_prob: float):
+        """
+        Args:
+            keep_prob: at the end of the training, in (0, 1].
+        """
+        super().__init__(keep_prob)
+        # A tensor, so that a compiled network need not be compiled for each step.
+        self.register_buffer("progress", torch.zeros(()), persistent=False)
+
+    def follow(self, iteration: int, max_iter: int) -> None:
+        """Take note of how far a training is; its trainer calls this before every step."""
+        self.progress.fill_(min(1.0, iteration / max_iter))
+
+    def forward(self, features: Tensor) -> Tensor:
+        if not self.training or self.keep_prob == 1.0:
+            return features
+        keep_prob = 1.0 - self.progress * (1.0 - self.keep_prob)
+        shape = (features.shape[0],) + (1,) * (features.dim() - 1)
+        uniform = torch.rand(shape, device=features.device, dtype=torch.float32)
+        return features * ((uniform < keep_prob) / keep_prob).to(features.dtype)

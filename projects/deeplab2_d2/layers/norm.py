@@ -161,7 +161,7 @@ class Norm:
             )
         if self.name == "FrozenBN":
             return FrozenBatchNorm2d(num_channels, eps=self.epsilon)
-        if self.name == "SyncBN" and _num_processes() > 1:
+        if self.name == "SyncBN" and num_processes() > 1:
             # Detectron2's stores the biased variance; torch's does not, and needs a GPU.
             norm: Any = SyncBatchNorm2d(num_channels, eps=self.epsilon, momentum=self.momentum)
         else:
@@ -206,8 +206,8 @@ def scale_and_shift(
     if has_batch_statistics(norm):
         assert moments is not None
         mean, square = moments()
-        if isinstance(norm, NaiveSyncBatchNorm) and _num_processes() > 1:
-            mean, square = differentiable_all_reduce(torch.stack([mean, square])) / _num_processes()
+        if isinstance(norm, NaiveSyncBatchNorm) and num_processes() > 1:
+            mean, square = differentiable_all_reduce(torch.stack([mean, square])) / num_processes()
         variance = (square - mean * mean).clamp(min=0.0).to(norm.weight.dtype)
         mean = mean.to(norm.weight.dtype)
         _move_running_statistics(norm, mean.detach(), variance.detach())
@@ -226,5 +226,6 @@ def _move_running_statistics(norm: nn.BatchNorm2d, mean: Tensor, variance: Tenso
         norm.running_var.lerp_(variance, norm.momentum)
 
 
-def _num_processes() -> int:
+def num_processes() -> int:
+    """Of this training; 1 without distribution."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1

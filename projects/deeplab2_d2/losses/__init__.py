@@ -25,7 +25,7 @@ from .pixel_contrast import (
     recognition_metric,
 )
 from .pixel_softmax import slot_cross_entropy
-from .regression import topk_l1, topk_mse
+from .regression import topk_binary_cross_entropy, topk_l1, topk_mse
 from .topk import average_top_k, count_top_k
 
 __all__ = [
@@ -59,6 +59,7 @@ __all__ = [
     "slot_cross_entropy",
     "soft_cross_entropy",
     "stride_to_size",
+    "topk_binary_cross_entropy",
     "topk_cross_entropy",
     "topk_l1",
     "topk_mse",

@@ -3,6 +3,7 @@
 from typing import Optional
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .topk import average_top_k, to_full_precision
@@ -32,6 +33,30 @@ def topk_mse(
     return _average(errors, weights, top_k_percent)
 
 
+def topk_binary_cross_entropy(
+    prediction: Tensor, target: Tensor, weights: Optional[Tensor], *, top_k_percent: float = 1.0
+) -> Tensor:
+    """
+    Cross-entropy of probabilities, averaged over channels and then over the hardest pixels.
+
+    Reference: Panoptic-DeepLab (arXiv:1911.10194), Sec. 4.1, "sigmoid cross entropy loss for
+    training the heatmap". Of a probability of 0 or 1 the logarithm is taken to be -100.
+
+    Args:
+        prediction: (N, C, H, W) float, within [0, 1].
+        target: like ``prediction``.
+        weights, top_k_percent: see :func:`topk_mse`.
+
+    Returns, Raises: as :func:`topk_mse`.
+    """
+    _check_shapes(prediction, target)
+    with torch.autocast(prediction.device.type, enabled=False):
+        errors = F.binary_cross_entropy(
+            to_full_precision(prediction), to_full_precision(target), reduction="none"
+        )
+    return _average(errors, weights, top_k_percent)
+
+
 def topk_l1(
     prediction: Tensor, target: Tensor, weights: Optional[Tensor], *, top_k_percent: float = 1.0
 ) -> Tensor:
@@ -47,12 +72,16 @@ def topk_l1(
 
 
 def _subtract(prediction: Tensor, target: Tensor) -> Tensor:
+    _check_shapes(prediction, target)
+    return to_full_precision(prediction) - to_full_precision(target)
+
+
+def _check_shapes(prediction: Tensor, target: Tensor) -> None:
     if prediction.shape != target.shape:
         raise ValueError(
             f"target must be {tuple(prediction.shape)}, got {tuple(target.shape)}: "
             "prediction and target share a shape"
         )
-    return to_full_precision(prediction) - to_full_precision(target)
 
 
 def _average(errors: Tensor, weights: Optional[Tensor], top_k_percent: float) -> Tensor:

@@ -4,6 +4,7 @@ import math
 from typing import Any, Dict, List, Sequence
 
 import torch
+from fvcore.common.param_scheduler import ParamScheduler
 
 SCHEDULES = ("poly", "cosine", "step")
 
@@ -118,3 +119,33 @@ class DeepLab2LRScheduler(torch.optim.lr_scheduler._LRScheduler):
         self._last_lr = self.get_lr()
         for group, learning_rate in zip(self.optimizer.param_groups, self._last_lr):
             group["lr"] = learning_rate
+
+
+class LearningRateFactor(ParamScheduler):
+    """
+    The schedule as a factor on every group's learning rate, as Detectron2's LazyConfigs have it.
+
+    With an ``end_lr`` of 0 the rates are those of :class:`DeepLab2LRScheduler`.
+    """
+
+    def __init__(self, *, max_iter: int, **options: Any):
+        """
+        Args:
+            max_iter, options: see :func:`compute_learning_rate`; rates are of a ``base_lr`` of 1.
+
+        Raises:
+            ValueError: if ``max_iter`` is below 1.
+        """
+        if max_iter < 1:
+            raise ValueError(f"max_iter must be at least 1, got {max_iter}")
+        self._max_iter, self._options = max_iter, options
+
+    def __call__(self, where: float) -> float:
+        """
+        Args:
+            where: iterations done, over all.
+        """
+        iteration = round(where * self._max_iter)
+        return compute_learning_rate(
+            iteration, base_lr=1.0, max_iter=self._max_iter, **self._options
+        )

@@ -1,5 +1,7 @@
 """A picture of a dense map, by its kind."""
 
+from typing import Optional
+
 import numpy as np
 
 from ..structures import MapKind
@@ -7,11 +9,12 @@ from .colors import make_class_colors
 from .pictures import Array, draw_depth, draw_heatmap, draw_offsets, draw_semantic, to_numpy
 
 
-def draw_map(values: Array, kind: MapKind) -> np.ndarray:
+def draw_map(values: Array, kind: MapKind, *, mask: Optional[Array] = None) -> np.ndarray:
     """
     Args:
         values: (C, H, W) of one image.
         kind: of the map.
+        mask: (H, W) bool, of offsets alone: black where False, see :func:`draw_offsets`.
 
     Returns:
         (H, W, 3) uint8. Of logits and of probabilities of several channels the largest one's color;
@@ -25,7 +28,7 @@ def draw_map(values: Array, kind: MapKind) -> np.ndarray:
         raise ValueError("kind must be that of a map of pixels, got 'slot_logits'")
     maps = to_numpy(values)
     if kind == "offset":
-        return draw_offsets(maps)
+        return draw_offsets(maps, mask=mask)
     if kind == "embedding":
         # Its room draws pages, which take longer to import.
         from .slots.coloring import feature_colors

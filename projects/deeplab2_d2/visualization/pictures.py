@@ -1,7 +1,7 @@
 """Pictures of labels and of predictions; RGB, uint8, made with NumPy alone."""
 
 from collections import Counter
-from typing import Any, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -69,17 +69,32 @@ def draw_panoptic(
     Returns:
         (H, W, 3) uint8.
     """
-    segment_map, colors = to_numpy(segment_map), to_numpy(colors)
+    segment_map = to_numpy(segment_map)
     present, inverse = np.unique(segment_map, return_inverse=True)
     table = np.tile(np.array(VOID_COLOR, np.uint8), (len(present), 1))
     position = {int(segment): i for i, segment in enumerate(present)}
+    for segment_id, color in segment_colors(segments_info, colors).items():
+        if segment_id in position:
+            table[position[segment_id]] = color
+    return table[inverse].reshape(*segment_map.shape, 3)
+
+
+def segment_colors(
+    segments_info: Sequence[Mapping[str, Any]], colors: Array
+) -> Dict[int, np.ndarray]:
+    """
+    Colors of segments by their ids: of the first of a class its class's, of others variants of it.
+
+    Args:
+        segments_info, colors: see :func:`draw_panoptic`.
+    """
+    class_colors, chosen = to_numpy(colors), {}
     num_seen: Counter = Counter()
     for segment in segments_info:
         category = segment["category_id"]
-        if segment["id"] in position:
-            table[position[segment["id"]]] = vary_color(colors[category], num_seen[category])
+        chosen[int(segment["id"])] = vary_color(class_colors[category], num_seen[category])
         num_seen[category] += 1
-    return table[inverse].reshape(*segment_map.shape, 3)
+    return chosen
 
 
 def draw_heatmap(heatmap: Array, *, maximum: Optional[float] = 1.0) -> np.ndarray:
@@ -163,6 +178,27 @@ def overlay(image: Array, picture: Array, *, opacity: float = 0.6) -> np.ndarray
         raise ValueError(f"picture must be {base.shape}, as the image, got {picture.shape}")
     mixed = np.rint((1.0 - opacity) * base + opacity * picture).astype(np.uint8)
     return np.where((picture == VOID_COLOR).all(-1, keepdims=True), base, mixed)
+
+
+def hatch(picture: Array, mask: Array) -> np.ndarray:
+    """
+    Mark pixels by diagonal lines, white and black, which are seen on any ground.
+
+    Args:
+        picture: (H, W, 3) uint8, left as it is.
+        mask: (H, W) bool.
+
+    Returns:
+        (H, W, 3) uint8; between the lines, and where the mask is False, that of ``picture``.
+    """
+    mask = to_numpy(mask).astype(bool)
+    rows, columns = np.indices(mask.shape)
+    # Of 8 pixels in a row 2 are white and, in the middle between two such lines, 2 black.
+    phase = (rows + columns) % 8 // 2
+    result = to_numpy(picture).copy()
+    result[mask & (phase == 0)] = 255
+    result[mask & (phase == 2)] = 0
+    return result
 
 
 def draw_boundaries(

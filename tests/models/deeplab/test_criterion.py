@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 import torch
+from detectron2.config import get_cfg
 from torch import Tensor
 
+from deeplab2_d2.config import add_deeplab2_config
 from deeplab2_d2.models.deeplab import SemanticCriterion
+from deeplab2_d2.models.deeplab.config import check_config
 from deeplab2_d2.structures import identity_class_map
 
 
@@ -66,3 +69,48 @@ def test_a_batch_without_labels_costs_nothing() -> None:
     labels = torch.full((1, 9, 9), 255)
     for shrinks in (False, True):
         assert loss(torch.randn(1, 2, 2, 2), labels, shrinks_labels=shrinks) == 0.0
+
+
+def test_the_part_of_hard_pixels_falls_over_the_iterations_that_are_said() -> None:
+    # Four pixels; the release: share = ratio * part + (1 - ratio), ratio = iteration / 100.
+    margins = torch.tensor([[[-1.0, 0.0, 2.0, 3.0]]]).view(1, 1, 1, 4)
+    logits = torch.cat([margins, torch.zeros_like(margins)], dim=1)
+    targets = {"sem_seg": torch.zeros(1, 1, 4, dtype=torch.int64)}
+    criterion = SemanticCriterion(255, identity_class_map(2), top_k=0.25, hard_after=300)
+    costs = [cost(-1), cost(0), cost(2), cost(3)]
+    for iteration, kept in ((0, 4), (100, 3), (200, 2), (300, 1), (900, 1)):
+        criterion.follow(iteration, 1000)
+        losses, _ = criterion([{"semantic_logits": logits}], targets)
+        assert losses["loss_semantic"].item() == pytest.approx(sum(costs[:kept]) / kept)
+
+
+def test_class_weights_weigh_the_mean() -> None:
+    # Class 0 is ahead by 2 everywhere: its pixels cost cost(2), the one of class 1 cost(-2).
+    logits = torch.tensor([[[[2.0, 2.0, 2.0, 2.0]], [[0.0, 0.0, 0.0, 0.0]]]])
+    labels = torch.tensor([[[0, 0, 1, 255]]])
+    expected = (2 * 0.5 * cost(2) + 4.0 * cost(-2)) / (2 * 0.5 + 4.0)
+    assert loss(logits, labels, class_weights=(0.5, 4.0)) == pytest.approx(expected)
+    # Weighted before the hardest half, two of four pixels, is chosen.
+    weighted = (2.0 * cost(2) + 2.0 * cost(2)) / 2
+    assert loss(logits, labels, class_weights=(2.0, 0.01), top_k=0.5) == pytest.approx(weighted)
+
+
+def test_pixels_of_classes_of_weight_0_do_not_count() -> None:
+    logits = torch.tensor([[[[2.0, 2.0]], [[0.0, 0.0]]]])
+    labels = torch.tensor([[[0, 1]]])
+    assert loss(logits, labels, class_weights=(1.0, 0.0)) == pytest.approx(cost(2))
+    assert loss(logits, labels * 0 + 1, class_weights=(1.0, 0.0)) == 0.0
+
+
+def test_class_weights_of_another_number_are_refused() -> None:
+    cfg = get_cfg()
+    add_deeplab2_config(cfg)
+    cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 2
+    for weights in ([1.0], [1.0, -1.0], [0.0, 0.0]):
+        cfg.MODEL.DEEPLAB2.DEEPLAB.CLASS_WEIGHTS = weights
+        with pytest.raises(ValueError, match="DEEPLAB.CLASS_WEIGHTS must be .*NUM_CLASSES"):
+            check_config(cfg)
+    cfg.MODEL.DEEPLAB2.DEEPLAB.CLASS_WEIGHTS = [0.0, 3.0]
+    check_config(cfg)
+    criterion = SemanticCriterion.from_config(cfg, shrinks_labels=False)
+    assert criterion.class_weights == (0.0, 3.0)

@@ -11,9 +11,8 @@ from deeplab2_d2.models.deeplab.head import SemanticSegmentationHead
 
 class _GivenLogits(SemanticSegmentationHead):
     def __init__(self, stride: int, **loss: float):
-        super().__init__()
+        super().__init__(loss=loss)
         self.stride = stride
-        self.set_loss(**loss)  # type: ignore[arg-type]
 
     def predict(self, features: Mapping[str, Tensor]) -> Tensor:
         return features["logits"]

@@ -10,7 +10,7 @@ from detectron2.engine import DefaultPredictor
 from detectron2.modeling import build_model
 from detectron2.utils.visualizer import Visualizer
 
-from deeplab2_d2.engine import load_config
+from deeplab2_d2.engine import ConfigError, load_config
 from deeplab2_d2.engine.predictor import DeepLab2Predictor
 from deeplab2_d2.models.panoptic_deeplab import LossTerm, PanopticDeepLabCriterion
 from deeplab2_d2.structures import deeplab2_coco_class_map, identity_class_map
@@ -92,6 +92,37 @@ def test_training_gives_three_losses_by_their_formulas_whose_gradients_reach_eve
         torch.testing.assert_close(losses[name], loss, rtol=1e-5, atol=0)
     sum(losses.values()).backward()
     assert not [name for name, p in network.named_parameters() if p.grad is None]
+
+
+def test_the_ablations_heatmap_learns_by_the_cross_entropy_of_its_sigmoid():
+    options = ("LOSS.CENTER_ERROR", "cross_entropy", "LOSS.CENTER", "[3.0,1.0]")
+    options += ("INSTANCE_SHARES", "decoder")
+    options = [f"MODEL.DEEPLAB2.{word}" if k % 2 == 0 else word for k, word in enumerate(options)]
+    network = without_dropout(model(*options).train())
+    sample = training_sample()
+    losses = network([sample, sample])
+    sum(losses.values()).backward()
+    assert not [name for name, p in network.named_parameters() if p.grad is None]
+    heatmap = network.predict(network.batch([sample, sample]).tensor)["center_heatmap"]
+    whole = F.interpolate(heatmap, (33, 49), mode="bilinear", align_corners=True)
+    target = torch.stack([sample["center_heatmap"]] * 2)
+    expected = 3 * F.binary_cross_entropy(whole, target)
+    torch.testing.assert_close(losses["loss_center"], expected, rtol=1e-5, atol=0)
+    assert 0 < heatmap.min() and heatmap.max() < 1
+    with torch.no_grad():
+        assert "panoptic_seg" in network.eval()([{"image": image(40, 30)}])[0]
+
+
+@pytest.mark.parametrize(
+    "key, value, rule",
+    [
+        ("INSTANCE_SHARES", "head", "one of 'nothing', 'aspp', 'decoder'"),
+        ("LOSS.CENTER_ERROR", "mse", "one of 'squared', 'cross_entropy'"),
+    ],
+)
+def test_an_ablation_that_the_paper_does_not_have_is_refused(key, value, rule):
+    with pytest.raises(ConfigError, match=f"{key} must be {rule}, got '{value}'"):
+        config(f"MODEL.DEEPLAB2.{key}", value)
 
 
 def test_a_semantic_only_model_has_one_loss_and_one_output():

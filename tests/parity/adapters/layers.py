@@ -15,9 +15,8 @@ from deeplab2_d2 import layers
 from deeplab2_d2.backbones.mobile_network import make_divisible
 from deeplab2_d2.checkpoint import parameter_for_key
 from deeplab2_d2.data.resizing import resize_nearest
-from deeplab2_d2.heads import Decoder, DecoderSpec, PredictionHead
+from deeplab2_d2.heads import Decoder, DecoderSpec, FusionConvs, PredictionHead
 from deeplab2_d2.layers import Norm
-from deeplab2_d2.models.deeplab import FuseConvs
 from deeplab2_d2.postprocessing import resize_map
 
 Arrays = Mapping[str, np.ndarray]
@@ -195,7 +194,7 @@ def _stacked(call: _Call) -> Optional[Port]:
     }
     if any(call.get(name) != value for name, value in expected.items()):
         return None  # Ours is the pair of DeepLab v3+.
-    return _module(FuseConvs(call.channels, call.get("output_channels"), norm=_NORM))
+    return _module(FusionConvs(call.channels, call.get("output_channels"), norm=_NORM))
 
 
 def _switchable(call: _Call) -> Port:

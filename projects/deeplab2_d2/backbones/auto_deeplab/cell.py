@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...layers import ConvNormAct, Norm, PaddedConv2d, resize_align_corners
+from ...layers import ConvNormAct, GrowingDropPath, Norm, PaddedConv2d, resize_align_corners
 from .genotype import Genotype
 
 # Of an atrous operation, unless it is strided.
@@ -69,11 +69,14 @@ OPERATIONS: Dict[str, Callable[..., nn.Module]] = {
 class Sum(nn.Module):
     """Two operations, each on a state, and their sum."""
 
-    def __init__(self, entries: Genotype, channels: int, *, stride: int, norm: Norm):
+    def __init__(
+        self, entries: Genotype, channels: int, *, stride: int, norm: Norm, keep_prob: float = 1.0
+    ):
         """
         Args:
             entries: two (state, operation).
             stride: of an operation on one of the cell's inputs.
+            keep_prob: of an operation, at the end of the training.
         """
         super().__init__()
         (left, left_name), (right, right_name) = entries
@@ -81,10 +84,11 @@ class Sum(nn.Module):
         strides = [stride if state < 2 else 1 for state in self._states]
         self.left = OPERATIONS[left_name](channels, stride=strides[0], norm=norm)
         self.right = OPERATIONS[right_name](channels, stride=strides[1], norm=norm)
+        self.drop_path = GrowingDropPath(keep_prob)
 
     def forward(self, states: Sequence[Tensor]) -> Tensor:
         left, right = (states[state] for state in self._states)
-        return self.left(left) + self.right(right)
+        return self.drop_path(self.left(left)) + self.drop_path(self.right(right))
 
 
 class Cell(nn.Module):
@@ -103,12 +107,14 @@ class Cell(nn.Module):
         *,
         stride: int,
         norm: Norm,
+        keep_prob: float = 1.0,
     ):
         """
         Args:
             genotype: inputs and operations, of an even number.
             in_channels: of the cell before, and of the one before that.
             channels: of an operation.
+            keep_prob: of an operation, at the end of the training.
         """
         super().__init__()
         current, previous = in_channels
@@ -118,7 +124,13 @@ class Cell(nn.Module):
         )
         self.has_previous = previous != channels
         self.sums = nn.ModuleList(
-            Sum(genotype[index : index + 2], channels, stride=stride, norm=norm)
+            Sum(
+                genotype[index : index + 2],
+                channels,
+                stride=stride,
+                norm=norm,
+                keep_prob=keep_prob,
+            )
             for index in range(0, len(genotype), 2)
         )
         self.out_channels = channels * len(self.sums)

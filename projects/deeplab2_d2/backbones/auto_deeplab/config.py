@@ -17,6 +17,9 @@ def add_config(node: CfgNode) -> None:
     node.PATH = []
     # End with what ImageNet's classifier stands on: 2048 channels at the output stride.
     node.HEAD = False
+    # Probability with which an operation of the last cell is kept at the end of a training; it
+    # falls evenly from 1 over the cells, and over SOLVER.MAX_ITER. 1 = no drop path.
+    node.DROP_PATH = 1.0
 
 
 def check_config(node: CfgNode, prefix: str) -> None:
@@ -32,13 +35,15 @@ def check_config(node: CfgNode, prefix: str) -> None:
                 check(node[key])
             except (TypeError, ValueError) as error:
                 raise ValueError(f"config key {prefix}{key}: {error}") from error
+    if not 0.0 < node.DROP_PATH <= 1.0:
+        raise ValueError(f"config key {prefix}DROP_PATH must be in (0, 1], got {node.DROP_PATH!r}")
     if not isinstance(node.HEAD, bool):
         raise ValueError(f"config key {prefix}HEAD must be a bool, got {node.HEAD!r}")
 
 
 def build(name: str, node: CfgNode, shared: SharedOptions) -> AutoDeepLabNetwork:
     """A network of the family."""
-    spec = replace(AUTO_DEEPLAB_NETWORKS[name], has_head=node.HEAD)
+    spec = replace(AUTO_DEEPLAB_NETWORKS[name], has_head=node.HEAD, keep_prob=node.DROP_PATH)
     if node.GENOTYPE:
         genotype = tuple((state, operation) for state, operation in node.GENOTYPE)
         spec = replace(spec, genotype=genotype)

@@ -36,6 +36,8 @@ class AutoDeepLabSpec:
         genotype: of every cell.
         path: level of each cell.
         has_head: go on with what ImageNet's classifier stands on.
+        keep_prob: of the last cell's operations at the end of a training; it falls evenly from 1
+            over the cells and, in each, over the training.
         stem_channels: of the first two convolutions; the third has twice as many.
     """
 
@@ -43,6 +45,7 @@ class AutoDeepLabSpec:
     genotype: Genotype = CELL
     path: Tuple[int, ...] = PATH
     has_head: bool = False
+    keep_prob: float = 1.0
     stem_channels: int = 64
 
 

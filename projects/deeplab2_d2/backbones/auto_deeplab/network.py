@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
-from ...layers import Activation, ConvNormAct, Norm, resize_align_corners
+from ...layers import Activation, ConvNormAct, Norm, drop_path_keep_prob, resize_align_corners
 from ..endpoints import EndpointBackbone
 from .cell import OPERATIONS, Cell
 from .genotype import NUM_LEVELS, AutoDeepLabSpec, Genotype
@@ -61,13 +61,17 @@ class AutoDeepLabNetwork(EndpointBackbone):
         self._strides = [min(4 * 2**level, output_stride) for level in spec.path]
         self.cells = nn.ModuleList()
         channels, stride = [stem, 2 * stem], 4
-        for level, cell_stride in zip(spec.path, self._strides):
+        for number, (level, cell_stride) in enumerate(zip(spec.path, self._strides), start=1):
+            keep_prob = drop_path_keep_prob(
+                spec.keep_prob, "linear", stage=number, num_stages=len(spec.path)
+            )
             cell = Cell(
                 spec.genotype,
                 (channels[-1], channels[-2]),
                 filters * 2**level,
                 stride=2 if cell_stride > stride else 1,
                 norm=norm,
+                keep_prob=keep_prob,
             )
             self.cells.append(cell)
             channels.append(cell.out_channels)

@@ -9,7 +9,7 @@ Without a config, the defaults of this package hold, and ``--crop``.
 import argparse
 import itertools
 import sys
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 from detectron2.config import CfgNode, get_cfg
@@ -21,11 +21,14 @@ from ...config import add_deeplab2_config, merge_config_file
 from ...records import DatasetMapper, find_record
 from ...structures import atomic_path
 from ...visualization import (
+    Entry,
+    class_legend,
     draw_heatmap,
     draw_image,
     draw_map,
     draw_offsets,
     draw_semantic,
+    hatch,
     overlay,
     sheet,
 )
@@ -51,14 +54,15 @@ def sample_pictures(sample: Dict[str, Any], colors: np.ndarray) -> Dict[str, np.
         colors: (C, 3) RGB by contiguous class id.
 
     Returns:
-        (H, W, 3) uint8 pictures: the image and its classes and weights, centers and offsets with
-        instance targets, how many masks lie on a pixel with instances, and whatever the sample has
-        of another frame and of depth.
+        (H, W, 3) uint8 pictures: the image and its classes, hatched where unlabeled, and weights,
+        centers and offsets with instance targets, how many masks lie on a pixel with instances, and
+        whatever the sample has of another frame and of depth.
     """
     image = draw_image(sample["image"])
+    classes = overlay(image, draw_semantic(sample["sem_seg"], colors))
     pictures = {
         "image": image,
-        "classes": overlay(image, draw_semantic(sample["sem_seg"], colors)),
+        "classes": hatch(classes, _is_unlabeled(sample, len(colors))),
     }
     if "sem_seg_weights" in sample:
         weights = sample["sem_seg_weights"].numpy()
@@ -87,6 +91,22 @@ def sample_pictures(sample: Dict[str, Any], colors: np.ndarray) -> Dict[str, np.
     return pictures
 
 
+def sample_legend(
+    samples: Sequence[Dict[str, Any]], names: Sequence[str], colors: np.ndarray
+) -> List[Entry]:
+    """The classes that are somewhere in samples, and "unlabeled" if there is any such pixel."""
+    shown = np.unique(np.concatenate([np.unique(sample["sem_seg"]) for sample in samples]))
+    entries = class_legend(names, colors, shown)
+    is_any = any(bool(_is_unlabeled(sample, len(names)).any()) for sample in samples)
+    return entries + [("unlabeled", None)] if is_any else entries
+
+
+def _is_unlabeled(sample: Dict[str, Any], num_classes: int) -> np.ndarray:
+    """(H, W) bool."""
+    labels: np.ndarray = sample["sem_seg"].numpy()
+    return (labels < 0) | (labels >= num_classes)
+
+
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run the command; the exit status."""
     return run_command("show", _show, _parse(arguments))
@@ -99,11 +119,17 @@ def _show(options: argparse.Namespace) -> None:
     loader = build_train_loader(cfg, _mapper(cfg))
     batches = itertools.islice(loader, options.num_samples)
     samples = [sample for batch in batches for sample in batch]
-    colors = np.array(MetadataCatalog.get(options.dataset).stuff_colors)
+    metadata = MetadataCatalog.get(options.dataset)
+    colors = np.array(metadata.stuff_colors)
     pictures = [sample_pictures(sample, colors) for sample in samples]
     rows = [list(row.values()) for row in pictures]
     cell_size = (options.cell, options.cell) if options.cell else None
-    picture = sheet(rows, titles=list(pictures[0]), cell_size=cell_size)
+    picture = sheet(
+        rows,
+        titles=list(pictures[0]),
+        legend=sample_legend(samples, metadata.stuff_classes, colors),
+        cell_size=cell_size,
+    )
     with atomic_path(options.output) as temporary:
         Image.fromarray(picture).save(temporary)
     for sample in samples:

@@ -15,7 +15,7 @@ from ...records import Averaging, ModelRecord, register
 from .classifiers import ClassifierSpec, SummedClassifiers
 from .config import add_config, check_config
 from .criterion import SemanticCriterion
-from .decoders import FuseConvs, SemanticDecoder, V3Decoder, V3PlusDecoder
+from .decoders import SemanticDecoder, V3Decoder, V3PlusDecoder
 from .head import DeepLab2DeepLabV3Head, DeepLab2DeepLabV3PlusHead, DeepLab2HRNetHead
 from .inference import SemanticInference
 from .network import (
@@ -67,7 +67,6 @@ __all__ = [
     "DeepLab2DeepLabV3Plus",
     "DeepLab2DeepLabV3PlusHead",
     "DeepLab2HRNetHead",
-    "FuseConvs",
     "SemanticCriterion",
     "SemanticDecoder",
     "SemanticDeepLab",

@@ -14,6 +14,9 @@ def add_config(cfg: CfgNode) -> None:
     # it reads or -1 for the feature, vertical rate, horizontal rate], rates in units of 16 pixels
     # of the input; [] = the ASPP.
     node.CELL = []
+    # Iterations in which the part of LOSS.SEMANTIC falls from all pixels to what it says (the
+    # release's hard_example_mining_step); 0 = it is that from the beginning.
+    node.HARD_PIXELS_AFTER = 0
     # v1, v2: atrous rates of the branches whose scores are summed; [] = the paper's.
     node.RATES = []
     # v1, v2: channels of fc6 and fc7; 0 = each branch is one 3x3 convolution to the classes.
@@ -22,6 +25,9 @@ def add_config(cfg: CfgNode) -> None:
     node.SIDE_FEATURES = []
     # v2: further scales of the input, whose scores are fused by their maximum; [] = none.
     node.INPUT_SCALES = []
+    # Factor on the loss of a pixel by its class, one for each of SEM_SEG_HEAD.NUM_CLASSES; [] = 1.
+    # Not read by the heads under Detectron2's SemanticSegmentor.
+    node.CLASS_WEIGHTS = []
 
 
 def check_config(cfg: CfgNode) -> None:
@@ -35,6 +41,13 @@ def check_config(cfg: CfgNode) -> None:
     epsilon, hidden = node.NORM_EPSILON, node.HIDDEN_CHANNELS
     require(epsilon > 0, prefix + "NORM_EPSILON", "positive", epsilon)
     require(hidden >= 0, prefix + "HIDDEN_CHANNELS", "at least 0", hidden)
+    after = node.HARD_PIXELS_AFTER
+    require(after >= 0, prefix + "HARD_PIXELS_AFTER", "at least 0", after)
+    weights = list(node.CLASS_WEIGHTS)
+    are_weights = all(weight >= 0 for weight in weights) and (not weights or max(weights) > 0)
+    is_complete = len(weights) in (0, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES)
+    rule = "[], or a weight of at least 0 for each of SEM_SEG_HEAD.NUM_CLASSES, and not 0 all"
+    require(are_weights and is_complete, prefix + "CLASS_WEIGHTS", rule, weights)
     rates, scales, cell = list(node.RATES), list(node.INPUT_SCALES), list(node.CELL)
     require(all(rate >= 1 for rate in rates), prefix + "RATES", "rates of at least 1", rates)
     are_factors = all(scale > 0 and scale != 1 for scale in scales)

@@ -1,7 +1,7 @@
 """The losses of the DeepLab line: cross-entropy at the labels' or at the scores' resolution."""
 
 from dataclasses import dataclass
-from typing import Dict, Mapping, Sequence, Tuple
+from typing import Dict, Mapping, Optional, Sequence, Tuple
 
 import torch
 from detectron2.config import CfgNode
@@ -14,7 +14,7 @@ from ..class_map import class_map_from_config
 from ..target_batch import Padding
 
 
-@dataclass(frozen=True)
+@dataclass
 class SemanticCriterion:
     """
     The mean cross-entropy over the pixels of a batch that have a label.
@@ -29,14 +29,22 @@ class SemanticCriterion:
         class_map: classes of the semantic channels.
         weight: factor on every loss.
         top_k: part of the pixels, the largest losses, that counts: (0, 1].
+        class_weights: factor on the loss of a pixel by the channel of its label, before the hardest
+            are chosen; (): 1 for all. Without a choice of pixels the mean is weighted, too: its
+            divisor is the sum of the pixels' factors.
         shrinks_labels: as v1 and v2.
+        hard_after: iterations in which the part falls, evenly, from 1 to ``top_k``.
+        iteration: of the training, which :meth:`follow` is told.
     """
 
     ignore_label: int
     class_map: ClassMap
     weight: float = 1.0
     top_k: float = 1.0
+    class_weights: Tuple[float, ...] = ()
     shrinks_labels: bool = False
+    hard_after: int = 0
+    iteration: int = 0
 
     @classmethod
     def from_config(cls, cfg: CfgNode, *, shrinks_labels: bool) -> "SemanticCriterion":
@@ -46,8 +54,20 @@ class SemanticCriterion:
             class_map=class_map_from_config(cfg),
             weight=weight,
             top_k=top_k,
+            class_weights=tuple(map(float, cfg.MODEL.DEEPLAB2.DEEPLAB.CLASS_WEIGHTS)),
             shrinks_labels=shrinks_labels,
+            hard_after=cfg.MODEL.DEEPLAB2.DEEPLAB.HARD_PIXELS_AFTER,
         )
+
+    def follow(self, iteration: int, max_iter: int) -> None:
+        """Take note of how far a training is; its trainer calls this before every step."""
+        self.iteration = iteration
+
+    @property
+    def kept(self) -> float:
+        """The part that counts now."""
+        progress = min(1.0, self.iteration / self.hard_after) if self.hard_after else 1.0
+        return 1.0 - progress * (1.0 - self.top_k)
 
     @property
     def target_padding(self) -> Dict[str, Padding]:
@@ -83,10 +103,22 @@ class SemanticCriterion:
     def _mean(self, logits: Tensor, labels: Tensor) -> Tensor:
         if self.shrinks_labels:
             labels = _shrink(labels, logits)
-        pixels = upsampled_cross_entropy(logits, labels, None, ignore_label=self.ignore_label)
+        weights = self._pixel_weights(labels)
+        pixels = upsampled_cross_entropy(logits, labels, weights, ignore_label=self.ignore_label)
         if self.top_k < 1.0:
-            return average_top_k(pixels.view(1, -1), self.top_k)[0]
-        return pixels.sum() / (labels != self.ignore_label).sum().clamp(min=1)
+            return average_top_k(pixels.view(1, -1), self.kept)[0]
+        if weights is None:
+            return pixels.sum() / (labels != self.ignore_label).sum().clamp(min=1)
+        total = weights.sum()
+        return pixels.sum() / torch.where(total > 0, total, 1.0)
+
+    def _pixel_weights(self, labels: Tensor) -> Optional[Tensor]:
+        """(N, H, W) float32, 0 where the label is ignored; None without class weights."""
+        if not self.class_weights:
+            return None
+        table = torch.tensor(self.class_weights, device=labels.device)
+        has_label = labels != self.ignore_label
+        return table[torch.where(has_label, labels, 0)] * has_label
 
 
 def _shrink(maps: Tensor, logits: Tensor) -> Tensor:

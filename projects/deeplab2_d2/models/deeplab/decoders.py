@@ -6,14 +6,13 @@ import torch
 from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
-from ...heads import DecoderSpec, build_aspp, shape_of
+from ...heads import DecoderSpec, FusionConvs, build_aspp, shape_of
 from ...layers import (
     CellBranch,
     ConvNormAct,
     DensePredictionCell,
     Norm,
     PaddedConv2d,
-    build_conv,
     resize_align_corners,
 )
 from ...structures import MapKind, Prediction
@@ -133,7 +132,7 @@ class V3PlusDecoder(SemanticDecoder):
         self.project_conv_bn_act = ConvNormAct(
             shape.channels, projected, 1, norm=norm, activation="relu"
         )
-        self.fuse = FuseConvs(
+        self.fuse = FusionConvs(
             decoder.aspp_channels + projected,
             decoder.channels,
             norm=norm,
@@ -180,25 +179,6 @@ class ConcatenatedDecoder(SemanticDecoder):
 
     def predict(self, features: Mapping[str, Tensor]) -> Tensor:
         return self.final_conv(self.fuse(features[self.feature]))
-
-
-class FuseConvs(nn.Module):
-    """Two 3x3 convolutions."""
-
-    def __init__(
-        self,
-        in_channels: int,
-        channels: int,
-        *,
-        norm: Norm,
-        conv_type: str = "depthwise_separable_conv",
-    ):
-        super().__init__()
-        self.conv1_bn_act = build_conv(conv_type, in_channels, channels, 3, norm=norm)
-        self.conv2_bn_act = build_conv(conv_type, channels, channels, 3, norm=norm)
-
-    def forward(self, features: Tensor) -> Tensor:
-        return self.conv2_bn_act(self.conv1_bn_act(features))
 
 
 def _context(

@@ -18,23 +18,43 @@ from .decoders import ConcatenatedDecoder, SemanticDecoder, V3Decoder, V3PlusDec
 
 class SemanticSegmentationHead(SemanticDecoder):
     """
-    What the two heads share: the loss, and logits of the input's size.
+    What the heads share: the loss, and logits of the input's size.
 
-    Subclasses implement :meth:`predict`.
+    Subclasses have a decoder, too, that implements :meth:`predict`.
     """
 
-    def set_loss(
-        self, *, ignore_value: int = 255, loss_weight: float = 1.0, loss_top_k: float = 1.0
-    ) -> None:
+    @configurable
+    def __init__(self, *, loss: Mapping[str, Any], **decoder: Any):
         """
         Args:
-            ignore_value: label of pixels without ground truth.
-            loss_weight: factor on the loss.
-            loss_top_k: part of an image's pixels, those of the largest loss, that count: (0, 1].
+            loss: ``ignore_value`` (label of pixels without ground truth), ``loss_weight`` and
+                ``loss_top_k`` (part of an image's pixels, those of the largest loss, that count).
+            decoder: see the decoder that a subclass has.
 
         Raises:
             ValueError: for another part.
         """
+        super().__init__(**decoder)
+        self._set_loss(**loss)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> Dict[str, Any]:
+        node = cfg.MODEL.DEEPLAB2.SEMANTIC_DECODER
+        return {
+            "input_shape": input_shape,
+            "decoder": DecoderSpec.from_config(cfg, node, input_shape),
+            "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
+            "norm": Norm.from_config(cfg),
+            "loss": {
+                "ignore_value": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
+                "loss_weight": cfg.MODEL.DEEPLAB2.LOSS.SEMANTIC[0],
+                "loss_top_k": cfg.MODEL.DEEPLAB2.LOSS.SEMANTIC[1],
+            },
+        }
+
+    def _set_loss(
+        self, *, ignore_value: int = 255, loss_weight: float = 1.0, loss_top_k: float = 1.0
+    ) -> None:
         if not 0.0 < loss_top_k <= 1.0:
             raise ValueError(f"loss_top_k must be in (0, 1], got {loss_top_k}")
         self.ignore_value = ignore_value
@@ -74,73 +94,16 @@ class SemanticSegmentationHead(SemanticDecoder):
             return self.loss_weight * average_top_k(losses, self.loss_top_k).mean()
 
 
-def _arguments(cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> Dict[str, Any]:
-    node = cfg.MODEL.DEEPLAB2.SEMANTIC_DECODER
-    return {
-        "input_shape": input_shape,
-        "decoder": DecoderSpec.from_config(cfg, node, input_shape),
-        "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
-        "norm": Norm.from_config(cfg),
-        "loss": {
-            "ignore_value": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
-            "loss_weight": cfg.MODEL.DEEPLAB2.LOSS.SEMANTIC[0],
-            "loss_top_k": cfg.MODEL.DEEPLAB2.LOSS.SEMANTIC[1],
-        },
-    }
-
-
 @SEM_SEG_HEADS_REGISTRY.register()
 class DeepLab2DeepLabV3Head(SemanticSegmentationHead, V3Decoder):
     """:class:`V3Decoder` with DeepLab2's 3x3 convolution after the ASPP."""
-
-    @configurable
-    def __init__(self, *, loss: Mapping[str, Any], **decoder: Any):
-        """
-        Args:
-            loss: ``ignore_value``, ``loss_weight`` and ``loss_top_k``.
-            decoder: see :class:`V3Decoder`.
-        """
-        super().__init__(**decoder)
-        self.set_loss(**loss)
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> Dict[str, Any]:
-        return _arguments(cfg, input_shape)
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
 class DeepLab2DeepLabV3PlusHead(SemanticSegmentationHead, V3PlusDecoder):
     """:class:`V3PlusDecoder` with a loss."""
 
-    @configurable
-    def __init__(self, *, loss: Mapping[str, Any], **decoder: Any):
-        """
-        Args:
-            loss: see :class:`DeepLab2DeepLabV3Head`.
-            decoder: see :class:`V3PlusDecoder`.
-        """
-        super().__init__(**decoder)
-        self.set_loss(**loss)
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> Dict[str, Any]:
-        return _arguments(cfg, input_shape)
-
 
 @SEM_SEG_HEADS_REGISTRY.register()
 class DeepLab2HRNetHead(SemanticSegmentationHead, ConcatenatedDecoder):
     """:class:`ConcatenatedDecoder` with a loss."""
-
-    @configurable
-    def __init__(self, *, loss: Mapping[str, Any], **decoder: Any):
-        """
-        Args:
-            loss: see :class:`DeepLab2DeepLabV3Head`.
-            decoder: see :class:`ConcatenatedDecoder`.
-        """
-        super().__init__(**decoder)
-        self.set_loss(**loss)
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> Dict[str, Any]:
-        return _arguments(cfg, input_shape)

@@ -13,9 +13,11 @@ from dataclasses import replace
 from ...records import register
 from ..max_deeplab import RECORD as MAX_RECORD
 from .config import add_config, check_config
-from .head import KMaXDeepLabHead
+from .head import KMaXDeepLabHead, LayerPredictor
 from .network import DeepLab2KMaXDeepLab
+from .pixel_decoder import PixelDecoder, decoded_shapes
 from .published import STATE_DICT_LAYOUTS, STATE_DICT_NOTES, STATE_DICT_RULES
+from .transformer_decoder import TransformerDecoder, TransformerSpec
 from .weights import CHECKPOINT_MODULES, OPTION_RULES
 
 RECORD = replace(
@@ -30,4 +32,13 @@ RECORD = replace(
 )
 register(DeepLab2KMaXDeepLab, RECORD)
 
-__all__ = ["DeepLab2KMaXDeepLab", "KMaXDeepLabHead", "RECORD"]
+__all__ = [
+    "DeepLab2KMaXDeepLab",
+    "KMaXDeepLabHead",
+    "LayerPredictor",
+    "PixelDecoder",
+    "RECORD",
+    "TransformerDecoder",
+    "TransformerSpec",
+    "decoded_shapes",
+]

@@ -1,10 +1,10 @@
 """The head of kMaX-DeepLab: both decoders, then MaX-DeepLab's heads."""
 
+from dataclasses import dataclass
 from typing import Any, Dict, Mapping
 
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
-from torch import nn
 
 from ...heads import PredictionHead
 from ...layers import Norm
@@ -75,9 +75,14 @@ class KMaXDeepLabHead(MaXDeepLabHead):
             drop_path_keep_prob=node.CENTER_DROP_PATH,
         )
 
-        def build_predictor(pixels: ShapeSpec, memory: MemoryShape) -> nn.Module:
-            return _predictor(cfg, pixels, memory, num_classes, norm)
-
+        heads_node = cfg.MODEL.DEEPLAB2.MAX_DEEPLAB
+        build_predictor = LayerPredictor(
+            num_classes=num_classes,
+            pixel_channels=heads_node.PIXEL_CHANNELS,
+            channels=heads_node.PIXEL_HEAD.CHANNELS,
+            conv_type=heads_node.PIXEL_CONV_TYPE,
+            norm=norm,
+        )
         transformer_decoder = TransformerDecoder(
             pixel_decoder.output_shapes, spec, build_predictor=build_predictor, norm=norm
         )
@@ -125,24 +130,41 @@ class KMaXDeepLabHead(MaXDeepLabHead):
         return prediction
 
 
-def _predictor(
-    cfg: CfgNode, pixels: ShapeSpec, memory: MemoryShape, num_classes: int, norm: Norm
-) -> MaXDeepLabHead:
-    """MaX-DeepLab's heads of masks and classes for a layer of the transformer decoder."""
-    node = cfg.MODEL.DEEPLAB2.MAX_DEEPLAB
-    assert pixels.channels is not None
-    return MaXDeepLabHead(
-        input_shape={PIXEL_FEATURE: pixels},
-        memory_shape=memory,
-        num_classes=num_classes,
-        pixel_head=PredictionHead(
-            pixels.channels,
-            channels=node.PIXEL_HEAD.CHANNELS,
-            out_channels=node.PIXEL_CHANNELS,
-            conv_type=node.PIXEL_CONV_TYPE,
-            norm=norm,
-            activation=_ACTIVATION,
-        ),
-        pixel_channels=node.PIXEL_CHANNELS,
-        norm=norm,
-    )
+@dataclass(frozen=True)
+class LayerPredictor:
+    """
+    Builds MaX-DeepLab's heads of masks and classes for a layer of the transformer decoder.
+
+    Attributes:
+        num_classes, pixel_channels, norm: see :class:`MaXDeepLabHead`.
+        channels, conv_type: of the pixels' :class:`PredictionHead`.
+    """
+
+    num_classes: int
+    pixel_channels: int
+    channels: int
+    conv_type: str
+    norm: Norm
+
+    def __call__(self, pixels: ShapeSpec, memory: MemoryShape) -> MaXDeepLabHead:
+        """
+        Args:
+            pixels: of the layer's map.
+            memory: of its centers.
+        """
+        assert pixels.channels is not None
+        return MaXDeepLabHead(
+            input_shape={PIXEL_FEATURE: pixels},
+            memory_shape=memory,
+            num_classes=self.num_classes,
+            pixel_head=PredictionHead(
+                pixels.channels,
+                channels=self.channels,
+                out_channels=self.pixel_channels,
+                conv_type=self.conv_type,
+                norm=self.norm,
+                activation=_ACTIVATION,
+            ),
+            pixel_channels=self.pixel_channels,
+            norm=self.norm,
+        )

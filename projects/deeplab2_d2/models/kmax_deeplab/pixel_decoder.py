@@ -38,6 +38,13 @@ def backbone_features(is_activated: bool, mask_stride: int) -> Tuple[str, ...]:
     return tuple(f"{prefix}{number}" for number in _BACKBONE_STAGES[:num_stages])
 
 
+def decoded_shapes(widths: Sequence[int]) -> List[ShapeSpec]:
+    """Shapes of a pixel decoder's maps, from stride 32 on, by the widths of its stages."""
+    return [
+        ShapeSpec(channels=4 * width, stride=32 // 2**index) for index, width in enumerate(widths)
+    ]
+
+
 class PixelDecoder(nn.Module):
     """
     Features of the backbone to maps of stride 32, 16, 8, 4 and, if asked for, 2.

@@ -7,7 +7,7 @@ import torch
 from detectron2.config import CfgNode
 from torch import Tensor
 
-from ...losses import average_top_k, topk_l1, topk_mse
+from ...losses import average_top_k, topk_binary_cross_entropy, topk_l1, topk_mse
 from ...ops import upsampled_cross_entropy
 from ...postprocessing.maps import resize_map
 from ...structures import ClassMap, Prediction
@@ -16,6 +16,8 @@ from ..target_batch import Padding
 
 SEMANTIC_TARGETS = ("sem_seg", "sem_seg_weights")
 INSTANCE_TARGETS = ("center_heatmap", "center_weights", "center_offsets", "offset_weights")
+# Errors of the center heatmap, by their names in configs.
+CENTER_ERRORS = {"squared": topk_mse, "cross_entropy": topk_binary_cross_entropy}
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class PanopticDeepLabCriterion:
         class_map: classes of the semantic channels.
         semantic, center, offset: weight and top-k part of each term.
         has_instances: False for a semantic-only model.
+        center_error: of :data:`CENTER_ERRORS`.
     """
 
     ignore_label: int
@@ -52,6 +55,7 @@ class PanopticDeepLabCriterion:
     center: LossTerm
     offset: LossTerm
     has_instances: bool = True
+    center_error: str = "squared"
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "PanopticDeepLabCriterion":
@@ -63,6 +67,7 @@ class PanopticDeepLabCriterion:
             center=LossTerm(*loss.CENTER),
             offset=LossTerm(*loss.OFFSET),
             has_instances=cfg.MODEL.DEEPLAB2.INSTANCE_ENABLED,
+            center_error=loss.CENTER_ERROR,
         )
 
     @property
@@ -102,7 +107,7 @@ class PanopticDeepLabCriterion:
             heatmap = prediction["center_heatmap"].float()
             losses["loss_center"] = (
                 self.center.weight
-                * topk_mse(
+                * CENTER_ERRORS[self.center_error](
                     resize_map(heatmap, "heatmap", (height, width)),
                     targets["center_heatmap"],
                     targets["center_weights"],

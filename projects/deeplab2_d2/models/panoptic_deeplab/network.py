@@ -1,5 +1,6 @@
 """Panoptic-DeepLab as a Detectron2 meta architecture."""
 
+from dataclasses import replace
 from typing import Any, Dict, List, Mapping, Tuple, Type
 
 from detectron2.config import CfgNode
@@ -67,6 +68,7 @@ def describe_heads(cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> HeadRo
 
     - ``semantic_logits``: (N, C, h, w);
     - ``center_heatmap``: (N, 1, h, w), the regressed heatmap itself (no sigmoid), about 0 to 1;
+      with LOSS.CENTER_ERROR "cross_entropy" a sigmoid of it;
     - ``center_offsets``: (N, 2, h, w), ``(dy, dx)`` from each pixel to the center of its instance,
       in pixels of this (h, w) map.
 
@@ -88,28 +90,37 @@ def describe_heads(cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> HeadRo
         )
     ]
     if node.INSTANCE_ENABLED:
-        instance = node.INSTANCE_DECODER
-        decoders["instance_decoder"] = DecoderSpec.from_config(cfg, instance, input_shape)
-        heads.append(
-            HeadSpec(
-                "center_heatmap",
-                "heatmap",
-                out_channels=1,
-                module="center_head",
-                decoder="instance_decoder",
-                channels=node.CENTER_HEAD.CHANNELS,
-                conv_type=instance.CONV_TYPE,
-            )
-        )
-        heads.append(
-            HeadSpec(
-                "center_offsets",
-                "offset",
-                out_channels=2,
-                module="offset_head",
-                decoder="instance_decoder",
-                channels=node.OFFSET_HEAD.CHANNELS,
-                conv_type=instance.CONV_TYPE,
-            )
-        )
+        name = "semantic_decoder"
+        if node.INSTANCE_SHARES != "decoder":
+            name = "instance_decoder"
+            spec = DecoderSpec.from_config(cfg, node.INSTANCE_DECODER, input_shape)
+            aspp_of = "semantic_decoder" if node.INSTANCE_SHARES == "aspp" else None
+            decoders[name] = replace(spec, aspp_of=aspp_of)
+        heads += _instance_heads(node, name)
     return decoders, heads
+
+
+def _instance_heads(node: CfgNode, decoder: str) -> List[HeadSpec]:
+    conv_type = node.INSTANCE_DECODER.CONV_TYPE
+    is_probability = node.LOSS.CENTER_ERROR == "cross_entropy"
+    return [
+        HeadSpec(
+            "center_heatmap",
+            "heatmap",
+            out_channels=1,
+            module="center_head",
+            decoder=decoder,
+            channels=node.CENTER_HEAD.CHANNELS,
+            conv_type=conv_type,
+            value_range=(0.0, 1.0) if is_probability else None,
+        ),
+        HeadSpec(
+            "center_offsets",
+            "offset",
+            out_channels=2,
+            module="offset_head",
+            decoder=decoder,
+            channels=node.OFFSET_HEAD.CHANNELS,
+            conv_type=conv_type,
+        ),
+    ]

@@ -1,18 +1,21 @@
 """Columns of a sheet: center heatmap and center offsets."""
 
-from typing import List, Tuple, cast
+from typing import List, Sequence, Tuple, cast
 
 import numpy as np
+import torch
 from detectron2.config import CfgNode
-from torch import nn
+from torch import Tensor, nn
 
 from ...data import PanopticTargetGenerator
 from ...data.segment_map import SegmentTable
 from ...postprocessing import Frames
-from ...postprocessing.maps import crop_to_image
+from ...postprocessing.maps import crop_to_image, resize_map
 from ...structures import Prediction
 from ...visualization import draw_heatmap, draw_map, draw_offsets
+from ..class_map import class_map_from_config
 from ..image_batch import ImageBatch
+from ..model_metadata import metadata_from_config
 from ..segmenter import Head, Sample
 
 
@@ -26,17 +29,23 @@ class CenterPictures:
 
     titles: Tuple[str, ...] = ("center heatmap", "center offsets")
 
-    def __init__(self, sigma: float):
+    def __init__(self, sigma: float, thing_channels: Sequence[int]):
         """
         Args:
             sigma: standard deviation of a center's Gaussian, in pixels of the image.
+            thing_channels: those of the semantic logits whose classes have instances.
         """
         self._generate = PanopticTargetGenerator(ignore_label=-1, sigma=sigma)
+        self._thing_channels = tuple(thing_channels)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "CenterPictures":
-        """As INPUT.DEEPLAB2.SIGMA says."""
-        return cls(cfg.INPUT.DEEPLAB2.SIGMA)
+        """As INPUT.DEEPLAB2.SIGMA and the metadata of the dataset say."""
+        has_instances = cfg.MODEL.DEEPLAB2.INSTANCE_ENABLED
+        thing_ids = metadata_from_config(cfg, needs_things=has_instances).thing_ids
+        channels = class_map_from_config(cfg).channel_to_class
+        things = [channel for channel, k in enumerate(channels) if k in thing_ids]
+        return cls(cfg.INPUT.DEEPLAB2.SIGMA, things)
 
     def draw_targets(self, segment_map: np.ndarray, segments: SegmentTable) -> List[np.ndarray]:
         targets = self._generate(segment_map, segments)
@@ -55,4 +64,27 @@ class CenterPictures:
         frames = Frames(images.input_size, images.image_sizes[0], images.image_sizes[0])
         kinds = cast(Head, model.head).kinds
         names = [title.replace(" ", "_") for title in self.titles]
-        return [draw_map(crop_to_image(prediction[n][0], frames), kinds[n]) for n in names]
+        drawn = []
+        for name in names:
+            maps = prediction[name]
+            mask = None
+            if kinds[name] == "offset":
+                # Those of stuff have no meaning: nothing teaches them.
+                mask = crop_to_image(self._is_thing(prediction, maps), frames)
+            drawn.append(draw_map(crop_to_image(maps[0], frames), kinds[name], mask=mask))
+        return drawn
+
+    def _is_thing(self, prediction: Prediction, maps: Tensor) -> Tensor:
+        """
+        Where the likeliest class of the first image has instances.
+
+        Args:
+            maps: (N, C, h, w), whose grid is wanted.
+
+        Returns:
+            (h, w) bool.
+        """
+        size = (maps.shape[-2], maps.shape[-1])
+        logits = resize_map(prediction["semantic_logits"].float(), "logits", size)
+        channels = logits[0].argmax(dim=0)
+        return torch.isin(channels, channels.new_tensor(self._thing_channels))

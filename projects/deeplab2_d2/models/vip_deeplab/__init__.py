@@ -14,7 +14,7 @@ from ..panoptic_deeplab import RECORD as PANOPTIC_RECORD
 from .config import add_config, check_config
 from .criterion import DepthCriterion
 from .inference import ViPDeepLabInference
-from .network import DeepLab2ViPDeepLab
+from .network import DeepLab2ViPDeepLab, FramePairHeads, frame_pair_shapes
 from .pictures import DepthPictures
 from .targets import build_mapper, outputs
 from .weights import CHECKPOINT_MODULES, LAST_LAYERS, OPTION_RULES
@@ -32,4 +32,11 @@ RECORD = replace(
 )
 register(DeepLab2ViPDeepLab, RECORD)
 
-__all__ = ["DeepLab2ViPDeepLab", "DepthCriterion", "RECORD", "ViPDeepLabInference"]
+__all__ = [
+    "DeepLab2ViPDeepLab",
+    "DepthCriterion",
+    "FramePairHeads",
+    "RECORD",
+    "ViPDeepLabInference",
+    "frame_pair_shapes",
+]

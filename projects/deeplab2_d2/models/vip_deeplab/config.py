@@ -53,6 +53,12 @@ def check_config(cfg: CfgNode) -> None:
         "True for a model of pairs of frames",
         node.INSTANCE_ENABLED,
     )
+    require(
+        node.INSTANCE_SHARES == "nothing",
+        "MODEL.DEEPLAB2.INSTANCE_SHARES",
+        "'nothing' for a model with a decoder of the next frame",
+        node.INSTANCE_SHARES,
+    )
 
 
 def has_depth(cfg: CfgNode) -> bool:

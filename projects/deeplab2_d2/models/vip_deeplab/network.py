@@ -62,6 +62,15 @@ def join_frames(
     return features
 
 
+def frame_pair_shapes(input_shape: Mapping[str, ShapeSpec]) -> Dict[str, ShapeSpec]:
+    """Shapes of the features that :func:`join_frames` makes, where all are wanted of both."""
+    shapes = dict(input_shape)
+    for name, shape in input_shape.items():
+        shapes[_NEXT + name] = shape
+        shapes[_BOTH + name] = ShapeSpec(channels=2 * shape.channels, stride=shape.stride)
+    return shapes
+
+
 class FramePairHeads(DenseHeads):
     """
     Heads on the features of two frames.
@@ -138,11 +147,7 @@ class DeepLab2ViPDeepLab(DeepLab2PanopticDeepLab):
 
     @classmethod
     def build_head(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> DenseHeads:
-        shapes = dict(input_shape)
-        for name, shape in input_shape.items():
-            shapes[_NEXT + name] = shape
-            shapes[_BOTH + name] = ShapeSpec(channels=2 * shape.channels, stride=shape.stride)
-        return super().build_head(cfg, shapes)
+        return super().build_head(cfg, frame_pair_shapes(input_shape))
 
     @classmethod
     def describe_heads(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> HeadRows:
