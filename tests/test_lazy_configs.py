@@ -39,7 +39,11 @@ def pair(request):
 
 
 def test_the_model_is_that_of_the_leaf_to_the_last_attribute(pair):
-    _, _, built, expected = pair
+    lazy, cfg, built, expected = pair
+    # Of tensors only shapes are known here.
+    times = len(lazy.model.pixel_mean) // len(cfg.MODEL.PIXEL_MEAN)  # ViP-DeepLab's two frames
+    assert list(lazy.model.pixel_mean) == list(cfg.MODEL.PIXEL_MEAN) * times
+    assert list(lazy.model.pixel_std) == list(cfg.MODEL.PIXEL_STD) * times
     shapes = [
         {name: tuple(value.shape) for name, value in model.state_dict().items()}
         for model in (built, expected)

@@ -2,7 +2,8 @@
 What LazyConfigs are made of beside classes: shapes, classes of datasets, and tuples.
 
 ``instantiate`` of Detectron2 hands lists on as OmegaConf's own, and looks for nodes neither in
-dicts nor, of dataclasses, in lists: :func:`as_tuple`, :func:`tuple_of` and :func:`dict_of` are for those.
+dicts nor, of dataclasses, in lists: :func:`as_tuple`, :func:`tuple_of` and :func:`dict_of` are for
+those.
 """
 
 from typing import Any, Dict, Sequence, Tuple, Union
