@@ -62,6 +62,7 @@ def test_the_weights_are_those_of_a_training_by_the_leaf(dataset, config_file, t
     results = train(config_file, tmp_path / "lazy", "train.checkpointer.period=2")
     assert 0 <= results["sem_seg"]["mIoU"] <= 100
     seed_all_rng(5)  # as the other was when its logs began
+    (tmp_path / "yaml").mkdir()
     trainer = DeepLab2Trainer(
         load_config(LEAF, [*SMALL_LEAF, "OUTPUT_DIR", str(tmp_path / "yaml")])
     )
