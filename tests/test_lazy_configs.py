@@ -14,7 +14,6 @@ from detectron2.solver import LRMultiplier
 from lazy_comparison import differences
 
 from deeplab2_d2.engine import load_config
-from deeplab2_d2.engine.evaluators import build_evaluators
 from deeplab2_d2.engine.loaders import _mapper
 from deeplab2_d2.solver import build_lr_scheduler, build_optimizer
 

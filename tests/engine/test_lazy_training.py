@@ -157,3 +157,8 @@ def test_its_nodes_follow_each_other():
     lazy = load_lazy_config(LAZY, ["model.backbone.output_stride=16", "images.crop_size=[129,257]"])
     decoder = instantiate(lazy.model.head.decoders.semantic_decoder)
     assert decoder.atrous_rates == (6, 12, 18) and decoder.aspp_pool_size == (9, 17)
+    lazy = load_lazy_config(LAZY, ["+model.backbone.DROP_PATH=[0.8,linear]"])
+    lazy.model.backbone.name = "resnet_tiny"
+    model = instantiate(lazy.model)
+    assert model.backbone.options.drop_path_keep_prob == 0.8
+    assert model.head.semantic_decoder.low_level_conv1.conv.in_channels == 64
