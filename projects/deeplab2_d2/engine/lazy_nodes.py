@@ -111,6 +111,10 @@ def label_divisor(*, dataset: str) -> int:
 
 
 def _on_meta(name: str, output_stride: int, width_multiplier: float) -> EndpointBackbone:
-    options = {"output_stride": output_stride, "width_multiplier": width_multiplier}
     with torch.device("meta"):
-        return build_backbone_by_name(name, norm=Norm("BN"), **options)
+        return build_backbone_by_name(
+            name,
+            norm=Norm("BN"),
+            output_stride=output_stride,
+            width_multiplier=width_multiplier,
+        )

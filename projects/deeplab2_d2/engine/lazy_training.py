@@ -114,7 +114,7 @@ def config_of(lazy: DictConfig) -> CfgNode:
     """
     train, loader = lazy.train, lazy.dataloader.train
     cfg = load_config()
-    given = {
+    given: Dict[str, Any] = {
         "OUTPUT_DIR": train.output_dir,
         "SEED": train.get("seed", -1),
         "MODEL.DEVICE": train.device,
