@@ -112,6 +112,8 @@ class ModelRecord:
         build_mapper: ``(cfg, is_train)`` to the dataset mapper; None: Detectron2's.
         has_detectron2_input: the mapper reads Detectron2's INPUT (MIN_SIZE_TRAIN, CROP, ...), not
             INPUT.DEEPLAB2 and a crop of INPUT.CROP.SIZE.
+        has_own_input: the mapper makes samples of INPUT.CROP.SIZE by keys of its own, which
+            ``check_config`` checks.
         outputs: which of ``sem_seg``, ``panoptic_seg``, ``instances`` (and further keys) a config's
             model returns; None: what MODEL.DEEPLAB2.POSTPROCESSING asks for.
         build_evaluators: ``(cfg, dataset name, folder)`` to evaluators of what its outputs have
@@ -146,6 +148,7 @@ class ModelRecord:
     check_config: Optional[Callable[[CfgNode], None]] = None
     build_mapper: Optional[Callable[[CfgNode, bool], DatasetMapper]] = None
     has_detectron2_input: bool = False
+    has_own_input: bool = False
     outputs: Optional[Callable[[CfgNode], Tuple[str, ...]]] = None
     build_evaluators: Optional[Callable[[CfgNode, str, str], Sequence[Any]]] = None
     averaging: Optional[Averaging] = None
