@@ -42,8 +42,8 @@ def axial_attention(
     keys and values. Heads share the encodings.
 
     Args:
-        raw: (N, 2 K + V, S, L) float of any kind: queries, keys, values, of each the heads' channels
-            one after the other. float16 and bfloat16 are computed in float32.
+        raw: (N, 2 K + V, S, L) float: queries, keys, values, of each the heads' channels one after
+            the other. float16 and bfloat16 are computed in float32.
         scale, shift: (2 K + V) float32; of float64 for ``raw`` of it, as all that follows.
         logit_scale: (3, H): s0, s1, s2.
         logit_shift: (H).
@@ -58,7 +58,7 @@ def axial_attention(
         otherwise 1.
 
     Raises:
-        ValueError: if raw has not four axes; RuntimeError if another shape or dtype is not as above.
+        ValueError: if raw has not four axes; RuntimeError if another shape or dtype is wrong.
     """
     name = "axial_attention"
     check_shape(f"{name}: raw", raw, ("N", "C", "S", "L"), "(N, 2 K + V, S, L)")

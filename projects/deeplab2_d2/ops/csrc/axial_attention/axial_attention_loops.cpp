@@ -63,7 +63,7 @@ template <typename T>
 void attend_sequence(const AttentionSize& size, const AttentionTables<T>& tables,
                      const AttentionSequence<T>& sequence, T* weights, T* content, T* encoding) {
   const int64_t columns = size.value_columns();
-  T* rows = weights + kLanes;
+  T* rows = weights + kVectorLanes;
   for_rows(0, size.length, [&](int64_t l, int count) {
     weigh(size, tables, sequence, l, count, rows);
     if (size.retrieve_content) {

@@ -4,7 +4,7 @@
 // Letters: L positions, D channels of a head's keys, E of its values, R = 2 L - 1 relative
 // positions (m - l + L - 1 for query l and key m). "Columns" hold a position's channels side by
 // side, (positions, channels); "rows" a channel's positions, (channels, positions). Both are padded
-// with zeros to multiples of kLanes.
+// with zeros to multiples of kVectorLanes.
 #pragma once
 
 #include <cstdint>
@@ -12,12 +12,14 @@
 namespace deeplab2_d2 {
 
 // Values that are computed together.
-constexpr int64_t kLanes = 8;
+constexpr int64_t kVectorLanes = 8;
 
 // Queries or keys whose sums are made together: they share what is summed.
 constexpr int64_t kRowsAtOnce = 4;
 
-constexpr int64_t padded(int64_t count) { return (count + kLanes - 1) / kLanes * kLanes; }
+constexpr int64_t padded(int64_t count) {
+  return (count + kVectorLanes - 1) / kVectorLanes * kVectorLanes;
+}
 
 struct AttentionSize {
   int64_t length;       // L
@@ -30,10 +32,10 @@ struct AttentionSize {
   int64_t positions() const { return padded(length); }
   // Maps of (query, key) have zeros around them, so that sums of several queries or keys may begin
   // and end together.
-  int64_t map_stride() const { return positions() + 2 * kLanes; }
-  int64_t map_elements() const { return (length + 2 * kLanes) * map_stride(); }
-  int64_t map_origin() const { return kLanes * map_stride() + kLanes; }
-  // A row of relative positions that can be read from any query on, in steps of kLanes.
+  int64_t map_stride() const { return positions() + 2 * kVectorLanes; }
+  int64_t map_elements() const { return (length + 2 * kVectorLanes) * map_stride(); }
+  int64_t map_origin() const { return kVectorLanes * map_stride() + kVectorLanes; }
+  // A row of relative positions that can be read from any query on, in steps of kVectorLanes.
   int64_t relative_positions() const { return padded(positions() + length); }
   int64_t key_columns() const { return padded(key_depth); }
   int64_t value_columns() const { return padded(value_depth); }

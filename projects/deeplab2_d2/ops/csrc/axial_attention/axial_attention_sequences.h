@@ -110,8 +110,8 @@ inline Place place_of(const AttentionSize& size, const AttentionInputs& inputs, 
 // (count, positions) to (L, padded count); a few channels at a time, whose columns are neighbours.
 template <typename T>
 void to_columns(const AttentionSize& size, int64_t count, const T* rows, T* columns) {
-  for (int64_t first = 0; first < count; first += kLanes) {
-    const int64_t together = std::min(kLanes, count - first);
+  for (int64_t first = 0; first < count; first += kVectorLanes) {
+    const int64_t together = std::min(kVectorLanes, count - first);
     for (int64_t l = 0; l < size.length; ++l) {
       for (int64_t d = first; d < first + together; ++d) {
         columns[l * padded(count) + d] = rows[d * size.positions() + l];
@@ -123,8 +123,8 @@ void to_columns(const AttentionSize& size, int64_t count, const T* rows, T* colu
 // The other way round.
 template <typename T>
 void to_rows(const AttentionSize& size, int64_t count, const T* columns, T* rows) {
-  for (int64_t first = 0; first < count; first += kLanes) {
-    const int64_t together = std::min(kLanes, count - first);
+  for (int64_t first = 0; first < count; first += kVectorLanes) {
+    const int64_t together = std::min(kVectorLanes, count - first);
     for (int64_t l = 0; l < size.length; ++l) {
       for (int64_t d = first; d < first + together; ++d) {
         rows[d * size.positions() + l] = columns[l * padded(count) + d];

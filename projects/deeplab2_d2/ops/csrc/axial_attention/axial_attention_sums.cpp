@@ -23,7 +23,7 @@ namespace {
 
 template <typename T>
 struct Lanes {
-  typedef T type __attribute__((vector_size(kLanes * sizeof(T))));
+  typedef T type __attribute__((vector_size(kVectorLanes * sizeof(T))));
 };
 
 template <typename T>
@@ -36,7 +36,7 @@ DEEPLAB2_D2_INLINE void store(const typename Lanes<T>::type& values, T* to) {
   std::memcpy(to, &values, sizeof(values));
 }
 
-// Of a few queries and kVectors x kLanes keys:
+// Of a few queries and kVectors x kVectorLanes keys:
 //   out[m] = bias + sum_d x[d][m] * (a[d] + table[d][m]) + b[d] * other[d][m]
 //
 // a, b: (kQueries, depth) with a stride; x: (depth, x_stride) from the first key on; table, other:
@@ -57,9 +57,9 @@ DEEPLAB2_D2_INLINE void bilinear_block(int64_t depth, T bias, const T* a, const 
   for (int64_t d = 0; d < depth; ++d) {
     for (int i = 0; i < kVectors; ++i) {
       Vector values;
-      load(x + d * x_stride + i * kLanes, values);
+      load(x + d * x_stride + i * kVectorLanes, values);
       for (int query = 0; query < kQueries; ++query) {
-        const int64_t place = d * table_stride + i * kLanes - query;
+        const int64_t place = d * table_stride + i * kVectorLanes - query;
         Vector left = Vector{} + a[query * stride + d];
         if (kHasTable) {
           Vector encoding;
@@ -75,7 +75,7 @@ DEEPLAB2_D2_INLINE void bilinear_block(int64_t depth, T bias, const T* a, const 
   }
   for (int query = 0; query < kQueries; ++query) {
     for (int i = 0; i < kVectors; ++i) {
-      store<T>(sums[query][i] + others[query][i], out + query * out_stride + i * kLanes);
+      store<T>(sums[query][i] + others[query][i], out + query * out_stride + i * kVectorLanes);
     }
   }
 }
@@ -86,18 +86,19 @@ DEEPLAB2_D2_INLINE void bilinear(int64_t first, int64_t end, int64_t depth, T bi
                                  const T* b, int64_t stride, const T* x, int64_t x_stride,
                                  const T* table, const T* other, int64_t table_stride, T* out,
                                  int64_t out_stride) {
-  int64_t m = first / kLanes * kLanes;
-  for (; m + kLanes < end; m += 2 * kLanes) {
+  int64_t m = first / kVectorLanes * kVectorLanes;
+  for (; m + kVectorLanes < end; m += 2 * kVectorLanes) {
     bilinear_block<T, kQueries, 2, kHasTable>(depth, bias, a, b, stride, x + m, x_stride, table + m,
                                               other + m, table_stride, out + m, out_stride);
   }
-  for (; m < end; m += kLanes) {
+  for (; m < end; m += kVectorLanes) {
     bilinear_block<T, kQueries, 1, kHasTable>(depth, bias, a, b, stride, x + m, x_stride, table + m,
                                               other + m, table_stride, out + m, out_stride);
   }
 }
 
-// out[row][c] of kVectors x kLanes channels = sum_i weights[row * row_step + i * step] * x[i][c]
+// out[row][c] of kVectors x kVectorLanes channels = sum_i weights[row * row_step + i * step] *
+// x[i][c]
 //
 // kChains: sums that are made side by side, where the others would wait for each other.
 template <typename T, int kRows, int kVectors, int kChains>
@@ -108,7 +109,7 @@ DEEPLAB2_D2_INLINE void weighted_block(const T* weights, int64_t row_step, int64
   const auto add = [&](int64_t i, int chain) __attribute__((always_inline)) {
     Vector values[kVectors];
     for (int c = 0; c < kVectors; ++c) {
-      load(x + i * x_step + c * kLanes, values[c]);
+      load(x + i * x_step + c * kVectorLanes, values[c]);
     }
     for (int row = 0; row < kRows; ++row) {
       const T weight = weights[row * row_step + i * step];
@@ -131,7 +132,7 @@ DEEPLAB2_D2_INLINE void weighted_block(const T* weights, int64_t row_step, int64
       for (int chain = 1; chain < kChains; ++chain) {
         sums[0][row][c] = sums[0][row][c] + sums[chain][row][c];
       }
-      store<T>(sums[0][row][c], out + row * out_step + c * kLanes);
+      store<T>(sums[0][row][c], out + row * out_step + c * kVectorLanes);
     }
   }
 }
@@ -142,11 +143,11 @@ DEEPLAB2_D2_INLINE void weighted(const T* weights, int64_t row_step, int64_t ste
                                  int64_t x_step, int64_t count, int64_t columns, T* out) {
   constexpr int kChains = kRows == 1 ? 4 : 1;
   int64_t c = 0;
-  for (; c + 2 * kLanes <= columns; c += 2 * kLanes) {
+  for (; c + 2 * kVectorLanes <= columns; c += 2 * kVectorLanes) {
     weighted_block<T, kRows, 2, kChains>(weights, row_step, step, x + c, x_step, count, out + c,
                                          columns);
   }
-  for (; c < columns; c += kLanes) {
+  for (; c < columns; c += kVectorLanes) {
     weighted_block<T, kRows, 1, 2 * kChains>(weights, row_step, step, x + c, x_step, count, out + c,
                                              columns);
   }
@@ -155,7 +156,7 @@ DEEPLAB2_D2_INLINE void weighted(const T* weights, int64_t row_step, int64_t ste
 template <typename T>
 DEEPLAB2_D2_INLINE T sum_of(const typename Lanes<T>::type& values) {
   T sum = 0;
-  for (int64_t i = 0; i < kLanes; ++i) {
+  for (int64_t i = 0; i < kVectorLanes; ++i) {
     sum += values[i];
   }
   return sum;
@@ -164,17 +165,17 @@ DEEPLAB2_D2_INLINE T sum_of(const typename Lanes<T>::type& values) {
 template <typename T>
 DEEPLAB2_D2_INLINE void softmax(int64_t first, int64_t end, int64_t positions, T* row) {
   using Vector = typename Lanes<T>::type;
-  const int64_t start = first / kLanes * kLanes, stop = padded(end);
+  const int64_t start = first / kVectorLanes * kVectorLanes, stop = padded(end);
   std::fill(row + start, row + first, std::numeric_limits<T>::lowest());
   std::fill(row + end, row + stop, std::numeric_limits<T>::lowest());
   Vector values, best;
   load(row + start, best);
-  for (int64_t m = start + kLanes; m < stop; m += kLanes) {
+  for (int64_t m = start + kVectorLanes; m < stop; m += kVectorLanes) {
     load(row + m, values);
     best = values > best ? values : best;
   }
   T largest = best[0];
-  for (int64_t i = 1; i < kLanes; ++i) {
+  for (int64_t i = 1; i < kVectorLanes; ++i) {
     largest = best[i] > largest ? best[i] : largest;
   }
   for (int64_t m = start; m < stop; ++m) {
@@ -183,7 +184,7 @@ DEEPLAB2_D2_INLINE void softmax(int64_t first, int64_t end, int64_t positions, T
   std::fill(row, row + first, T(0));
   std::fill(row + end, row + positions, T(0));
   Vector sums{};
-  for (int64_t m = start; m < stop; m += kLanes) {
+  for (int64_t m = start; m < stop; m += kVectorLanes) {
     load(row + m, values);
     sums = sums + values;
   }
@@ -196,7 +197,7 @@ DEEPLAB2_D2_INLINE void softmax(int64_t first, int64_t end, int64_t positions, T
 template <typename T>
 DEEPLAB2_D2_INLINE T total(const T* row, int64_t count) {
   typename Lanes<T>::type values, sum{};
-  for (int64_t i = 0; i < count; i += kLanes) {
+  for (int64_t i = 0; i < count; i += kVectorLanes) {
     load(row + i, values);
     sum = sum + values;
   }
@@ -207,7 +208,7 @@ DEEPLAB2_D2_INLINE T total(const T* row, int64_t count) {
 template <typename T>
 DEEPLAB2_D2_INLINE T dot(const T* a, const T* b, int64_t count) {
   typename Lanes<T>::type left, right, sum{};
-  for (int64_t i = 0; i < count; i += kLanes) {
+  for (int64_t i = 0; i < count; i += kVectorLanes) {
     load(a + i, left);
     load(b + i, right);
     sum = sum + left * right;

@@ -23,7 +23,7 @@ void bilinear_rows(int num_queries, int64_t first, int64_t end, int64_t depth, d
 // out[row][c] = sum_i weights[row * row_step + i * step] * x[i * x_step + c], out (num_rows,
 // columns)
 //
-// num_rows: 1 or kRowsAtOnce; columns: a multiple of kLanes.
+// num_rows: 1 or kRowsAtOnce; columns: a multiple of kVectorLanes.
 void weighted_sums(int num_rows, const float* weights, int64_t row_step, int64_t step,
                    const float* x, int64_t x_step, int64_t count, int64_t columns, float* out);
 void weighted_sums(int num_rows, const double* weights, int64_t row_step, int64_t step,
