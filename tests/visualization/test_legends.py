@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 
 from deeplab2_d2.visualization import class_legend, draw_legend, hatch, sheet
-from deeplab2_d2.visualization.legends import LINE_HEIGHT, SWATCH_SIZE
+from deeplab2_d2.visualization.legends import TEXT_SIZE
 from deeplab2_d2.visualization.sheets import GAP, ROW_TITLE_WIDTH, TITLE_HEIGHT
+
+# Swatches are as high as letters, with half of that between lines and around them.
+PAD = TEXT_SIZE // 2
+LINE_HEIGHT = TEXT_SIZE + PAD
 
 
 def has_color(picture: np.ndarray, color: object) -> np.ndarray:
@@ -22,10 +26,10 @@ def test_a_legend_names_the_classes_that_are_shown_in_their_order() -> None:
 
 def test_every_entry_has_its_color_with_its_name_at_its_right() -> None:
     legend = draw_legend([("sky", (10, 0, 0)), ("road", (20, 0, 0))], 400)
-    assert legend.shape == (LINE_HEIGHT, 400, 3)
+    assert legend.shape == (LINE_HEIGHT + PAD, 400, 3)
     lefts = [np.flatnonzero(has_color(legend, (c, 0, 0)).any(axis=0)) for c in (10, 20)]
     # A rim of a pixel around each swatch.
-    assert [len(columns) for columns in lefts] == [SWATCH_SIZE - 2] * 2
+    assert [len(columns) for columns in lefts] == [TEXT_SIZE - 2] * 2
     text = np.flatnonzero((legend < 100).all(axis=-1).any(axis=0))
     end, start = lefts[0][-1], lefts[1][0]
     assert ((text > end + 1) & (text < start - 1)).any() and (text > lefts[1][-1] + 1).any()
@@ -41,7 +45,8 @@ def test_a_legend_goes_on_in_a_new_line_where_the_width_ends() -> None:
     rows = [np.flatnonzero(has_color(legend, (k + 1, 0, 0)).any(axis=1))[0] for k in range(12)]
     assert rows == sorted(rows) and rows[0] < rows[-1]
     # Also one that is longer than a line, and letters that the font may lack.
-    assert draw_legend([("x" * 99, (1, 0, 0)), ("道路", (2, 0, 0))], 60).shape[0] == 2 * LINE_HEIGHT
+    long = draw_legend([("x" * 99, (1, 0, 0)), ("道路", (2, 0, 0))], 60)
+    assert long.shape == (2 * LINE_HEIGHT + PAD, 60, 3)
 
 
 def test_hatching_is_seen_on_black_and_on_white_and_nowhere_else() -> None:
@@ -58,7 +63,7 @@ def test_hatching_is_seen_on_black_and_on_white_and_nowhere_else() -> None:
 
 def test_what_is_hatched_is_hatched_in_the_legend() -> None:
     legend = draw_legend([("unlabeled", None)], 100)
-    inner = legend[3 + 1 : 3 + SWATCH_SIZE - 1, 4 + 1 : 4 + SWATCH_SIZE - 1]
+    inner = legend[PAD + 1 : LINE_HEIGHT - 1, PAD + 1 : LINE_HEIGHT - 1]
     shares = [has_color(inner, (level,) * 3).mean() for level in (0, 160, 255)]
     assert sum(shares) == pytest.approx(1.0) and min(shares) > 0.2
 
@@ -73,7 +78,7 @@ def test_a_sheet_has_titles_beside_its_rows_and_the_legend_below() -> None:
         legend=[("sky", (10, 0, 0))],
     )
     height, width = plain.shape[:2]
-    assert result.shape == (height + LINE_HEIGHT, width + ROW_TITLE_WIDTH, 3)
+    assert result.shape == (height + LINE_HEIGHT + PAD, width + ROW_TITLE_WIDTH, 3)
     # But for the margin and the legend it is the sheet without them.
     assert np.array_equal(result[:height, ROW_TITLE_WIDTH:], plain)
     rows = np.flatnonzero((result[:height, :ROW_TITLE_WIDTH] < 128).any(axis=(1, 2)))

@@ -1,7 +1,12 @@
 import numpy as np
 from PIL import Image
 
-from deeplab2_d2.visualization import draw_legend, draw_named_overlay, draw_panoptic_overlay
+from deeplab2_d2.visualization import (
+    draw_legend,
+    draw_named_overlay,
+    draw_panoptic_overlay,
+    segment_legend,
+)
 
 NAMES = ["road", "car"]
 COLORS = np.array([[60, 200, 60], [200, 60, 60]])
@@ -78,17 +83,17 @@ def test_segments_without_room_have_no_name_and_names_do_not_cover_each_other():
 def test_the_legend_has_the_classes_that_there_are_things_first_with_their_number():
     _, segments = halves()
     cars = [dict(segments[1], id=k) for k in range(3)]
-    strip = draw_legend([segments[0], *cars], COLORS, NAMES, size=(120, 200))
+    strip = draw_legend(segment_legend([segments[0], *cars], COLORS, NAMES), 200, text_size=10)
     assert strip.shape[1] == 200 and strip.shape[0] < 30
     swatches = {
         name: np.nonzero((strip == color).all(axis=2))[1].min()
         for name, color in zip(NAMES, COLORS)
     }
     assert swatches["car"] < swatches["road"]
-    one = draw_legend([segments[0], cars[0]], COLORS, NAMES, size=(120, 200))
+    one = draw_legend(segment_legend([segments[0], cars[0]], COLORS, NAMES), 200, text_size=10)
     # "car (3)" is longer than "car".
     assert np.nonzero((one == COLORS[0]).all(axis=2))[1].min() < swatches["road"]
-    narrow = draw_legend([segments[0], *cars], COLORS, NAMES, size=(120, 70))
+    narrow = draw_legend(segment_legend([segments[0], *cars], COLORS, NAMES), 70, text_size=10)
     assert narrow.shape[0] > strip.shape[0]  # A line for each.
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from .activation import Activation
 from .attention_spec import AttentionSpec
+from .axis_parts import split_axis
 from .channel_normalization import channel_moments, per_channel, scaled_sum
 from .chunking import map_rows, split_rows, sum_rows
 from .initialization import truncated_normal_
@@ -91,15 +92,16 @@ class AxialAttention(nn.Module):
         """(N, C, S, L) of queries, keys and perhaps values to (B, H, L, D) of each."""
         depths = [self.key_depth, self.key_depth, qkv.shape[1] - 2 * self.key_depth]
         heads = [
-            part.unflatten(1, (self.spec.num_heads, -1)).permute(0, 3, 1, 2, 4).flatten(0, 1)
+            split_axis(part, 1, (self.spec.num_heads, -1)).permute(0, 3, 1, 2, 4).flatten(0, 1)
             for part in qkv.split(depths, dim=1)
             if part.shape[1]
         ]
         return [part.transpose(2, 3) for part in heads]
 
-    def _join_heads(self, retrieved_BTHDL: Tensor, num_images: int) -> Tensor:
+    def _join_heads(self, retrieved_BTHDL: Tensor, num_images: int, num_others: int) -> Tensor:
         """(B, T * H, D, L) of all that is retrieved to (N, T * H * D, S, L)."""
-        parts = retrieved_BTHDL.unflatten(0, (num_images, -1)).permute(0, 2, 3, 1, 4)
+        sizes = (num_images, num_others)
+        parts = split_axis(retrieved_BTHDL, 0, sizes).permute(0, 2, 3, 1, 4)
         return parts.flatten(1, 2)
 
     def _attend(self, raw: Tensor, encodings: Encodings) -> Tensor:
@@ -179,7 +181,7 @@ class AxialAttention(nn.Module):
         )
         visible_LM = visible_pairs(raw.shape[3], self.spec.span, raw.device)
         retrieved = self._retrieve(logits, value, encodings.value, visible_LM)
-        return self._join_heads(retrieved, raw.shape[0])
+        return self._join_heads(retrieved, raw.shape[0], raw.shape[2])
 
     def _attend_rows(
         self, raw: Tensor, scale: Tensor, shift: Tensor, *shared: Optional[Tensor]

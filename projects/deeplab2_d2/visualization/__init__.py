@@ -1,9 +1,9 @@
 """Pictures of images, labels and predictions, and sheets of them."""
 
 from .colors import hsv_to_rgb, make_class_colors, vary_color
-from .legends import Entry, class_legend, draw_legend
+from .legends import Entry, class_legend, draw_legend, segment_legend
 from .maps import draw_map
-from .named_overlay import draw_legend, draw_named_overlay
+from .named_overlay import draw_named_overlay
 from .pictures import (
     draw_boundaries,
     draw_depth,
@@ -45,6 +45,7 @@ __all__ = [
     "hsv_to_rgb",
     "make_class_colors",
     "overlay",
+    "segment_legend",
     "sheet",
     "track_colors",
     "vary_color",

@@ -1,13 +1,13 @@
 """Panoptic overlays that say what is what: names and scores in the segments, a legend below."""
 
-from collections import Counter
-from functools import lru_cache
 from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from scipy.ndimage import distance_transform_edt, find_objects
 
+from .legends import class_name, draw_legend, segment_legend
+from .lettering import font, text_box, text_middle
 from .pictures import Array, Panoptic, draw_panoptic_overlay, segment_colors, to_numpy
 
 Color = Tuple[int, int, int]
@@ -20,7 +20,7 @@ _PART_OF_SIDE, _MIN_TEXT, _MAX_TEXT = 1 / 32, 10, 30
 _ROOM_OF_THING, _ROOM_OF_STUFF = 0.35, 0.9
 # Segments are looked at in windows of at most this many pixels a side.
 _WINDOW = 96
-_DARK, _LIGHT = (20, 20, 20), (255, 255, 255)
+_LIGHT = (255, 255, 255)
 
 
 def draw_named_overlay(
@@ -55,49 +55,10 @@ def draw_named_overlay(
         drawn = _write_names(drawn, segment_map, segments_info, to_numpy(colors), names)
     if not (has_legend and segments_info):
         return drawn
-    strip = draw_legend(segments_info, to_numpy(colors), names, size=drawn.shape[:2])
+    entries = segment_legend(segments_info, colors, names)
+    text_size = _text_size((drawn.shape[0], drawn.shape[1]))
+    strip = draw_legend(entries, drawn.shape[1], text_size=text_size)
     return np.concatenate([drawn, strip])
-
-
-def draw_legend(
-    segments_info: Sequence[Mapping[str, Any]],
-    colors: Array,
-    names: Sequence[str],
-    *,
-    size: Tuple[int, int],
-) -> np.ndarray:
-    """
-    The classes of segments in their colors, things first, with the number of each.
-
-    Args:
-        segments_info: of one picture or of several.
-        colors, names: see :func:`draw_named_overlay`.
-        size: (height, width) of the picture that it is for.
-
-    Returns:
-        (h, width, 3) uint8, on white.
-    """
-    colors, text_size = to_numpy(colors), _text_size(size)
-    counts = Counter((not info["isthing"], info["category_id"]) for info in segments_info)
-    pad, swatch = text_size // 2, text_size
-    places: List[Tuple[int, int, str, Color]] = []
-    left, top = pad, pad
-    for (is_stuff, k), count in sorted(counts.items()):
-        text = _name(names, k) + (f" ({count})" if count > 1 else "")
-        width = swatch + pad + _text_box(text, text_size)[2]
-        if left > pad and left + width > size[1] - pad:
-            left, top = pad, top + swatch + pad
-        places.append((left, top, text, _as_color(colors[k])))
-        left += width + 2 * pad
-    strip = Image.new("RGB", (size[1], top + swatch + pad), _LIGHT)
-    draw = ImageDraw.Draw(strip)
-    for left, top, text, color in places:
-        box = (left, top, left + swatch - 1, top + swatch - 1)
-        draw.rectangle(box, fill=color, outline=(110, 110, 110))
-        middle = top + swatch // 2
-        place = (left + swatch + pad, middle - _text_middle(text_size))
-        draw.text(place, text, fill=_DARK, font=_font(text_size))
-    return np.asarray(strip).copy()
 
 
 class _Spot(NamedTuple):
@@ -125,7 +86,7 @@ def _write_names(
         needed = _ROOM_OF_THING if info["isthing"] else _ROOM_OF_STUFF
         if spot.radius < needed * text_size:
             continue
-        text = _name(names, info["category_id"])
+        text = class_name(names, info["category_id"])
         if info.get("score") is not None:
             text = f"{text} {info['score']:.2f}"
         box = _place(text, text_size, spot, (height, width))
@@ -135,8 +96,8 @@ def _write_names(
         color = _darkened(_as_color(chosen[info["id"]]))
         draw.rounded_rectangle(box, radius=text_size // 4, fill=color)
         pad = _pad(text_size)
-        place = (box[0] + pad, (box[1] + box[3]) // 2 - _text_middle(text_size))
-        draw.text(place, text, fill=_LIGHT, font=_font(text_size))
+        place = (box[0] + pad, (box[1] + box[3]) // 2 - text_middle(text_size))
+        draw.text(place, text, fill=_LIGHT, font=font(text_size))
     return np.asarray(picture).copy()
 
 
@@ -177,7 +138,7 @@ def _middle(mask: np.ndarray, place: Tuple[slice, slice]) -> _Spot:
 def _place(text: str, text_size: int, spot: _Spot, size: Tuple[int, int]) -> Optional[Box]:
     """The box of a name around a spot, moved into the picture; None if it is too wide for it."""
     height, width = size
-    box_width = _text_box(text, text_size)[2] + 2 * _pad(text_size)
+    box_width = text_box(text, text_size)[2] + 2 * _pad(text_size)
     box_height = text_size + 2 * _pad(text_size)
     if box_width >= width or box_height >= height:
         return None
@@ -188,10 +149,6 @@ def _place(text: str, text_size: int, spot: _Spot, size: Tuple[int, int]) -> Opt
 
 def _overlap(one: Box, other: Box) -> bool:
     return one[0] <= other[2] and other[0] <= one[2] and one[1] <= other[3] and other[1] <= one[3]
-
-
-def _name(names: Sequence[str], k: int) -> str:
-    return names[k] if k < len(names) else f"class {k}"
 
 
 def _as_color(color: np.ndarray) -> Color:
@@ -222,25 +179,3 @@ def _text_size(size: Tuple[int, int]) -> int:
 
 def _pad(text_size: int) -> int:
     return max(2, text_size // 5)
-
-
-@lru_cache(maxsize=None)
-def _font(text_size: int) -> Any:
-    try:
-        return ImageFont.load_default(text_size)
-    except (TypeError, ImportError):
-        # Pillow before 10.1, or without FreeType, has one of one size.
-        return ImageFont.load_default()
-
-
-@lru_cache(maxsize=4096)
-def _text_box(text: str, text_size: int) -> Box:
-    left, top, right, bottom = _font(text_size).getbbox(text)
-    return int(left), int(top), int(np.ceil(right)), int(np.ceil(bottom))
-
-
-@lru_cache(maxsize=None)
-def _text_middle(text_size: int) -> int:
-    """From the top of a text to the middle of its capitals."""
-    _, top, _, bottom = _text_box("H", text_size)
-    return (top + bottom) // 2
