@@ -60,7 +60,7 @@ def trace(model: ImageModel, example: Tensor) -> Any:
     sizes = {0: dim.DYNAMIC, 2: dim.DYNAMIC, 3: dim.DYNAMIC}  # type: ignore[union-attr]
     # With gradients on, norms stay operations of their own, as optimizers of graphs expect them.
     # The cache of fake tensors costs more than it saves where sizes are symbols.
-    without_cache = torch._dynamo.config.patch(fake_tensor_cache_enabled=False)  # type: ignore
+    without_cache = torch._dynamo.config.patch(fake_tensor_cache_enabled=False)
     with torch.enable_grad(), _quiet(), without_cache:
         try:
             return torch.export.export(model, (example,), dynamic_shapes=(sizes,), strict=False)
@@ -75,7 +75,8 @@ def write_onnx(path: str, model: ImageModel, example: Tensor, description: str) 
     import onnx
 
     # By the tracer: torch.export takes minutes of symbolic sizes for a network with attention.
-    by_tracer = {"dynamo": False} if "dynamo" in signature(torch.onnx.export).parameters else {}
+    has_choice = "dynamo" in signature(torch.onnx.export).parameters
+    by_tracer: Dict[str, Any] = {"dynamo": False} if has_choice else {}
     with _quiet(), torch.no_grad():
         torch.onnx.export(
             model,

@@ -137,7 +137,11 @@ class _Reader:
 
 
 def _quantize(source: str, target: str, images: List[Tensor]) -> None:
+    import onnxruntime
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+
+    # It warns of sizes that it could not know, image by image.
+    onnxruntime.set_default_logger_severity(3)
 
     class Reader(_Reader, CalibrationDataReader):
         pass
