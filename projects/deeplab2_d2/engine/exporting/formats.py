@@ -77,17 +77,21 @@ def write_onnx(path: str, model: ImageModel, example: Tensor, description: str) 
     # By the tracer: torch.export takes minutes of symbolic sizes for a network with attention.
     has_choice = "dynamo" in signature(torch.onnx.export).parameters
     by_tracer: Dict[str, Any] = {"dynamo": False} if has_choice else {}
-    with _quiet(), torch.no_grad():
-        torch.onnx.export(
-            model,
-            (example,),
-            path,
-            opset_version=OPSET,
-            input_names=[INPUT],
-            output_names=list(model.names),
-            dynamic_axes={INPUT: _SIZES, **_output_sizes(model)},
-            **by_tracer,
-        )
+    try:
+        with _quiet(), torch.no_grad():
+            torch.onnx.export(
+                model,
+                (example,),
+                path,
+                opset_version=OPSET,
+                input_names=[INPUT],
+                output_names=list(model.names),
+                dynamic_axes={INPUT: _SIZES, **_output_sizes(model)},
+                **by_tracer,
+            )
+    except RuntimeError as error:  # Of which an operator without a counterpart is one.
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ConfigError(f"torch.onnx cannot export this model: {reason}") from error
     proto = onnx.load(path)
     onnx.helper.set_model_props(proto, {DESCRIPTION: description})
     onnx.checker.check_model(proto)
