@@ -62,9 +62,9 @@ def test_every_command_of_a_page_exists(page):
     text = page.read_text(encoding="utf-8")
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     (phony,) = re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
-    for target in re.findall(r"`make ([a-z\-]+)", text) + re.findall(
-        r"^make ([a-z\-]+)", text, re.M
-    ):
+    code = "".join(re.findall(r"```\w*\n.*?```", text, re.DOTALL))
+    targets = re.findall(r"`make ([a-z\-]+)", text) + re.findall(r"^make ([a-z\-]+)", code, re.M)
+    for target in targets:
         assert target in phony.split(), f"{page.name}: make {target}"
     for module in re.findall(r"python -m (deeplab2_d2[\w.]*)", text):
         path = ROOT / "projects" / module.rstrip(".").replace(".", "/")
