@@ -112,3 +112,16 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(
     monkeypatch.setattr(importlib.util, "find_spec", absent)
     with pytest.raises(ImportError, match=r"package onnx, .* run `pip install 'deeplab2_d2\[exp"):
         run(V3PLUS, tmp_path / "model.onnx")
+
+
+def test_a_file_that_does_not_run_for_another_size_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A network that remembers the size of its example, as one with `int(features.shape[2])` does.
+    def forward(self: Any, image: Any) -> Any:
+        return (image.reshape(2, 3, int(image.shape[2]), int(image.shape[3])),)
+
+    monkeypatch.setattr("deeplab2_d2.engine.exporting.ImageModel.forward", forward)
+    with pytest.raises(ConfigError, match="exported file does not run and was not written: images"):
+        run(V3PLUS, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())

@@ -21,8 +21,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import exported_models  # noqa: E402
 
-from deeplab2_d2.engine.exporting import ImageModel, run_file  # noqa: E402
-from deeplab2_d2.engine.exporting import comparison, formats, writing  # noqa: E402
+from deeplab2_d2.engine.exporting import (  # noqa: E402
+    ImageModel,
+    comparison,
+    formats,
+    run_file,
+    writing,
+)
 
 FULL = (
     "Panoptic-DeepLab, ResNet-50",

@@ -143,3 +143,19 @@ def test_torchscript_runs_in_a_process_without_this_package(
     subprocess.run([sys.executable, "-c", _FRESH, *files], check=True, timeout=300)
     expected = expected_outputs(exported, images)[0]
     assert np.array_equal(np.load(tmp_path / "out.npy"), expected.numpy())
+
+
+@pytest.mark.slow
+def test_an_archive_of_torch_export_runs_in_a_process_without_this_package(
+    models: Dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "x.pt2"
+    exported = write(lively(models, "DeepLab v3+"), path, "torch", True)
+    # On the grid: sizes that a tracer could take for special ones.
+    images = images_of((3, 3, 65, 97))
+    np.save(tmp_path / "in.npy", images.numpy())
+    files = [str(path), str(tmp_path / "in.npy"), str(tmp_path / "out.npy")]
+    subprocess.run([sys.executable, "-c", _FRESH, *files], check=True, timeout=600)
+    with torch.no_grad():
+        expected = exported(images)[0]
+    assert np.array_equal(np.load(tmp_path / "out.npy"), expected.numpy())

@@ -180,7 +180,7 @@ def _notes(model: nn.Module, prefix: str, is_residual: bool) -> List[str]:
 
 
 def _pixels_of(model: nn.Module) -> Optional[_Pixels]:
-    values = [getattr(model, name, None) for name in ("pixel_mean", "pixel_std")]
+    values: List[Any] = [getattr(model, name, None) for name in ("pixel_mean", "pixel_std")]
     if any(not isinstance(value, Tensor) or value.numel() < 3 for value in values):
         return None
     mean, std = (tuple(round(v, 3) for v in value.flatten()[:3].tolist()) for value in values)

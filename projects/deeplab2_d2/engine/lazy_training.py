@@ -140,7 +140,7 @@ def _names(dataset: Any) -> Any:
     """What DATASETS takes of one name, or several, or none."""
     if dataset is None or isinstance(dataset, str):
         return (dataset,) if dataset else ()
-    return tuple(OmegaConf.to_container(dataset))
+    return tuple(str(name) for name in dataset)
 
 
 class LazyTrainer(DeepLab2Trainer):

@@ -142,7 +142,7 @@ class AxialAttention(nn.Module):
         ]
         return [part.transpose(2, 3) for part in heads]
 
-    def _join_heads(self, retrieved_BTHDL: Tensor, num_images: int, num_others: int) -> Tensor:
+    def _join_heads(self, retrieved_BTHDL: Tensor, num_images: int, num_others: int = -1) -> Tensor:
         """(B, T * H, D, L) of all that is retrieved to (N, T * H * D, S, L)."""
         sizes = (num_images, num_others)
         parts = split_axis(retrieved_BTHDL, 0, sizes).permute(0, 2, 3, 1, 4)

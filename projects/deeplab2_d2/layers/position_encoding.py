@@ -23,7 +23,12 @@ class RelativePositionEncoding(nn.Module):
     A vector for every relative position ``key - query``; heads share them.
 
     Reference: Axial-DeepLab (arXiv:2003.07853), Sec. 3.2.
+
+    Attributes:
+        is_embedding: its weight is no kernel, and never decays.
     """
+
+    is_embedding = True
 
     def __init__(self, depth: int, *, std: float = 1.0):
         """

@@ -6,6 +6,7 @@ from typing import Any, Callable, Dict, List, Sequence, Tuple
 import torch
 from torch import Tensor
 
+from ..config_error import ConfigError
 from .formats import INPUT, require_packages
 from .image_model import ImageModel
 
@@ -88,7 +89,15 @@ def compare(
     agreements = []
     for shape in shapes:
         images = smooth_images(shape, generator)
-        agreements.append(_agree(tuple(shape), runner(images), expected_outputs(model, images)))
+        try:
+            found = runner(images)
+        except Exception as error:  # Runtimes raise what they like.
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise ConfigError(
+                f"the exported file does not run and was not written: images of {tuple(shape)} "
+                f"give {reason}"
+            ) from error
+        agreements.append(_agree(tuple(shape), found, expected_outputs(model, images)))
     return agreements
 
 

@@ -60,7 +60,7 @@ def trace(model: ImageModel, example: Tensor) -> Any:
     sizes = {0: dim.DYNAMIC, 2: dim.DYNAMIC, 3: dim.DYNAMIC}  # type: ignore[union-attr]
     # With gradients on, norms stay operations of their own, as optimizers of graphs expect them.
     # The cache of fake tensors costs more than it saves where sizes are symbols.
-    without_cache = torch._dynamo.config.patch(fake_tensor_cache_enabled=False)  # type: ignore
+    without_cache = torch._dynamo.config.patch(fake_tensor_cache_enabled=False)
     with torch.enable_grad(), _quiet(), without_cache:
         try:
             return torch.export.export(model, (example,), dynamic_shapes=(sizes,), strict=False)
@@ -75,18 +75,23 @@ def write_onnx(path: str, model: ImageModel, example: Tensor, description: str) 
     import onnx
 
     # By the tracer: torch.export takes minutes of symbolic sizes for a network with attention.
-    by_tracer = {"dynamo": False} if "dynamo" in signature(torch.onnx.export).parameters else {}
-    with _quiet(), torch.no_grad():
-        torch.onnx.export(
-            model,
-            (example,),
-            path,
-            opset_version=OPSET,
-            input_names=[INPUT],
-            output_names=list(model.names),
-            dynamic_axes={INPUT: _SIZES, **_output_sizes(model)},
-            **by_tracer,
-        )
+    has_choice = "dynamo" in signature(torch.onnx.export).parameters
+    by_tracer: Dict[str, Any] = {"dynamo": False} if has_choice else {}
+    try:
+        with _quiet(), torch.no_grad():
+            torch.onnx.export(
+                model,
+                (example,),
+                path,
+                opset_version=OPSET,
+                input_names=[INPUT],
+                output_names=list(model.names),
+                dynamic_axes={INPUT: _SIZES, **_output_sizes(model)},
+                **by_tracer,
+            )
+    except RuntimeError as error:  # Of which an operator without a counterpart is one.
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ConfigError(f"torch.onnx cannot export this model: {reason}") from error
     proto = onnx.load(path)
     onnx.helper.set_model_props(proto, {DESCRIPTION: description})
     onnx.checker.check_model(proto)

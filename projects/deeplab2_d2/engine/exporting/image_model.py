@@ -46,7 +46,7 @@ class ImageModel(nn.Module):
         self.is_bgr = is_bgr
         self.register_buffer("pixel_mean", model.pixel_mean.clone())
         self.register_buffer("pixel_std", model.pixel_std.clone())
-        self.kinds = dict(model.head.kinds)  # type: ignore[arg-type, union-attr]
+        self.kinds = dict(model.head.kinds)  # type: ignore[arg-type]
         self.map_stride, maps = self._probe()
         self.graph: Optional[GraphInference] = None
         if with_postprocessing:

@@ -1,12 +1,13 @@
 """The post-processing of exported files."""
 
-from typing import Dict, Tuple
+from typing import Dict, Tuple, cast
 
 from torch import Tensor
 
 from ...postprocessing import enlarged_argmax, graph_panoptic_from_centers, label_table
 from ...records import GraphInference
 from ...structures import Prediction
+from .inference import PanopticDeepLabInference
 from .network import DeepLab2PanopticDeepLab
 
 
@@ -17,7 +18,7 @@ def build_graph(model: DeepLab2PanopticDeepLab) -> GraphInference:
     Raises:
         ValueError: if the model keeps all centers, whose number no graph has.
     """
-    inference = model.inference
+    inference = cast(PanopticDeepLabInference, model.inference)
     channel_to_class = inference.class_map.channel_to_class
     if inference.thing_ids and inference.top_k_centers < 1:
         raise ValueError(
