@@ -1,6 +1,6 @@
 """Operator: position-sensitive attention along one axis, with its gradient."""
 
-from typing import Any, Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -67,7 +67,9 @@ def axial_attention(
         *(raw, scale, shift, logit_scale, logit_shift),
         *(query_encoding, key_encoding, value_encoding),
     )
-    options = {"value_depth": value_depth, "retrieve_content": retrieve_content, "reach": reach}
+    options: Dict[str, Any] = {
+        "value_depth": value_depth, "retrieve_content": retrieve_content, "reach": reach
+    }  # fmt: skip
     if not has_kernels(name, raw.device.type):
         return reference.axial_attention(*arguments, **options)
     return torch.ops.deeplab2_d2.axial_attention(*arguments, **options)

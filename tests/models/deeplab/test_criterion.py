@@ -11,6 +11,8 @@ from torch import Tensor
 from deeplab2_d2.config import add_deeplab2_config
 from deeplab2_d2.models.deeplab import SemanticCriterion
 from deeplab2_d2.models.deeplab.config import check_config
+from deeplab2_d2.models.deeplab.inference import SemanticInference
+from deeplab2_d2.models.image_batch import ImageBatch
 from deeplab2_d2.structures import identity_class_map
 
 
@@ -114,3 +116,31 @@ def test_class_weights_of_another_number_are_refused() -> None:
     check_config(cfg)
     criterion = SemanticCriterion.from_config(cfg, shrinks_labels=False)
     assert criterion.class_weights == (0.0, 3.0)
+
+
+def test_the_correction_takes_the_weights_off_the_odds_that_they_taught() -> None:
+    # Where class 1 is there in a third of equal pixels, the loss is least at odds of 1 to 2; with a
+    # weight of 4, at 4 to 2. The correction at 1 gives 1 to 2 again, at 1/2 the root between.
+    cfg = get_cfg()
+    add_deeplab2_config(cfg)
+    cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 2
+    cfg.MODEL.DEEPLAB2.DEEPLAB.CLASS_WEIGHTS = [1.0, 4.0]
+    labels = torch.tensor([[[0, 0, 1]]])
+    learned = torch.tensor([0.0, math.log(4 / 2)])
+    for step in (-0.1, 0.1):
+        worse = learned + torch.tensor([0.0, step])
+        both = [v.view(1, 2, 1, 1).expand(1, 2, 1, 3) for v in (learned, worse)]
+        least, more = (loss(v, labels, class_weights=(1.0, 4.0)) for v in both)
+        assert least < more
+    sample = {"height": 1, "width": 3}
+    images = ImageBatch(torch.zeros(1, 3, 1, 3), [(1, 3)])
+    prediction = {"semantic_logits": learned.view(1, 2, 1, 1).expand(1, 2, 1, 3)}
+    for correction, odds in ((0.0, 2.0), (0.5, 1.0), (1.0, 0.5)):
+        cfg.MODEL.DEEPLAB2.DEEPLAB.WEIGHT_CORRECTION = correction
+        check_config(cfg)
+        (output,) = SemanticInference.from_config(cfg)(prediction, images, [sample])
+        scores = output["sem_seg"]
+        assert (scores[1] - scores[0]).exp().tolist() == [pytest.approx([odds] * 3)]
+    cfg.MODEL.DEEPLAB2.DEEPLAB.CLASS_WEIGHTS = []
+    with pytest.raises(ValueError, match="DEEPLAB.WEIGHT_CORRECTION must be in .0, 1"):
+        check_config(cfg)

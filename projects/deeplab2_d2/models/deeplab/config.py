@@ -28,6 +28,10 @@ def add_config(cfg: CfgNode) -> None:
     # Factor on the loss of a pixel by its class, one for each of SEM_SEG_HEAD.NUM_CLASSES; [] = 1.
     # Not read by the heads under Detectron2's SemanticSegmentor.
     node.CLASS_WEIGHTS = []
+    # Part of the logarithms of these weights that is taken off the scores in evaluation, in [0, 1]:
+    # weighted classes are found more often than they are there, and at 1 as often as without
+    # weights.
+    node.WEIGHT_CORRECTION = 0.0
 
 
 def check_config(cfg: CfgNode) -> None:
@@ -48,6 +52,10 @@ def check_config(cfg: CfgNode) -> None:
     is_complete = len(weights) in (0, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES)
     rule = "[], or a weight of at least 0 for each of SEM_SEG_HEAD.NUM_CLASSES, and not 0 all"
     require(are_weights and is_complete, prefix + "CLASS_WEIGHTS", rule, weights)
+    correction = node.WEIGHT_CORRECTION
+    can_correct = correction == 0 or (weights != [] and min(weights) > 0)
+    rule = "in [0, 1], and 0 where CLASS_WEIGHTS is [] or has a 0"
+    require(0 <= correction <= 1 and can_correct, prefix + "WEIGHT_CORRECTION", rule, correction)
     rates, scales, cell = list(node.RATES), list(node.INPUT_SCALES), list(node.CELL)
     require(all(rate >= 1 for rate in rates), prefix + "RATES", "rates of at least 1", rates)
     are_factors = all(scale > 0 and scale != 1 for scale in scales)

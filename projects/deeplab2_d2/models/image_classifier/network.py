@@ -143,6 +143,7 @@ class Classifier(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.logits = nn.Conv2d(channels, num_classes, 1)
         nn.init.normal_(self.logits.weight, std=0.01)
+        assert self.logits.bias is not None
         nn.init.zeros_(self.logits.bias)
 
     def forward(self, features: Tensor) -> Tensor:
