@@ -14,10 +14,10 @@ EXHAUSTIVE := checkpoint/test_config_leaves.py checkpoint/test_released_checkpoi
 	backbones/test_multiply_adds.py models/test_whole_graph.py parity/test_networks.py \
 	losses/test_lean_forms.py test_compat.py
 
-PYTHON_CODE := $(wildcard projects tests datasets demo scripts train_net.py setup.py)
+PYTHON_CODE := $(wildcard projects tests datasets demo docs scripts train_net.py setup.py)
 CPP_CODE = $(shell find projects tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 
-.PHONY: help setup demo demo-max demo-kmax demo-video demo-motion demo-oanet demo-deeplab test test-fast lint format bench fuzz check-wheel check-asan gpu-build gpu-test gpu-sanitize gpu-bench
+.PHONY: help setup demo demo-max demo-kmax demo-video demo-motion demo-oanet demo-deeplab test test-fast lint format bench fuzz docs check-wheel check-asan gpu-build gpu-test gpu-sanitize gpu-bench
 
 help:
 	@echo "make demo    generate a dataset, train on it, evaluate and draw (minutes, on a CPU)"
@@ -30,6 +30,7 @@ help:
 	@echo "make test-fast  those that need no training, no compiler and no process of their own (two minutes)"
 	@echo "make lint    check style and types; make format mends what can be mended"
 	@echo "make bench   time the operators and the network"
+	@echo "make docs    build the documentation as HTML pages: build/docs/index.html"
 	@echo "make fuzz MINUTES=5  give every reader of files wrong ones (docs/security.md)"
 	@echo "make check-wheel   build a wheel and run it in an environment of its own"
 	@echo "make check-asan    run the operators' tests under AddressSanitizer"
@@ -88,6 +89,10 @@ format: setup
 
 bench: setup
 	$(BIN)/python tests/benchmarks/run.py $(ARGS)
+
+docs: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -q -b html -c docs/sphinx -d build/doctrees . build/docs
+	@echo build/docs/index.html
 
 fuzz: setup
 	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/run.py --minutes $(MINUTES) $(ARGS)

@@ -6,14 +6,18 @@ from torch import Tensor
 from deeplab2_d2.layers import AxialAttention
 from deeplab2_d2.layers.channel_normalization import per_channel
 from deeplab2_d2.layers.norm import Moments, scale_and_shift
-from deeplab2_d2.layers.similarity import Encodings, similarity_terms, visible_pairs
+from deeplab2_d2.layers.similarity import similarity_terms, visible_pairs
 
 
 class DirectAxialAttention(AxialAttention):
     """The same parameters; every similarity in whole, normalised and added."""
 
-    def _attend(self, raw: Tensor, encodings: Encodings) -> Tensor:
+    def _has_operator(self, raw: Tensor) -> bool:
+        return False
+
+    def _attend(self, raw: Tensor) -> Tensor:
         """The formulas as they stand: what the lean form must equal."""
+        encodings = self._encodings(raw.shape[3])
         query, key, value = self._split_heads(self.batch_norm_qkv(raw))
         visible_LM = visible_pairs(query.shape[2], self.spec.span, query.device)
         terms = similarity_terms(query, key, encodings, use_content=self.spec.use_content)

@@ -54,7 +54,7 @@ MISTAKES = [
     Mistake("a config indented with a tab", "train_net.py --config-file tab.yaml"),
     Mistake("an empty config", "train_net.py --config-file empty.yaml"),
     Mistake("a config in Latin-1", "train_net.py --config-file latin.yaml"),
-    Mistake("a LazyConfig", "train_net.py --config-file lazy.py"),
+    Mistake("a Python file that is no LazyConfig", "train_net.py --config-file lazy.py"),
     Mistake("a `_BASE_` that is not there", "train_net.py --config-file nobase.yaml"),
     Mistake("a config based on itself", "train_net.py --config-file loop.yaml"),
     Mistake("a misspelt key", "train_net.py CONFIG SOLVER.MAX_ITR 5"),

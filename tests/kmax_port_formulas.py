@@ -12,10 +12,16 @@ from torch import Tensor
 
 
 class Port:
-    """Functions of weights by their names there."""
+    """
+    Functions of weights by their names there.
 
-    def __init__(self, weights: Dict[str, Tensor]):
+    ``atrous_rate`` of the pixel decoder's 3x3 convolutions is 1 there, and 2 in DeepLab2, of which
+    the rest of these formulas is the same.
+    """
+
+    def __init__(self, weights: Dict[str, Tensor], atrous_rate: int = 1):
         self.weights = weights
+        self.atrous_rate = atrous_rate
 
     def norm(self, name: str, values: Tensor) -> Tensor:
         parts = ("running_mean", "running_var", "weight", "bias")
@@ -58,7 +64,8 @@ class Port:
         features = F.gelu(features)
         hidden = F.gelu(self.conv(name + "_conv1_bn_act", features))
         if name + "_conv2_bn_act.conv.weight" in self.weights:
-            hidden = self.conv(name + "_conv2_bn_act", hidden, padding=1)
+            rate = self.atrous_rate
+            hidden = self.conv(name + "_conv2_bn_act", hidden, padding=rate, dilation=rate)
         else:
             columns = [
                 self.axial_attention(name + "_attention._height_axis.", hidden[..., x])

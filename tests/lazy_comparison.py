@@ -14,10 +14,11 @@ _PLAIN = (str, bytes, int, float, bool, complex, type(None), type, torch.dtype, 
 
 def differences(first, second, path="", seen=None):
     """Where two objects differ, as lines; lists and tuples of equal content do not."""
-    seen = set() if seen is None else seen
+    seen = {} if seen is None else seen
     if (id(first), id(second)) in seen:
         return []
-    seen.add((id(first), id(second)))
+    # Kept, so that no other object gets the same id.
+    seen[id(first), id(second)] = first, second
     if isinstance(first, (list, tuple, ListConfig)) and isinstance(
         second, (list, tuple, ListConfig)
     ):

@@ -167,6 +167,17 @@ def _dense_crf(logits: Tensor, image: Tensor) -> Sequence[Tensor]:
     return [marginals]
 
 
+def _sequences(seed: int) -> List[Tensor]:
+    generator = _generator(seed)
+    sizes = [(2, 32, 3, 11), (32,), (32,), (3, 2), (2,), (21, 4), (21, 4), (21, 8)]
+    return [torch.randn(size, generator=generator) for size in sizes]
+
+
+def _axial_attention(*tensors: Tensor) -> Sequence[Tensor]:
+    options = {"value_depth": 16, "retrieve_content": True, "span": 9}
+    return [ops.axial_attention(*tensors, **options)]
+
+
 CASES: Dict[str, OperatorCase] = {
     "find_centers": OperatorCase(["find_centers"], _heatmap, _find_centers),
     "group_pixels": OperatorCase(["group_pixels"], _grouping, _group_pixels),
@@ -182,4 +193,7 @@ CASES: Dict[str, OperatorCase] = {
     "linear_assignment": OperatorCase(["linear_assignment"], _costs, _assign),
     "panoptic_targets": OperatorCase(["panoptic_targets"], _segments, _targets, has_cuda=False),
     "dense_crf": OperatorCase(["dense_crf"], _scores, _dense_crf, has_cuda=False),
+    "axial_attention": OperatorCase(
+        ["axial_attention"], _sequences, _axial_attention, has_cuda=False
+    ),
 }

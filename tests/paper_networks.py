@@ -268,6 +268,4 @@ ABLATION: List[PaperNetwork] = [
         ("v3+'s decoder", "v3plus_decoder_poly_60k_bs32_crop_1025_2049", "Tab. 10", 46.61, 553.41),
     )
 ]
-NETWORKS: List[PaperNetwork] = (
-    MAX_DEEPLAB + [AXIAL_DEEPLAB_L] + PANOPTIC_DEEPLAB + XCEPTION + ABLATION
-)
+NETWORKS: List[PaperNetwork] = MAX_DEEPLAB + [AXIAL_DEEPLAB_L] + PANOPTIC_DEEPLAB + XCEPTION

@@ -14,7 +14,6 @@ from detectron2.solver import LRMultiplier
 from lazy_comparison import differences
 
 from deeplab2_d2.engine import load_config
-from deeplab2_d2.engine.evaluators import build_evaluators
 from deeplab2_d2.engine.loaders import _mapper
 from deeplab2_d2.solver import build_lr_scheduler, build_optimizer
 
@@ -39,7 +38,11 @@ def pair(request):
 
 
 def test_the_model_is_that_of_the_leaf_to_the_last_attribute(pair):
-    _, _, built, expected = pair
+    lazy, cfg, built, expected = pair
+    # Of tensors only shapes are known here.
+    times = len(lazy.model.pixel_mean) // len(cfg.MODEL.PIXEL_MEAN)  # ViP-DeepLab's two frames
+    assert list(lazy.model.pixel_mean) == list(cfg.MODEL.PIXEL_MEAN) * times
+    assert list(lazy.model.pixel_std) == list(cfg.MODEL.PIXEL_STD) * times
     shapes = [
         {name: tuple(value.shape) for name, value in model.state_dict().items()}
         for model in (built, expected)

@@ -1,12 +1,12 @@
 """
 Write the tables of docs/zoo.md: the published models, their scores and their costs.
 
-    python tests/zoo_table.py [--check] [--time NAME ...]
+    python tests/zoo_table.py [--check] [--count] [--time NAME ...]
 
-Scores are the release's. Parameters and multiply-adds are counted on the meta device, without
-weights or a download, in two minutes. Times are those of tests/zoo_times.json; ``--time`` measures
-named models anew and puts them there (with random weights, which compute as long). With ``--check``
-nothing is written, and the exit status is 1 if a file would change.
+Scores are the release's. Costs are kept in tests/zoo_costs.json. Parameters and multiply-adds of
+models that it lacks are counted, of all with ``--count``: on the meta device, without weights or a
+download, in a minute. ``--time`` measures named models, with random weights, which compute as long.
+With ``--check`` nothing is written, and the exit status is 1 if the page would change.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 
 import torch
 from tabulate import tabulate
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 # It makes Detectron2 importable, which comes next.
@@ -29,11 +30,17 @@ from detectron2.modeling import build_model
 
 from deeplab2_d2.checkpoint import build_meta_model
 from deeplab2_d2.checkpoint.zoo import get_config
-from deeplab2_d2.checkpoint.zoo_table import PRETRAINED, ZooRow, find_row, zoo_rows
+from deeplab2_d2.checkpoint.zoo_table import (
+    PRETRAINED,
+    ZooRow,
+    find_row,
+    short_names,
+    zoo_rows,
+)
 
 _ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = _ROOT / "docs" / "zoo.md"
-TIMES = Path(__file__).with_name("zoo_times.json")
+COSTS = Path(__file__).with_name("zoo_costs.json")
 # Behind what DeepLab2's own evaluation gave, where nothing else is published.
 _OWN = "\\*"
 
@@ -43,11 +50,13 @@ class Costs(NamedTuple):
     Attributes:
         size: (height, width) of the network's input.
         parameters, multiply_adds: as docs/backbones.md counts them.
+        seconds: of a thread, for an image; None where they were not measured.
     """
 
     size: Tuple[int, int]
     parameters: int
     multiply_adds: int
+    seconds: Optional[float] = None
 
 
 class Table(NamedTuple):
@@ -83,7 +92,7 @@ TABLES = (
     Table("coco", ("PQ", "PQ things", "PQ stuff"), _panoptic("COCO")),
     Table("ade20k", ("PQ", "PQ things", "PQ stuff", "mIoU"), _panoptic("ADE20K")),
     Table("videos", _STQ_COLUMNS, _is_of_videos),
-    Table("semantic", ("mIoU",), lambda row: row.model == "DeepLab v3+"),
+    Table("semantic", ("mIoU",), lambda row: row.task == "semantic segmentation"),
     Table("imagenet", ("top-1 accuracy",), lambda row: row.model == PRETRAINED),
 )
 
@@ -94,8 +103,15 @@ def published_score(row: ZooRow, score: str) -> str:
         scores = row.scores.get(origin, {})
         for key in (score, f"val {score}"):
             if key in scores:
-                return f"{scores[key]:g}" + (_OWN if origin == "deeplab2" else "")
+                return _digits(scores[key]) + (_OWN if origin == "deeplab2" else "")
+        if score == "top-1 accuracy" and "top-1 error" in scores:
+            return _digits(100 - scores["top-1 error"])
     return ""
+
+
+def _digits(score: float) -> str:
+    """As published, with one digit at least."""
+    return f"{score:.1f}" if abs(score - round(score, 1)) < 1e-9 else f"{score:g}"
 
 
 def trained_config(name: str) -> CfgNode:
@@ -121,9 +137,16 @@ def count_costs(row: ZooRow) -> Costs:
     size = input_size(row, cfg)
     images = torch.zeros(1, len(model.pixel_mean), *size, device="meta")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model.network(images)
+        _network(model)(images)
     parameters = sum(p.numel() for p in model.parameters())
     return Costs(size, parameters, counter.get_total_flops() // 2)
+
+
+def _network(model: Any) -> nn.Module:
+    """Backbone and head; of Detectron2's ``SemanticSegmentor`` as of our models."""
+    if hasattr(model, "network"):
+        return model.network
+    return nn.Sequential(model.backbone, model.sem_seg_head)
 
 
 def measure_seconds(row: ZooRow) -> float:
@@ -148,19 +171,42 @@ def _sample(model: Any, size: Tuple[int, int]) -> Dict[str, Any]:
     return {"image": image, "previous_image": image, "next_image": image}
 
 
-def times(path: Path = TIMES) -> Dict[str, Any]:
-    """Machine, and seconds of each model that was measured."""
-    return json.loads(path.read_text(encoding="utf-8"))
+class CostFile:
+    """What is kept of all models: the machine that the times are of, and costs by name."""
 
+    def __init__(self, path: Path = COSTS):
+        kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        self._path = path
+        self.machine: str = kept.get("machine", "no machine")
+        models = kept.get("models", {})
+        self.models = {
+            name: Costs(tuple(entry["size"]), *(entry[key] for key in Costs._fields[1:]))
+            for name, entry in models.items()
+        }
 
-def update_times(names: Sequence[str]) -> None:
-    """Measure models and keep their times."""
-    seconds = times()["seconds"] if TIMES.is_file() else {}
-    for name in names:
-        seconds[name] = round(measure_seconds(find_row(name)), 2)
-        print(f"{name}: {seconds[name]} s", flush=True)
-        kept = {"machine": _machine(), "threads": 1, "seconds": dict(sorted(seconds.items()))}
-        TIMES.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+    def count(self, rows: Sequence[ZooRow]) -> None:
+        """Count models anew; their times stay."""
+        for row in rows:
+            seconds = self.models[row.name].seconds if row.name in self.models else None
+            self.models[row.name] = count_costs(row)._replace(seconds=seconds)
+            print(f"{row.name}: {self.models[row.name]}", flush=True)
+
+    def measure(self, row: ZooRow) -> None:
+        """Measure the time of a model that was counted."""
+        self.machine = _machine()
+        seconds = round(measure_seconds(row), 2)
+        self.models[row.name] = self.models[row.name]._replace(seconds=seconds)
+        print(f"{row.name}: {seconds} s", flush=True)
+
+    def write(self) -> None:
+        # A line a model.
+        models = [
+            f'  "{name}": {json.dumps(costs._asdict())}'
+            for name, costs in sorted(self.models.items())
+        ]
+        head = f'{{\n "machine": {json.dumps(self.machine)},\n "models": {{\n'
+        text = head + ",\n".join(models) + "\n }\n}\n"
+        self._path.write_text(text, encoding="utf-8")
 
 
 def _machine() -> str:
@@ -173,18 +219,24 @@ def table_row(row: ZooRow, table: Table, costs: Optional[Costs]) -> List[str]:
     """Cells of a row: what it is, its scores, its costs."""
     scores = [published_score(row, score) for score in table.scores]
     if row.config is None or costs is None:
-        return [f"`{row.name}`", row.backbone, row.dataset, *scores]
-    seconds = times()["seconds"].get(row.name)
+        return [_names(row), row.backbone, row.dataset, *scores]
+    note = f" ({row.note.rstrip('.')})" if row.note else ""
     return [
-        f"`{row.name}`",
-        f"{row.model}, {row.backbone}",
+        _names(row),
+        f"{row.model}, {row.backbone}{note}",
         f"[config](../configs/{row.config})",
         *scores,
         "{} x {}".format(*costs.size),
         f"{costs.parameters / 1e6:.1f} M",
         f"{costs.multiply_adds / 1e9:.0f} B",
-        "" if seconds is None else f"{seconds:.1f} s",
+        "" if costs.seconds is None else f"{costs.seconds:.1f} s",
     ]
+
+
+def _names(row: ZooRow) -> str:
+    """The short name, if there is one, and the row's own."""
+    short = [name for name, full in short_names().items() if full == row.name]
+    return "<br>".join(f"`{name}`" for name in (*short, row.name))
 
 
 def table_header(table: Table) -> List[str]:
@@ -194,17 +246,17 @@ def table_header(table: Table) -> List[str]:
     return ["`NAME`", "model", "config", *table.scores, *costs]
 
 
-def render(text: str, costs: Callable[[ZooRow], Costs] = count_costs) -> str:
+def render(text: str, costs: CostFile) -> str:
     """The document with new tables between their marks."""
     for table in TABLES:
         rows = [
-            table_row(row, table, costs(row) if row.config else None)
+            table_row(row, table, costs.models.get(row.name))
             for row in zoo_rows()
             if table.has(row)
         ]
         block = tabulate(rows, table_header(table), tablefmt="github", disable_numparse=True)
         text = _replace(text, table.name, block)
-    return _replace(text, "machine", f"{times()['machine']}, one thread")
+    return _replace(text, "machine", f"{costs.machine}.")
 
 
 def _replace(text: str, name: str, content: str) -> str:
@@ -218,14 +270,21 @@ def _replace(text: str, name: str, content: str) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Write the tables of docs/zoo.md.")
     parser.add_argument("--check", action="store_true", help="write nothing; 1 if it would change")
-    parser.add_argument("--time", nargs="+", default=[], metavar="NAME", help="measure these models")
+    parser.add_argument("--count", action="store_true", help="count all models anew")
+    parser.add_argument(
+        "--time", nargs="+", default=[], metavar="NAME", help="measure these models"
+    )
     args = parser.parse_args()
-    update_times(args.time)
+    costs = CostFile()
+    models = [row for row in zoo_rows() if row.config]
+    costs.count([row for row in models if args.count or row.name not in costs.models])
     before = DOCUMENT.read_text(encoding="utf-8")
-    after = render(before)
     if args.check:
-        return int(before != after)
-    DOCUMENT.write_text(after, encoding="utf-8")
+        return int(before != render(before, costs))
+    for name in args.time:
+        costs.measure(find_row(name))
+    costs.write()
+    DOCUMENT.write_text(render(before, costs), encoding="utf-8")
     return 0
 
 

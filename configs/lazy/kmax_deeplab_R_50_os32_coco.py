@@ -45,6 +45,7 @@ _widths = [512, 256, 128, 64]
 shapes = L(endpoint_shapes)(
     name="${model.backbone.backbone.name}",
     output_stride="${model.backbone.backbone.output_stride}",
+    width_multiplier="${model.backbone.backbone.width_multiplier}",
     names=_endpoints,
 )
 model._target_ = DeepLab2KMaXDeepLab

@@ -1,4 +1,4 @@
-"""The sidebar: what docs/index.md links, under its headings."""
+"""The sidebar: what docs/index.md links, under its headings, and the pages that it does not."""
 
 import re
 from pathlib import Path
@@ -32,14 +32,21 @@ def _add_contents(app: Any, docname: str, source: List[str]) -> None:
     """Append the tables of contents, which GitHub would show as code, to the first page."""
     if docname != app.config.root_doc:
         return
-    text = (Path(app.srcdir) / f"{_INDEX}.md").read_text(encoding="utf-8")
-    app.env.note_dependency(str(Path(app.srcdir) / f"{_INDEX}.md"))
-    for title, targets in sections(text):
-        names = [f"/{_document(app, target)}" for target in targets]
-        if title == "Start here":
-            names.insert(0, f"All pages </{_INDEX}>")
-        entries = "\n".join(names)
-        source[0] += f"\n```{{toctree}}\n:hidden:\n:caption: {title}\n\n{entries}\n```\n"
+    index = Path(app.srcdir) / f"{_INDEX}.md"
+    app.env.note_dependency(str(index))
+    contents = {
+        title: [_document(app, target) for target in targets]
+        for title, targets in sections(index.read_text(encoding="utf-8"))
+    }
+    listed = {name for names in contents.values() for name in names} | {_INDEX, docname}
+    contents["More"] = sorted(set(app.env.found_docs) - listed)
+    lines = [f"All pages </{_INDEX}>"]
+    for title, names in contents.items():
+        lines += [f"/{name}" for name in names]
+        if lines:
+            entries = "\n".join(lines)
+            source[0] += f"\n```{{toctree}}\n:hidden:\n:caption: {title}\n\n{entries}\n```\n"
+        lines = []
 
 
 def setup(app: Any) -> Dict[str, bool]:

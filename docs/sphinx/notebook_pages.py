@@ -1,4 +1,4 @@
-"""Pages of notebooks, as they were saved: their text, their code, and what they printed and drew."""
+"""Pages of notebooks as they were saved: text, code, and what the code printed and drew."""
 
 import json
 from typing import Any, Dict, Iterator, List, Union
@@ -23,18 +23,16 @@ def notebook_to_markdown(text: str) -> str:
 
 def _output(output: Dict[str, Any]) -> Iterator[str]:
     data = output.get("data", {})
-    if "image/png" in data:
-        yield f"![what the cell draws](data:image/png;base64,{_one_line(data['image/png'])})"
+    pictures = [kind for kind in ("image/png", "image/jpeg") if kind in data]
+    if pictures:
+        content = "".join(_join(data[pictures[0]]).split())
+        yield f"![what the cell draws](data:{pictures[0]};base64,{content})"
     elif "text/plain" in data or "text" in output:
         yield _fence(_join(data.get("text/plain", output.get("text"))).strip("\n"), "text")
 
 
 def _join(text: Text) -> str:
     return text if isinstance(text, str) else "".join(text)
-
-
-def _one_line(text: Text) -> str:
-    return "".join(_join(text).split())
 
 
 def _fence(content: str, language: str) -> str:

@@ -7,9 +7,11 @@ nothing beside them. ``DEEPLAB2_D2_SOURCE_URL=https://.../blob/main`` makes them
 
 import html
 import os
+import posixpath
 import subprocess
 from pathlib import Path, PurePosixPath
 from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
+from urllib.parse import quote
 
 from docutils import nodes
 from sphinx import addnodes
@@ -29,7 +31,7 @@ def _replace_links(app: Any, doctree: nodes.document) -> None:
         if path is None:
             continue  # Sphinx warns of it.
         linked.add(path)
-        uri = f"{_SOURCE_URL}/{path}" if _SOURCE_URL else _uri(app, docname, path)
+        uri = f"{_SOURCE_URL}/{path}" if _SOURCE_URL else _uri(docname, path)
         reference = nodes.reference("", "", *node.children, internal=not _SOURCE_URL, refuri=uri)
         node.replace_self(reference)
 
@@ -50,8 +52,9 @@ def _in_repository(app: Any, target: str) -> Optional[str]:
     return path.relative_to(root).as_posix()
 
 
-def _uri(app: Any, docname: str, path: str) -> str:
-    return app.builder.get_relative_uri(docname, f"{_PAGES}/{path}")
+def _uri(docname: str, path: str) -> str:
+    """The page of a file from a document's, whichever builder reads the document."""
+    return quote(posixpath.relpath(f"{_PAGES}/{path}.html", posixpath.dirname(docname) or "."))
 
 
 def _pages(app: Any) -> Iterator[Page]:
@@ -61,7 +64,9 @@ def _pages(app: Any) -> Iterator[Page]:
     linked = set().union(*app.env.deeplab2_linked.values())
     files = _tracked_files(app.srcdir)
     contents = {path: _contents(path, files) for path in linked - files}
-    shown = sorted(linked | {file for names in contents.values() for file in names if file in files})
+    shown = sorted(
+        linked | {file for names in contents.values() for file in names if file in files}
+    )
     for path in shown:
         body = _file_body(app, path) if path in files else _folder_body(path, contents, shown)
         yield f"{_PAGES}/{path}", {"title": path, "body": body}, "source.html"
@@ -96,7 +101,9 @@ def _folder_body(folder: str, contents: Dict[str, List[str]], shown: List[str]) 
         name = html.escape(PurePosixPath(path).name)
         # The page of a folder stands beside the pages of its files' folder.
         uri = f"{PurePosixPath(folder).name}/{name}.html"
-        items.append(f'<li><a href="{uri}">{name}</a></li>' if path in shown else f"<li>{name}</li>")
+        items.append(
+            f'<li><a href="{uri}">{name}</a></li>' if path in shown else f"<li>{name}</li>"
+        )
     return f"<ul>{''.join(items)}</ul>"
 
 
@@ -112,7 +119,8 @@ def _purge(app: Any, env: Any, docname: str) -> None:
 def setup(app: Any) -> Dict[str, bool]:
     app.connect("builder-inited", _prepare)
     app.connect("env-purge-doc", _purge)
-    app.connect("doctree-read", _replace_links)
+    # Before Sphinx gathers what is to be downloaded.
+    app.connect("doctree-read", _replace_links, priority=400)
     app.connect("html-collect-pages", _pages)
     # Documents are read in one process: what is linked is gathered in it.
     return {"parallel_read_safe": False, "parallel_write_safe": True}

@@ -16,7 +16,7 @@ from torch import nn
 from .engine.config_error import ConfigError
 from .engine.evaluators import model_outputs
 from .engine.image_input import ImageSource, NamedImage, to_image
-from .engine.model_source import ModelSource, Options, config_of_model
+from .engine.model_source import Device, FilePath, ModelSource, Options, config_of_model
 from .engine.palette import Palette
 from .engine.predictor import DeepLab2Predictor
 from .engine.preflight import check_device
@@ -33,9 +33,9 @@ _UNNAMED = "image"
 def load_model(
     source: ModelSource,
     *,
-    weights: Optional[str] = None,
+    weights: Optional[FilePath] = None,
     opts: Options = (),
-    device: Optional[str] = None,
+    device: Optional[Device] = None,
     random_weights: bool = False,
 ) -> "Model":
     """
@@ -124,7 +124,7 @@ class Model:
         """COCO's ``categories``: ``id``, ``name`` and ``isthing`` of each class."""
         return tuple(dict(category) for category in self._palette.categories)
 
-    def to(self, device: "str | torch.device") -> "Model":
+    def to(self, device: Device) -> "Model":
         """
         Move the network, in place.
 

@@ -13,9 +13,9 @@ from deeplab2_d2.config import add_deeplab2_config, validate_config
 timm = pytest.importorskip("timm")
 
 # One of each kind: convolutions that take any size, patches, branches, patches with channels last.
-CONVOLUTIONS, PATCHES = "mobilenetv3_small_050", "convnext_atto"
+CONVOLUTIONS, PATCHES = "mobilenetv3_small_050", "test_convnext"
 BRANCHES, CHANNELS_LAST = "hrnet_w18_small", "swin_tiny_patch4_window7_224"
-TRANSFORMER = "vit_tiny_patch16_224"
+TRANSFORMER = "test_vit"
 
 
 def config(name: str, *options: Any) -> CfgNode:

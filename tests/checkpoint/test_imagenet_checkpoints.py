@@ -94,9 +94,10 @@ def test_every_variable_of_a_moat_but_its_classifier_has_a_place(name, has_posit
         model = Alone(name, POSITIONS=has_positions)
     report = compare_deeplab2_shapes(moat_variables(name, has_positions=has_positions), model)
     assert not report.missing and not report.mismatched, report.table(10)
-    assert sorted({key.split("/")[1] for key in report.unused}) == [
-        "final_layer_norm",
-        "logits_head",
+    assert sorted(report.unused) == [
+        f"classifier.{part}.{tensor}"
+        for part in ("logits", "norm")
+        for tensor in ("bias", "weight")
     ]
 
 

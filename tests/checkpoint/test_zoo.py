@@ -120,7 +120,7 @@ def test_short_names_say_what_the_row_and_its_configuration_are():
     assert len(short_names()) == len([row for row in rows.values() if row.config]) - len(starts)
     kinds = ("Panoptic", "Axial", "MaX", "kMaX", "Motion", "ViP")
     models = {f"{kind}-DeepLab": f"{kind.lower()}_deeplab" for kind in kinds}
-    models["DeepLab v3+"] = "deeplab_v3plus"
+    models.update({"DeepLab v2": "deeplab_v2", "DeepLab v3+": "deeplab_v3plus", "HRNet": "hrnet"})
     for short, name in short_names().items():
         row, words = rows[name], short.partition("/")
         assert words[0] == models[row.model]

@@ -169,6 +169,14 @@ def test_tasks_share_an_aspp_or_a_decoder_as_in_the_papers_ablation() -> None:
     torch.testing.assert_close(alone["center_offsets"], expected["center_offsets"])
 
 
+def test_a_shared_aspp_has_the_channels_of_its_owner() -> None:
+    changes: Dict[str, Any] = {"INSTANCE_SHARES": "aspp", "SEMANTIC_DECODER__ASPP_CHANNELS": 24}
+    head = DeepLab2PanopticDeepLab.build_head(_config(**changes), _SHAPES).eval()
+    assert head.semantic_decoder.aspp.proj_conv_bn_act.conv.out_channels == 24
+    # 24 and the 32 that "res3" is projected to.
+    assert head.instance_decoder.fusion_conv1.conv1_bn_act.pointwise.conv.in_channels == 56
+
+
 def test_an_aspp_of_a_decoder_without_one_is_refused() -> None:
     decoders, heads = _rows(_config(INSTANCE_SHARES="aspp"))
     for name in ("instance_decoder", "other"):

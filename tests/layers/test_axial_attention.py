@@ -1,7 +1,8 @@
-"""Axial attention: its lean form, any length, the local span."""
+"""Axial attention: as an operator and in its lean form, any length, the local span."""
 
+import contextlib
 from dataclasses import replace
-from typing import Any, Dict, Optional, Tuple, Type
+from typing import Any, Dict, Iterator, Optional, Tuple, Type
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from direct_attention import DirectAxialAttention
 from measuring import allocated_peak
 from torch import Tensor
 
+from deeplab2_d2 import ops
 from deeplab2_d2.layers import (
     MAX_SPAN,
     AttentionSpec,
@@ -17,6 +19,16 @@ from deeplab2_d2.layers import (
     RelativePositionEncoding,
 )
 from deeplab2_d2.layers import axial_attention as module
+
+
+@pytest.fixture(params=["operator", "lean form"])
+def both_forms(request: Any) -> Iterator[None]:
+    """The operator, where it is built; then what runs where it is not, and on GPUs."""
+    is_lean = request.param == "lean form"
+    with ops.use_reference() if is_lean else contextlib.nullcontext():
+        assert is_lean or ops.has_extension("axial_attention")
+        yield
+
 
 _TERMS = ["use_content", "use_query_encoding", "use_key_encoding"]
 _RETRIEVED = ["retrieve_content", "retrieve_encoding"]
@@ -56,10 +68,11 @@ def _compare_forms(spec: AttentionSpec, is_training: bool, norm: Norm = Norm("BN
         torch.testing.assert_close(found[name], value, msg=name)
 
 
+@pytest.mark.usefixtures("both_forms")
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 @pytest.mark.parametrize("is_training", [True, False])
 @pytest.mark.parametrize("unused", [()] + [(name,) for name in _TERMS + _RETRIEVED])
-def test_lean_form_equals_the_direct_one_with_gradients_and_moving_statistics(
+def test_both_equal_the_direct_form_with_gradients_and_moving_statistics(
     activation: str, is_training: bool, unused: Tuple[str, ...], monkeypatch: Any
 ) -> None:
     # Chunks of two sequences, of which there are twice three.
@@ -68,6 +81,7 @@ def test_lean_form_equals_the_direct_one_with_gradients_and_moving_statistics(
     _compare_forms(spec, is_training)
 
 
+@pytest.mark.usefixtures("both_forms")
 @pytest.mark.parametrize("columns", [1, 4, 6])
 @pytest.mark.parametrize("norm", ["BN", "FrozenBN"])
 @pytest.mark.parametrize("span", [None, 3])
@@ -79,6 +93,7 @@ def test_forms_are_equal_for_every_chunk_span_and_norm(
     _compare_forms(AttentionSpec(num_heads=4, span=span), True, Norm(norm))
 
 
+@pytest.mark.usefixtures("both_forms")
 def test_a_channel_far_from_zero_is_normalised_as_precisely_as_by_batch_norm() -> None:
     # A mean of 1000 deviations: the difference of float32 moments would be noise.
     spec = AttentionSpec(num_heads=4)
@@ -87,6 +102,7 @@ def test_a_channel_far_from_zero_is_normalised_as_precisely_as_by_batch_norm() -
     torch.testing.assert_close(lean(features), direct(features), atol=2e-3, rtol=2e-3)
 
 
+@pytest.mark.usefixtures("both_forms")
 def test_bfloat16_autocast_is_close_to_float32_and_has_gradients_everywhere() -> None:
     layer = _layer(AttentionSpec(num_heads=4)).float()
     features = torch.randn(2, 6, 7, 3)
@@ -115,6 +131,7 @@ def test_training_compiles_in_one_graph() -> None:
         )
 
 
+@pytest.mark.usefixtures("both_forms")
 def test_folded_evaluation_equals_batch_norm_applied_to_each_similarity() -> None:
     spec = AttentionSpec(num_heads=4)
     layer = _layer(spec)
@@ -135,6 +152,7 @@ def test_columns_do_not_see_each_other() -> None:
     assert (difference > 1e-6).tolist() == [False, False, True, False]
 
 
+@pytest.mark.usefixtures("both_forms")
 def test_local_span_sees_only_its_pixels_and_a_wide_one_sees_all() -> None:
     spec = AttentionSpec(num_heads=4)
     features = torch.randn(1, 6, 9, 1, dtype=torch.float64)
@@ -148,6 +166,7 @@ def test_local_span_sees_only_its_pixels_and_a_wide_one_sees_all() -> None:
     torch.testing.assert_close(wide(features), whole(features))
 
 
+@pytest.mark.usefixtures("both_forms")
 def test_local_span_normalises_by_the_pairs_it_sees() -> None:
     # Uniform in the span: with only one visible key a query retrieves that key's value, whatever
     # the similarities are, so span 1 is the values themselves.

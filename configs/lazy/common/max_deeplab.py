@@ -27,6 +27,7 @@ from .network import backbone, class_map, decoder, norm, values
 _network = dict(
     name="${model.backbone.backbone.name}",
     output_stride="${model.backbone.backbone.output_stride}",
+    width_multiplier="${model.backbone.backbone.width_multiplier}",
 )
 shapes = L(backbone_shapes)(**_network)
 

@@ -16,7 +16,9 @@ backbone = L(build_backbone_by_name)(
 )
 # Of the features that the heads read.
 shapes = L(backbone_shapes)(
-    name="${model.backbone.name}", output_stride="${model.backbone.output_stride}"
+    name="${model.backbone.name}",
+    output_stride="${model.backbone.output_stride}",
+    width_multiplier="${model.backbone.width_multiplier}",
 )
 class_map = L(identity_class_map)(num_classes="${dataset.num_classes}")
 

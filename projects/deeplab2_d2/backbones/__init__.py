@@ -17,9 +17,17 @@ from .config import add_config, check_config
 from .convnext import CONVNEXTS, ConvNeXt
 from .endpoints import EndpointBackbone
 from .family import BackboneFamily, SharedOptions, backbone_names, find_family, register_family
-from .fpn import build_deeplab2_fpn_backbone
+from .fpn import (
+    build_deeplab2_fpn_backbone,
+    build_deeplab2_timm_fpn_backbone,
+    build_deeplab2_torchvision_fpn_backbone,
+)
 from .freezing import freeze_stages, stage_weights
-from .library import LibraryBackbone, build_deeplab2_timm_backbone
+from .library import (
+    LibraryBackbone,
+    build_deeplab2_timm_backbone,
+    build_deeplab2_torchvision_backbone,
+)
 from .moat import MOATS, Moat
 from .mobile_network import MOBILE_NETWORKS, MobileBlockSpec, MobileNetwork
 from .plain_resnet import PLAIN_RESNETS, PlainResNet

@@ -1,6 +1,6 @@
 """From a config to a backbone."""
 
-from typing import Any
+from typing import Any, Sequence
 
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
@@ -69,7 +69,9 @@ def build_backbone_by_name(
     family = find_family(name)
     node = default_node(family)
     for key, value in keys.items():
-        node.merge_from_list([key.replace("__", "."), value])
+        # Lists of LazyConfigs are OmegaConf's, and no values of a config.
+        is_list = isinstance(value, Sequence) and not isinstance(value, str)
+        node.merge_from_list([key.replace("__", "."), list(value) if is_list else value])
     options = SharedOptions(norm, in_channels, output_stride, width_multiplier)
     return family.build(name, node, options)
 

@@ -39,6 +39,9 @@ class ConvNeXt(EndpointBackbone):
     DeepLab2 there is no norm after the last stage.
     """
 
+    pooled_endpoint = "stage5"
+    pooled_norm_epsilon = 1e-6
+
     def __init__(
         self,
         *,
@@ -194,4 +197,6 @@ def build(name: str, node: CfgNode, shared: SharedOptions) -> ConvNeXt:
 
 _NODE = "CONVNEXT"
 
-register_family(BackboneFamily(_NODE, tuple(CONVNEXTS), add_config, check_config, build))
+register_family(
+    BackboneFamily(_NODE, tuple(CONVNEXTS), add_config, check_config, build, {"PAD_WINDOWS": False})
+)

@@ -22,12 +22,17 @@ class EndpointBackbone(Backbone):
         stage_parts: of a network whose ``res1``, ``res2``, ... are not computed one from another,
             with what the names of the weights of each stage begin, the stem first.
         new_parts: words in the names of parameters that no pretraining has, see :func:`new_names`.
+        pooled_endpoint: what a classifier of images averages; "": ``backbone_output`` where there
+            is one, else ``res5``.
+        pooled_norm_epsilon: of the layer norm that the classifier has after that average; 0: none.
     """
 
     endpoint_shapes: Dict[str, ShapeSpec]
     memory_shape: Optional[MemoryShape] = None
     stage_parts: Tuple[Tuple[str, ...], ...] = ()
     new_parts: Tuple[str, ...] = ()
+    pooled_endpoint: str = ""
+    pooled_norm_epsilon: float = 0.0
     _returns_memory = False
     _frozen_norms: Tuple[nn.Module, ...] = ()
 

@@ -1,7 +1,7 @@
 """Families of backbones: what each registers, its config node and how networks are built."""
 
-from dataclasses import dataclass
-from typing import Callable, Dict, List, Tuple
+from dataclasses import dataclass, field
+from typing import Any, Callable, Dict, List, Mapping, Tuple
 
 from detectron2.config import CfgNode
 
@@ -42,6 +42,8 @@ class BackboneFamily:
             beginning of its keys.
         build: name, node and shared options to the network. Refuses, naming the key, what this
             network cannot have or what would have no effect on it.
+        in_classification: the keys of its node that classifiers of images have other values of,
+            because the released ones were trained so.
     """
 
     node: str
@@ -49,6 +51,7 @@ class BackboneFamily:
     add_config: Callable[[CfgNode], None]
     check_config: Callable[[CfgNode, str], None]
     build: Callable[[str, CfgNode, SharedOptions], EndpointBackbone]
+    in_classification: Mapping[str, Any] = field(default_factory=dict)
 
 
 PREFIX = "MODEL.DEEPLAB2.BACKBONE."

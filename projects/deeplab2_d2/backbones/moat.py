@@ -76,6 +76,9 @@ class Moat(EndpointBackbone):
     Endpoints are ``stage1`` (the stem) ... ``stage5``, and ``res1`` ... ``res5`` after GELU.
     """
 
+    pooled_endpoint = "stage5"
+    pooled_norm_epsilon = 1e-5
+
     def __init__(
         self,
         *,
@@ -254,4 +257,6 @@ def build(name: str, node: CfgNode, shared: SharedOptions) -> Moat:
 
 _NODE = "MOAT"
 
-register_family(BackboneFamily(_NODE, tuple(MOATS), add_config, check_config, build))
+register_family(
+    BackboneFamily(_NODE, tuple(MOATS), add_config, check_config, build, {"POOL_SIZE": 2})
+)

@@ -5,6 +5,7 @@ from .checkpointer import DeepLab2Checkpointer
 from .classes import adopt_classes, classes_of_dataset, read_classes
 from .convert import build_meta_model
 from .deeplab2_options import ImportedOptions, config_from_options, import_options
+from .library_cache import LibraryWeightsHandler
 from .load import (
     LoadReport,
     compare_deeplab2_shapes,
@@ -19,6 +20,8 @@ from .zoo_table import find_row, short_names, with_published_classes
 
 # So that MODEL.WEIGHTS may be deeplab2://NAME, whatever loads it.
 PathManager.register_handler(DeepLab2ZooHandler(), allow_override=True)
+# And timm://NAME, torchvision://NAME.
+PathManager.register_handler(LibraryWeightsHandler(), allow_override=True)
 
 __all__ = [
     "DeepLab2Checkpointer",

@@ -8,13 +8,14 @@ from urllib.error import URLError
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
-from ..structures import atomic_path, new_names
+from ..structures import atomic_path
 from .archive import ARCHIVE_ENDINGS
 from .carried_config import CONFIG_KEY
 from .classes import CLASSES_KEY
 from .deeplab2_checkpoint import find_prefix
+from .imagenet_resnet import adopt_imagenet_resnet
 from .library_weights import adopt_library_weights
-from .load import LoadReport, compare_shapes, is_weight, summarize_names
+from .load import LoadReport, compare_shapes, is_start, is_weight, summarize_names
 from .pickled_file import load_pkl, load_pth
 from .run_folder import find_newest, read_tag
 from .saving import save_pth
@@ -252,6 +253,13 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
         unknown = checkpoint.pop("unknown", [])
         twins = getattr(self.model, "twins", {})
         is_adopted = checkpoint.pop("is_adopted", False)
+        ours = None
+        if not is_adopted:
+            ours = adopt_imagenet_resnet(checkpoint, self.model, self._allow_partial)
+        if ours is not None:
+            checkpoint["model"], is_adopted = ours, True
+            checkpoint.pop("matching_heuristics", None)
+            checkpoint.pop("__author__", None)
         is_resnet = is_torchvision_resnet(checkpoint["model"], self.model)
         if is_resnet:
             checkpoint["model"] = fit_torchvision_resnet(
@@ -275,7 +283,7 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
             checkpoint["model"] = inflate_stem(checkpoint["model"], channels)
             report = self._compare(checkpoint["model"])
         report.unused[:0] = unknown
-        is_usable = is_resnet or report.is_complete or _is_start(report, self.model)
+        is_usable = is_resnet or report.is_complete or is_start(report, self.model)
         # A backbone has said that it is all of it; a pyramid on it learns from random weights.
         is_usable = is_usable or (is_adopted and not report.mismatched)
         if not (self._allow_partial or is_usable):
@@ -308,21 +316,3 @@ class DeepLab2Checkpointer(DetectionCheckpointer):
     def describe_newest(self) -> str:
         """Words that offer the newest whole checkpoint of the run's folder; "" without one."""
         return self._offer_another(os.path.join(self.save_dir, "last_checkpoint"))
-
-
-def _is_start(report: LoadReport, model: nn.Module) -> bool:
-    """
-    Whether weights are a start: all that an ImageNet network has, and at most a classifier, or all
-    that an image model has of a video model.
-    """
-    if report.mismatched or not report.used:
-        return False
-    missing = {*report.missing} - new_names(model)
-    if not (missing or report.unused):
-        return True
-    bodies = ("backbone.", *getattr(model, "twins", {}))
-    return (
-        all(name.startswith(bodies) for name in report.used)
-        and not any(name.startswith(bodies) for name in missing)
-        and not any(name.startswith(("head.", "sem_seg_head.")) for name in report.unused)
-    )

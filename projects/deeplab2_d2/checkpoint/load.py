@@ -9,6 +9,7 @@ import torch
 from tabulate import tabulate
 from torch import nn
 
+from ..structures import new_names
 from .moat_names import moat_parameter
 from .names import Parameter, parameter_for_key
 from .slim_names import slim_parameter
@@ -95,6 +96,24 @@ def compare_shapes(
         if name not in checkpoint and name.rpartition(".")[2] not in _COUNTERS
     )
     return report
+
+
+def is_start(report: LoadReport, model: nn.Module) -> bool:
+    """
+    Whether weights are a start: all that an ImageNet network has, and at most a classifier, or all
+    that an image model has of a video model.
+    """
+    if report.mismatched or not report.used:
+        return False
+    missing = {*report.missing} - new_names(model)
+    if not (missing or report.unused):
+        return True
+    bodies = ("backbone.", *getattr(model, "twins", {}))
+    return (
+        all(name.startswith(bodies) for name in report.used)
+        and not any(name.startswith(bodies) for name in missing)
+        and not any(name.startswith(("head.", "sem_seg_head.")) for name in report.unused)
+    )
 
 
 def compare_deeplab2_shapes(

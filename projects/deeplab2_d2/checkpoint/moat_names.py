@@ -20,6 +20,8 @@ _SCOPES: Tuple[Tuple[str, str], ...] = (
     (r"stem/norm_(\d+)/", "stem/{1}/"),
     (r"block_(\d+)_(\d+)/", "blocks/{0}/{1}/"),
 )
+# Scopes of the classifier, which are their own in the graph.
+_CLASSIFIER = ("final_layer_norm/", "logits_head/")
 # Scopes inside a block that are called otherwise in the graph.
 _PARTS: Dict[str, str] = {
     "se/reduce_conv2d/": "se/se_reduce/",
@@ -32,10 +34,12 @@ _PARTS: Dict[str, str] = {
 
 
 def moat_parameter(name: str) -> Optional[Parameter]:
-    """Our parameter for a variable of such a checkpoint; None for its classifier's and others."""
+    """Our parameter for a variable of such a checkpoint; None for one that no model of ours has."""
     if not name.startswith(ROOT):
         return None
     rest = name[len(ROOT) :]
+    if rest.startswith(_CLASSIFIER):
+        return parameter_for_key(rest)
     for pattern, place in _SCOPES:
         found = re.match(pattern, rest)
         if found:

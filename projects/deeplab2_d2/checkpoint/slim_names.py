@@ -63,7 +63,7 @@ _BACKBONES: Tuple[Tuple[str, str], ...] = (
     (r"hnasnet/(downsample_os\d+|classification_head)_bn", r"backbone.head.\1.batch_norm"),
 )
 
-# The classifier of a backbone's pretraining, which no model of ours has.
+# The classifier of a backbone's pretraining.
 CLASSIFIER = re.compile(r"[^/]+/logits/(weights|biases)")
 
 # The last word of a name: our tensor in a layer, and its layout.
@@ -82,6 +82,7 @@ _NORM = "/BatchNorm"
 # After an ASPP: there the pooled branch comes first, here last.
 _PROJECTION = "concat_projection/weights"
 _NUM_BRANCHES = 5
+_SLIM_CLASSES = 1001
 
 
 def slim_parameter(name: str) -> Optional[Parameter]:
@@ -92,6 +93,8 @@ def slim_parameter(name: str) -> Optional[Parameter]:
     tensor, to_layout = _TENSORS[last]
     if name == _PROJECTION:
         to_layout = _projection
+    if CLASSIFIER.fullmatch(name):
+        to_layout = _without_background(to_layout)
     whole = _translate(name)
     if whole is not None:
         return Parameter(whole, to_layout)
@@ -116,6 +119,18 @@ def _rules() -> Iterator[Tuple[str, str]]:
     yield from _BACKBONES
     for _, record in all_records():
         yield from record.slim_scopes
+
+
+def _without_background(
+    to_layout: Callable[[np.ndarray], np.ndarray],
+) -> Callable[[np.ndarray], np.ndarray]:
+    """ImageNet's 1000 classes of TF-Slim's 1001, the first of which is no class."""
+
+    def convert(array: np.ndarray) -> np.ndarray:
+        values = to_layout(array)
+        return values[1:] if len(values) == _SLIM_CLASSES else values
+
+    return convert
 
 
 def _projection(array: np.ndarray) -> np.ndarray:

@@ -49,7 +49,7 @@ def get_config_file(name: str) -> str:
         raise ValueError(f"{name} ({row.model}, {row.task}) has no configuration here")
     path = os.path.normpath(os.path.join(_CONFIGS, row.config))
     if not os.path.isfile(path):
-        raise FileNotFoundError(f"{path}: configurations come with the repository, see docs/install.md")
+        raise FileNotFoundError(f"{path}: configs come with the repository (docs/install.md)")
     return path
 
 

@@ -33,7 +33,7 @@ def validate_config(cfg: CfgNode) -> None:
     _check_test(cfg)
     record = find_record(cfg)
     if record is not None and record.check_config is not None:
-        if not record.has_detectron2_input:
+        if not (record.has_detectron2_input or record.has_own_input):
             _check_input(cfg)
         record.check_config(cfg)
 

@@ -11,6 +11,7 @@ from .frame_target_generators import (
     PreviousFrameTargets,
 )
 from .frame_targets import CenterNoise
+from .image_folder import register_image_folder
 from .instance_mapper import InstancePanopticMapper
 from .layers import Layer
 from .loader import build_test_loader, build_train_loader, check_dataset_paths

@@ -15,9 +15,11 @@ from ..structures import read_json_object
 from . import dvps, pascal_voc, step
 from .camvid import register_camvid
 from .catalog import datasets_root
+from .image_folder import register_image_folder
 from .mapillary_vistas import mapillary_vistas_categories
 from .registration import panoptic_metadata, register_own_datasets, register_panoptic_dataset
 from .shapes import register_shapes
+from .shapes_classification import NAME as SHAPES_CLASSIFICATION
 from .shapes_layers import register_shapes_layers
 from .shapes_video import register_shapes_video
 from .shared_names import offer_shared_names
@@ -48,6 +50,8 @@ def register_all(root: Optional[str] = None) -> None:
     offer_shared_names(root)
     register_pascal_voc(root)
     register_camvid(root)
+    for name, folder in (("imagenet_1k", "imagenet"), (SHAPES_CLASSIFICATION,) * 2):
+        register_image_folder(name, os.path.join(root, folder))
     register_step(root)
     register_dvps(root)
     register_test_splits(root)

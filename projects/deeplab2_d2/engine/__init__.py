@@ -1,6 +1,7 @@
 """Entry points: setup, trainer, launcher. The room that turns config strings into objects."""
 
 from .launcher import launch, run
+from .lazy_training import run_lazy
 from .setup import ConfigError, add_random_weights_flag, argument_parser, load_config, setup
 from .trainer import DeepLab2Trainer
 
@@ -12,5 +13,6 @@ __all__ = [
     "launch",
     "load_config",
     "run",
+    "run_lazy",
     "setup",
 ]

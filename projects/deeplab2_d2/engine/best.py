@@ -34,8 +34,12 @@ class KeepBest(hooks.BestCheckpointer):
     so that a resumed run knows of evaluations after its checkpoint, too.
 
     Attributes:
+        best_metric, best_iter: of the best evaluation, None without any.
         is_exhausted: the last ``patience`` evaluations were no better; the same in all processes.
     """
+
+    best_metric: Any
+    best_iter: Any
 
     def __init__(
         self, eval_period: int, checkpointer: DeepLab2Checkpointer, metric: str, patience: int = 0
@@ -50,7 +54,7 @@ class KeepBest(hooks.BestCheckpointer):
                 never.
         """
         mode = "min" if metric.startswith("-") else "max"
-        kept = SimpleNamespace(save=checkpointer.keep)
+        kept: Any = SimpleNamespace(save=checkpointer.keep)
         super().__init__(eval_period, kept, metric.lstrip("-"), mode, BEST_NAME)
         self.is_exhausted = False
         self._logger = logger

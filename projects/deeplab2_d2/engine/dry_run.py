@@ -5,6 +5,7 @@ import itertools
 import logging
 import os
 import shutil
+import sys
 import tempfile
 from contextlib import ExitStack
 from typing import Any, Dict, Iterator, List, Tuple
@@ -62,8 +63,10 @@ def dry_run(cfg: CfgNode, *, resume: bool = False, num_processes: int = 1) -> Di
         scores = _evaluate(own, trainer, folder)
         heads = itertools.chain(["evaluation"], itertools.repeat(""))
         rows += zip(heads, _check_scores(cfg, scores))
-    print(tabulate(rows, tablefmt="plain", disable_numparse=True, maxcolwidths=[None, 90]))
-    print("the dry run found nothing that ends a training; OUTPUT_DIR is as it was")
+    table = tabulate(rows, tablefmt="plain", disable_numparse=True, maxcolwidths=[None, 90])
+    verdict = "the dry run found nothing that ends a training; OUTPUT_DIR is as it was"
+    # What the command is for, not a log: in no file, and without times.
+    sys.stdout.write(f"{table}\n{verdict}\n")
     return scores
 
 

@@ -28,6 +28,11 @@ _OF_OUR_MODELS = (
     *("INPUT.FORMAT", "INPUT.MIN_SIZE_TEST", "INPUT.MAX_SIZE_TEST", "INPUT.RANDOM_FLIP"),
     "INPUT.CROP.SIZE",
 )
+# Of those, what has none where samples are made by a mapper's own keys.
+_OF_SEGMENTATION = (
+    *("MODEL.SEM_SEG_HEAD.IGNORE_VALUE", "INPUT.MIN_SIZE_TEST", "INPUT.MAX_SIZE_TEST"),
+    *("TEST.AUG", "VIS_PERIOD"),
+)
 # On others it is for Detectron2's code, or the user's, to read them.
 _OF_OTHER_MODELS = ("MODEL", "INPUT", "DATASETS", "DATALOADER", "TEST", "GLOBAL")
 _OF_DETECTRON2S_BACKBONES = ("MODEL.RESNETS", "MODEL.FPN")
@@ -103,7 +108,10 @@ def _read_nodes(cfg: CfgNode) -> Dict[str, bool]:
     )
     has_our_backbone = cfg.MODEL.BACKBONE.NAME.startswith("build_deeplab2_")
     read.update(dict.fromkeys(_OF_DETECTRON2S_BACKBONES, not has_our_backbone))
-    if cfg.MODEL.BACKBONE.NAME == "build_deeplab2_fpn_backbone":
+    record = find_record(cfg)
+    if record is not None and record.has_own_input:
+        read.update(dict.fromkeys(_OF_SEGMENTATION, False))
+    if has_our_backbone and cfg.MODEL.BACKBONE.NAME.endswith("_fpn_backbone"):
         read["MODEL.FPN"] = True
     steps = ("SOLVER.STEPS", "SOLVER.GAMMA", "SOLVER.WARMUP_FACTOR")
     read.update(dict.fromkeys(steps, cfg.SOLVER.DEEPLAB2.SCHEDULE == "step"))

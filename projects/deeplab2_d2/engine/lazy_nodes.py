@@ -2,7 +2,8 @@
 What LazyConfigs are made of beside classes: shapes, classes of datasets, and tuples.
 
 ``instantiate`` of Detectron2 hands lists on as OmegaConf's own, and looks for nodes neither in
-dicts nor, of dataclasses, in lists: :func:`as_tuple`, :func:`tuple_of` and :func:`dict_of` are for those.
+dicts nor, of dataclasses, in lists: :func:`as_tuple`, :func:`tuple_of` and :func:`dict_of` are for
+those.
 """
 
 from typing import Any, Dict, Sequence, Tuple, Union
@@ -42,20 +43,24 @@ def pairs_of(**named: int) -> Tuple[Tuple[str, int], ...]:
     return tuple(named.items())
 
 
-def backbone_shapes(*, name: str, output_stride: int) -> Dict[str, ShapeSpec]:
+def backbone_shapes(
+    *, name: str, output_stride: int, width_multiplier: float = 1.0
+) -> Dict[str, ShapeSpec]:
     """The features that a named backbone returns, without building it."""
-    return _on_meta(name, output_stride).output_shape()
+    return _on_meta(name, output_stride, width_multiplier).output_shape()
 
 
-def endpoint_shapes(*, name: str, output_stride: int, names: Sequence[str]) -> Dict[str, ShapeSpec]:
+def endpoint_shapes(
+    *, name: str, output_stride: int, names: Sequence[str], width_multiplier: float = 1.0
+) -> Dict[str, ShapeSpec]:
     """Those of its endpoints that have these names."""
-    backbone = _on_meta(name, output_stride)
+    backbone = _on_meta(name, output_stride, width_multiplier)
     return {key: shape for key, shape in backbone.endpoint_shapes.items() if key in names}
 
 
-def backbone_memory(*, name: str, output_stride: int) -> MemoryShape:
+def backbone_memory(*, name: str, output_stride: int, width_multiplier: float = 1.0) -> MemoryShape:
     """The shape of a named backbone's memory."""
-    return _on_meta(name, output_stride).return_memory()
+    return _on_meta(name, output_stride, width_multiplier).return_memory()
 
 
 def with_shapes(
@@ -105,6 +110,11 @@ def label_divisor(*, dataset: str) -> int:
     return classes_of(dataset=dataset).label_divisor
 
 
-def _on_meta(name: str, output_stride: int) -> EndpointBackbone:
+def _on_meta(name: str, output_stride: int, width_multiplier: float) -> EndpointBackbone:
     with torch.device("meta"):
-        return build_backbone_by_name(name, norm=Norm("BN"), output_stride=output_stride)
+        return build_backbone_by_name(
+            name,
+            norm=Norm("BN"),
+            output_stride=output_stride,
+            width_multiplier=width_multiplier,
+        )

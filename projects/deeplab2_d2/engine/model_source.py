@@ -14,7 +14,9 @@ from ..checkpoint.zoo_table import PREFIX, find_row, short_names, zoo_rows
 from .config_error import ConfigError
 from .setup import config_of_text, load_config, override_config
 
-ModelSource = Union[str, "os.PathLike[str]", CfgNode]
+FilePath = Union[str, "os.PathLike[str]"]
+ModelSource = Union[FilePath, CfgNode]
+Device = Union[str, torch.device]
 Options = Union[Sequence[Any], Mapping[str, Any]]
 
 _CONFIG_ENDINGS = (".yaml", ".yml")
@@ -25,9 +27,9 @@ _CONFIG_OF_RUN = "config.yaml"
 def config_of_model(
     source: ModelSource,
     *,
-    weights: Optional[str] = None,
+    weights: Optional[FilePath] = None,
     opts: Options = (),
-    device: Optional[str] = None,
+    device: Optional[Device] = None,
     random_weights: bool = False,
 ) -> CfgNode:
     """

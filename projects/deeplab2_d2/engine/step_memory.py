@@ -71,7 +71,11 @@ def watch_step(
     else:
         with LiveMemory() as memory:
             memory.hold(itertools.chain(held, _state_of(optimizer)))
-            handle = optimizer.register_step_pre_hook(lambda *_: at_optimizer.append(memory.peak))
+
+            def remember_count(*_: object) -> None:
+                at_optimizer.append(memory.peak)
+
+            handle = optimizer.register_step_pre_hook(remember_count)
             step()
             peak = memory.peak
     handle.remove()

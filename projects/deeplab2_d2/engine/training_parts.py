@@ -1,7 +1,7 @@
 """What a config says of a training: its rate, precision, processes, average and gradients."""
 
 import logging
-from typing import Any, Callable, Optional
+from typing import Any, Callable, List, Optional
 
 import torch
 from detectron2.config import CfgNode
@@ -36,7 +36,7 @@ class ToldProgress(HookBase):
     """Tell parts of a model that have a ``follow``, before every step, how far the training is."""
 
     def __init__(self, model: nn.Module):
-        parts = [*model.modules(), getattr(model, "criterion", None)]
+        parts: List[Any] = [*model.modules(), getattr(model, "criterion", None)]
         self.followers = [part for part in parts if hasattr(part, "follow")]
 
     def before_step(self) -> None:

@@ -45,8 +45,7 @@ class VideoPredictor:
             )
         predictor = DeepLab2Predictor(cfg, allow_random_weights=allow_random_weights)
         self.metadata = predictor.metadata
-        self._resizing = predictor.aug
-        self._is_rgb = predictor.input_format == "RGB"
+        self._predictor = predictor
         self._model = predictor.model
         self.label_divisor = DatasetClasses.from_metadata(self.metadata).label_divisor
         if "track" not in outputs:
@@ -72,9 +71,7 @@ class VideoPredictor:
             yield frame, output
 
     def _prepare(self, frame: np.ndarray) -> "_Frame":
-        image = frame[:, :, ::-1] if self._is_rgb else frame
-        image = self._resizing.get_transform(image).apply_image(image.astype(np.float32))
-        return _Frame(frame, torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))))
+        return _Frame(frame, self._predictor.prepare(frame)["image"])
 
 
 class _Frame(NamedTuple):

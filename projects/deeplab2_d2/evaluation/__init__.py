@@ -2,6 +2,7 @@
 
 from .baselines import ConstantPredictor, GroundTruthPredictor
 from .cityscapes import CityscapesMaskEvaluator, CityscapesSemanticEvaluator
+from .classification import ImageClassificationEvaluator
 from .depth import DepthMetrics
 from .detections import (
     DETECTION_TYPES,
@@ -41,6 +42,7 @@ __all__ = [
     "DepthMetrics",
     "FrameTruth",
     "GroundTruthPredictor",
+    "ImageClassificationEvaluator",
     "PanopticInstanceAP",
     "PanopticInstanceEvaluator",
     "PanopticQuality",

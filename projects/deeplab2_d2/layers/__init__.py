@@ -6,6 +6,7 @@ from .attention_2d import AxialAttention2d, GlobalAttention2d
 from .attention_recording import MemoryAttention, record_memory_attention
 from .attention_spec import AttentionSpec
 from .axial_attention import AxialAttention
+from .axis_parts import split_axis
 from .block import BLOCK_KINDS, BlockSpec, GeneralBlock
 from .caffe_pooling import build_max_pool
 from .checkpointing import checkpointed

@@ -73,12 +73,48 @@ class ASPPPool(nn.Module):
         height, width = features.shape[-2:]
         if self.pool_size is None:
             pooled = features.mean(dim=(2, 3), keepdim=True)
+        elif not isinstance(height, int):
+            return self._forward_of_symbols(features, height, width)
         else:
             window = (min(self.pool_size[0], height), min(self.pool_size[1], width))
             # Windows differ by one row or column: rows first, then columns, is cheaper than 2-D.
             pooled = F.avg_pool2d(features, (window[0], 1), stride=1)
             pooled = F.avg_pool2d(pooled, (1, window[1]), stride=1)
         return resize_align_corners(self.conv_bn_act(pooled), (height, width))
+
+    def _forward_of_symbols(self, features: Tensor, height: Any, width: Any) -> Tensor:
+        """The same as products with matrices, which exporters can write for every size."""
+        assert self.pool_size is not None
+        means_y, enlarging_y = _mean_and_enlarging(height, self.pool_size[0], features)
+        means_x, enlarging_x = _mean_and_enlarging(width, self.pool_size[1], features)
+        pooled = self.conv_bn_act(means_y @ features @ means_x.t())
+        return enlarging_y @ pooled @ enlarging_x.t()
+
+
+def _mean_and_enlarging(length: Any, window: int, like: Tensor) -> Tuple[Tensor, Tensor]:
+    """
+    The matrices of a sliding mean, and of the way back to the length, along an axis.
+
+    Args:
+        length: L, a symbolic integer or (of ``torch.jit.trace``) a tensor.
+        window: k, pixels; min(k, L) counts.
+        like: of the type and on the device wanted.
+
+    Returns:
+        (M + 1, L) and (L, M + 1), where M = L - min(k, L) + 1; a row more than there are means,
+        which the way back leaves out, because no tracer has an axis that may be of length 1.
+    """
+    is_tensor = isinstance(length, Tensor)
+    size = length.clamp(max=window) if is_tensor else torch.sym_min(length, window)
+    count = length - size + 1
+    place = torch.arange(length, device=like.device)
+    mean = torch.arange(count + 1, device=like.device)
+    ahead = place[None] - mean[:, None]
+    means = ((ahead >= 0) & (ahead < size)).float() / size
+    # Corners on corners: the mean that lies at a pixel, and how near the others are to it.
+    position = place.float() * (count - 1) / (length - 1)
+    enlarging = (1.0 - (position[:, None] - mean.float()).abs()).clamp(min=0.0)
+    return means.to(like), enlarging.to(like)
 
 
 class ASPP(nn.Module):

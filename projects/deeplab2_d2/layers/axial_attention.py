@@ -15,8 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..ops import axial_attention
+from ..ops.extension import has_kernels
 from .activation import Activation
 from .attention_spec import AttentionSpec
+from .axis_parts import split_axis
 from .channel_normalization import channel_moments, per_channel, scaled_sum
 from .chunking import map_rows, split_rows, sum_rows
 from .initialization import truncated_normal_
@@ -78,31 +81,74 @@ class AxialAttention(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         # (N, C, S, L): sequences are in one piece.
         raw = F.conv2d(features.transpose(2, 3), self.qkv_kernel.t()[:, :, None, None])
-        length = features.shape[2]
-        encodings = Encodings(
-            *(
-                None if rpe is None else rpe(length)
-                for rpe in (self.query_rpe, self.key_rpe, self.value_rpe)
-            )
+        attend = self._attend_by_operator if self._has_operator(raw) else self._attend
+        return attend(raw).transpose(2, 3)
+
+    def _encodings(self, length: int) -> Encodings:
+        tables = (self.query_rpe, self.key_rpe, self.value_rpe)
+        return Encodings(*(None if rpe is None else rpe(length) for rpe in tables))
+
+    def _has_operator(self, raw: Tensor) -> bool:
+        """Of what is exported or counted, and on a GPU, the lean form is the graph."""
+        is_whole = torch.compiler.is_compiling() or torch.jit.is_tracing()
+        return (
+            self.spec.activation == "softmax"
+            and raw.device.type == "cpu"
+            and not is_whole
+            and has_kernels("axial_attention", "cpu")
         )
-        return self._attend(raw, encodings).transpose(2, 3)
+
+    def _attend_by_operator(self, raw: Tensor) -> Tensor:
+        scale_C, shift_C = scale_and_shift(self.batch_norm_qkv, lambda: channel_moments(raw))
+        scale_TH, shift_TH = self._similarity_norm(raw, (scale_C, shift_C))
+        dtype = torch.float64 if raw.dtype == torch.float64 else torch.float32
+        scales_H = iter(scale_TH)
+        is_used = (self.spec.use_content, self.query_rpe is not None, self.key_rpe is not None)
+        terms = [next(scales_H) if used else torch.zeros_like(scale_TH[0]) for used in is_used]
+        tables = (
+            None if rpe is None else rpe.table(raw.shape[3] - 1).to(dtype)
+            for rpe in (self.query_rpe, self.key_rpe, self.value_rpe)
+        )
+        retrieved = axial_attention(
+            raw,
+            scale_C.to(dtype),
+            shift_C.to(dtype),
+            torch.stack(terms).to(dtype),
+            shift_TH.sum(dim=0).to(dtype),
+            *tables,
+            value_depth=self.value_depth,
+            retrieve_content=self.spec.retrieve_content,
+            span=self.spec.span,
+        )
+        norm = self.batch_norm_retrieved_output
+        scale, shift = scale_and_shift(norm, lambda: channel_moments(retrieved))
+        return scaled_sum(
+            retrieved, scale.view(-1, self.value_depth), shift.view(-1, self.value_depth)
+        )
+
+    def _similarity_norm(self, raw: Tensor, qkv_C: Tuple[Tensor, Tensor]) -> List[Tensor]:
+        """(T, H) scales and shifts of the similarities."""
+        norm = self.batch_norm_similarity
+        found = scale_and_shift(norm, lambda: self._similarity_moments(raw, qkv_C))
+        return [values.view(-1, self.spec.num_heads) for values in found]
 
     def _split_heads(self, qkv: Tensor) -> List[Tensor]:
         """(N, C, S, L) of queries, keys and perhaps values to (B, H, L, D) of each."""
         depths = [self.key_depth, self.key_depth, qkv.shape[1] - 2 * self.key_depth]
         heads = [
-            part.unflatten(1, (self.spec.num_heads, -1)).permute(0, 3, 1, 2, 4).flatten(0, 1)
+            split_axis(part, 1, (self.spec.num_heads, -1)).permute(0, 3, 1, 2, 4).flatten(0, 1)
             for part in qkv.split(depths, dim=1)
             if part.shape[1]
         ]
         return [part.transpose(2, 3) for part in heads]
 
-    def _join_heads(self, retrieved_BTHDL: Tensor, num_images: int) -> Tensor:
+    def _join_heads(self, retrieved_BTHDL: Tensor, num_images: int, num_others: int = -1) -> Tensor:
         """(B, T * H, D, L) of all that is retrieved to (N, T * H * D, S, L)."""
-        parts = retrieved_BTHDL.unflatten(0, (num_images, -1)).permute(0, 2, 3, 1, 4)
+        sizes = (num_images, num_others)
+        parts = split_axis(retrieved_BTHDL, 0, sizes).permute(0, 2, 3, 1, 4)
         return parts.flatten(1, 2)
 
-    def _attend(self, raw: Tensor, encodings: Encodings) -> Tensor:
+    def _attend(self, raw: Tensor) -> Tensor:
         """
         A few sequences at a time: of their similarities only one L x M map a head is made.
 
@@ -110,12 +156,9 @@ class AxialAttention(nn.Module):
         values and what was retrieved are kept.
         """
         qkv_C = scale_and_shift(self.batch_norm_qkv, lambda: channel_moments(raw))
-        similarity = scale_and_shift(
-            self.batch_norm_similarity, lambda: self._similarity_moments(raw, qkv_C, encodings)
-        )
-        heads = self.spec.num_heads
-        scale_TH, shift_TH = (values.view(-1, heads) for values in similarity)
-        chunks = split_rows(raw, self._num_rows(raw, heads * raw.shape[3] ** 2))
+        scale_TH, shift_TH = self._similarity_norm(raw, qkv_C)
+        encodings = self._encodings(raw.shape[3])
+        chunks = split_rows(raw, self._num_rows(raw, self.spec.num_heads * raw.shape[3] ** 2))
         shared = (*qkv_C, scale_TH, shift_TH, *encodings)
         norm = self.batch_norm_retrieved_output
         if has_batch_statistics(norm):
@@ -133,10 +176,9 @@ class AxialAttention(nn.Module):
         """How many sequences make maps of the size wanted, if one makes so many elements."""
         return _CHUNK_ELEMENTS.get(raw.device.type, _CHUNK_ELEMENTS_ELSEWHERE) // elements
 
-    def _similarity_moments(
-        self, raw: Tensor, qkv_C: Tuple[Tensor, Tensor], encodings: Encodings
-    ) -> Moments:
+    def _similarity_moments(self, raw: Tensor, qkv_C: Tuple[Tensor, Tensor]) -> Moments:
         length = raw.shape[3]
+        encodings = self._encodings(length)
         visible_LM = visible_pairs(length, self.spec.span, raw.device)
         elements = self.key_depth * length
         num_pairs: Any = length * length
@@ -179,7 +221,7 @@ class AxialAttention(nn.Module):
         )
         visible_LM = visible_pairs(raw.shape[3], self.spec.span, raw.device)
         retrieved = self._retrieve(logits, value, encodings.value, visible_LM)
-        return self._join_heads(retrieved, raw.shape[0])
+        return self._join_heads(retrieved, raw.shape[0], raw.shape[2])
 
     def _attend_rows(
         self, raw: Tensor, scale: Tensor, shift: Tensor, *shared: Optional[Tensor]

@@ -19,8 +19,10 @@ def split_rows(features: Tensor, num_rows: int) -> List[Chunk]:
     """
     Slices of the first and of the third axis, of about ``num_rows`` (at least 1) together.
 
-    Whole images if one fits, parts of an image otherwise.
+    Whole images if one fits, parts of an image otherwise; none where the graph is seen as a whole.
     """
+    if _sees_whole_graph():
+        return []
     num_images, others = features.shape[0], features.shape[2]
     num_rows = max(1, num_rows)
     images = max(1, num_rows // others)

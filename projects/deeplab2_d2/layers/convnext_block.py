@@ -70,7 +70,7 @@ class ConvNeXtBlock(nn.Module):
         return self._forward(features)
 
     def _forward(self, features: Tensor) -> Tensor:
-        residual = self.norm(self.depthwise_conv(features).movedim(1, -1))
+        residual = self.norm(self.depthwise_conv(features).movedim(1, 3))
         residual = self.pointwise_conv2(self.activation(self.pointwise_conv1(residual)))
-        residual = (self.layer_scale * residual).movedim(-1, 1)
+        residual = (self.layer_scale * residual).movedim(3, 1)
         return features + self.drop_path(residual)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .activation import Activation
+from .axis_parts import split_axis
 from .drop_path import DropPath
 from .initialization import truncated_normal_
 from .norm import Norm
@@ -96,7 +97,7 @@ class CrossAttention(nn.Module):
             (N, value_depth, L).
         """
         query_NHDL, key_NHDP, value_NHDP = (
-            part.unflatten(1, (self.num_heads, -1)) for part in (query, key, value)
+            split_axis(part, 1, (self.num_heads, -1)) for part in (query, key, value)
         )
         similarity_NHLP = query_NHDL.transpose(-1, -2) @ key_NHDP
         weights_NHLP = self.attention_activation(self.batch_norm_similarity(similarity_NHLP))

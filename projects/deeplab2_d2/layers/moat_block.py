@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .activation import Activation
+from .axis_parts import split_axis
 from .checkpointing import checkpointed
 from .drop_path import DropPath
 from .initialization import zeros_
@@ -147,10 +148,10 @@ class MoatBlock(nn.Module):
 
     def _attend(self, features: Tensor) -> Tensor:
         assert self.attention is not None
-        pixels = self.attention_norm(features.movedim(1, -1))
+        pixels = self.attention_norm(features.movedim(1, 3))
         if self.spec.window is None:
-            return self.attention(pixels).movedim(-1, 1)
-        return attend_in_windows(self.attention, pixels, self.spec.window).movedim(-1, 1)
+            return self.attention(pixels).movedim(3, 1)
+        return attend_in_windows(self.attention, pixels, self.spec.window).movedim(3, 1)
 
 
 def attend_in_windows(
@@ -176,11 +177,11 @@ def attend_in_windows(
         is_inside = _split(inside, window)[..., 0].flatten(1).repeat(pixels.shape[0], 1)
         pixels = F.pad(pixels, (0, 0, 0, right, 0, bottom))
     windows = attention(_split(pixels, window), is_inside)
-    joined = windows.unflatten(0, (-1, rows, columns)).transpose(2, 3)
+    joined = split_axis(windows, 0, (-1, rows, columns)).transpose(2, 3)
     return joined.flatten(1, 2).flatten(2, 3)[:, :height, :width]
 
 
 def _split(pixels: Tensor, window: Tuple[int, int]) -> Tensor:
     """(N, h, w, C) to (N * windows, *window, C), the windows of a map row by row."""
-    split = pixels.unflatten(1, (-1, window[0])).unflatten(3, (-1, window[1]))
+    split = split_axis(split_axis(pixels, 1, (-1, window[0])), 3, (-1, window[1]))
     return split.transpose(2, 3).flatten(0, 2)

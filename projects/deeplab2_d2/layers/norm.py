@@ -89,7 +89,7 @@ class ChannelLayerNorm(nn.LayerNorm):
     """Layer norm over the channels of each pixel of (N, C, H, W)."""
 
     def forward(self, features: Tensor) -> Tensor:
-        return super().forward(features.movedim(1, -1)).movedim(-1, 1)
+        return super().forward(features.movedim(1, 3)).movedim(3, 1)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,12 @@ class RelativePositionEncoding(nn.Module):
     A vector for every relative position ``key - query``; heads share them.
 
     Reference: Axial-DeepLab (arXiv:2003.07853), Sec. 3.2.
+
+    Attributes:
+        is_embedding: its weight is no kernel, and never decays.
     """
+
+    is_embedding = True
 
     def __init__(self, depth: int, *, std: float = 1.0):
         """
@@ -57,16 +62,20 @@ class RelativePositionEncoding(nn.Module):
             )
         flange = (key_length - query_length) // 2
         reach = query_length + flange - 1
-        table: Tensor = self.weight
-        if reach >= MAX_SPAN:
-            stretched = F.interpolate(
-                table.t()[None], size=2 * reach + 1, mode="linear", align_corners=True
-            )
-            table = stretched[0].t()
-        center = table.shape[0] // 2
+        table = self.table(reach)
         keys = torch.arange(key_length, device=table.device)
         queries = torch.arange(query_length, device=table.device)
-        return table[keys[None, :] - queries[:, None] - flange + center]
+        return table[keys[None, :] - queries[:, None] - flange + reach]
+
+    def table(self, reach: int) -> Tensor:
+        """(2 * reach + 1, depth), the vectors of the relative positions from -reach to reach."""
+        if reach >= MAX_SPAN:
+            stretched = F.interpolate(
+                self.weight.t()[None], size=2 * reach + 1, mode="linear", align_corners=True
+            )
+            return stretched[0].t()
+        center = MAX_SPAN - 1
+        return self.weight[center - reach : center + reach + 1]
 
 
 class AbsolutePositionEncoding(nn.Module):

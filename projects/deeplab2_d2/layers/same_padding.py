@@ -2,6 +2,7 @@
 
 from typing import Tuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -44,6 +45,9 @@ class SameConv2d(nn.Conv2d):
 
     def forward(self, features: Tensor) -> Tensor:
         height, width = features.shape[-2:]
+        if torch.onnx.is_in_onnx_export():
+            # Of a convolution in an ONNX file, padding is no result of a computation.
+            height, width = int(height), int(width)
         stride = self.stride[0]
         top, bottom = same_padding(height, self.extent, stride)
         left, right = same_padding(width, self.extent, stride)

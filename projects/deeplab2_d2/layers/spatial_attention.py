@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .axis_parts import split_axis
+
 _STD = 0.02
 
 
@@ -28,9 +30,8 @@ class HeadProjection(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         """(N, L, *input) to (N, L, output), the heads side by side."""
         weight = self.weight.flatten(self.num_input_dims).flatten(0, self.num_input_dims - 1)
-        return torch.addmm(
-            self.bias.flatten(), values.reshape(-1, weight.shape[0]), weight
-        ).unflatten(0, values.shape[:2])
+        rows = values.reshape(-1, weight.shape[0])
+        return split_axis(torch.addmm(self.bias.flatten(), rows, weight), 0, values.shape[:2])
 
 
 class SpatialAttention(nn.Module):
@@ -82,7 +83,7 @@ class SpatialAttention(nn.Module):
         height, width = windows.shape[1:3]
         sequence = windows.flatten(1, 2)
         query, key, value = (
-            projection(sequence).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            split_axis(projection(sequence), 2, (self.num_heads, -1)).transpose(1, 2)
             for projection in (self.q_proj, self.k_proj, self.v_proj)
         )
         bias = self._position_biases(height, width)

@@ -8,6 +8,7 @@ it; the other rooms ask its record (:mod:`deeplab2_d2.records`).
 from . import (
     axial_deeplab,
     deeplab,
+    image_classifier,
     kmax_deeplab,
     max_deeplab,
     motion_deeplab,
@@ -39,6 +40,7 @@ __all__ = [
     "class_map_from_config",
     "crf_from_config",
     "deeplab",
+    "image_classifier",
     "kmax_deeplab",
     "max_deeplab",
     "metadata_from_config",

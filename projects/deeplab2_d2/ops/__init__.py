@@ -3,10 +3,12 @@ Operators: one public function each, and their plain PyTorch reference.
 
 The public functions check their arguments, then call the compiled kernels if the extension is
 there, else the reference (see `has_extension` and `use_reference`). Both give the same integers.
-`dense_crf` alone has no kernel for a GPU, and refuses its tensors.
+`dense_crf` has no kernel for a GPU, and refuses its tensors; `axial_attention` has none, either,
+and runs its reference there.
 """
 
 from .assignment import linear_assignment
+from .axial_attention import axial_attention
 from .centers import find_centers
 from .cross_entropy import upsampled_cross_entropy
 from .dense_crf import dense_crf
@@ -32,6 +34,7 @@ __all__ = [
     "SegmentTable",
     "SlotSegmentation",
     "TargetMaps",
+    "axial_attention",
     "dense_crf",
     "find_centers",
     "group_pixels",

@@ -5,6 +5,9 @@ from .crf import CRFOptions, refine_with_crf
 from .detectron2_outputs import to_instances, to_panoptic_outputs, to_panoptic_seg
 from .frame_pairs import FramePair, panoptic_from_frame_pair
 from .geometry import Frames
+from .graph_centers import graph_panoptic_from_centers
+from .graph_resizing import enlarged_argmax, label_table
+from .graph_slots import graph_panoptic_from_mask_slots
 from .maps import View, crop_to_image, flip_map, resize_map, restore_view, to_output
 from .mask_slots import SlotOptions, panoptic_from_mask_slots, slot_semantic_scores
 
@@ -15,7 +18,11 @@ __all__ = [
     "SlotOptions",
     "View",
     "crop_to_image",
+    "enlarged_argmax",
     "flip_map",
+    "graph_panoptic_from_centers",
+    "graph_panoptic_from_mask_slots",
+    "label_table",
     "panoptic_from_centers",
     "panoptic_from_frame_pair",
     "panoptic_from_mask_slots",

@@ -2,13 +2,21 @@
 
 from .config_parts import ConfigPart, config_parts, register_config_part
 from .lookup import all_records, find_record, register
-from .model_record import Averaging, DatasetMapper, ModelRecord, Pictures, Predictor
+from .model_record import (
+    Averaging,
+    DatasetMapper,
+    GraphInference,
+    ModelRecord,
+    Pictures,
+    Predictor,
+)
 from .ranked_image import RankedImage
 
 __all__ = [
     "Averaging",
     "ConfigPart",
     "DatasetMapper",
+    "GraphInference",
     "ModelRecord",
     "Pictures",
     "Predictor",

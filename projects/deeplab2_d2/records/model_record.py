@@ -5,7 +5,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Protocol, Seque
 
 import numpy as np
 from detectron2.config import CfgNode
-from torch import nn
+from torch import Tensor, nn
 
 from ..structures import Prediction
 from .ranked_image import RankedImage
@@ -61,6 +61,25 @@ class Pictures(Protocol):
         ...
 
 
+class GraphInference(Protocol):
+    """Raw maps to labels of the image, as operations that exporters write down."""
+
+    def __call__(
+        self, prediction: Prediction, stride: int, size: Tuple[int, int]
+    ) -> Dict[str, Tensor]:
+        """
+        Args:
+            prediction: raw maps of the model, of one image size in the batch.
+            stride: pixels of the image per pixel of the maps, a power of two.
+            size: (H, W) of the images, which stand top left in what the maps cover; may be symbols.
+
+        Returns:
+            ``panoptic_map`` (class * label divisor + number) and ``semantic_map`` (class), or the
+            second alone: (N, H, W) int32, -1 for void.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Averaging:
     """
@@ -93,6 +112,8 @@ class ModelRecord:
         build_mapper: ``(cfg, is_train)`` to the dataset mapper; None: Detectron2's.
         has_detectron2_input: the mapper reads Detectron2's INPUT (MIN_SIZE_TRAIN, CROP, ...), not
             INPUT.DEEPLAB2 and a crop of INPUT.CROP.SIZE.
+        has_own_input: the mapper makes samples of INPUT.CROP.SIZE by keys of its own, which
+            ``check_config`` checks.
         outputs: which of ``sem_seg``, ``panoptic_seg``, ``instances`` (and further keys) a config's
             model returns; None: what MODEL.DEEPLAB2.POSTPROCESSING asks for.
         build_evaluators: ``(cfg, dataset name, folder)`` to evaluators of what its outputs have
@@ -105,6 +126,8 @@ class ModelRecord:
             is a :class:`deeplab2_d2.models.SlotInference`. None: it has no slots.
         rank_image: of a model that orders instances, ``(model, sample)`` to what it makes of the
             detections of an image; None: it orders none.
+        build_graph: a model's post-processing for exported files; raises ValueError, naming the
+            config key, where the model's cannot be written as a graph. None: it has none.
         checkpoint_modules: first words of DeepLab2's checkpoint keys, and the modules they name.
         state_dict_rules: names in other PyTorch repositories' models, and the modules they name,
             see :mod:`deeplab2_d2.checkpoint.state_dict_names`.
@@ -125,6 +148,7 @@ class ModelRecord:
     check_config: Optional[Callable[[CfgNode], None]] = None
     build_mapper: Optional[Callable[[CfgNode, bool], DatasetMapper]] = None
     has_detectron2_input: bool = False
+    has_own_input: bool = False
     outputs: Optional[Callable[[CfgNode], Tuple[str, ...]]] = None
     build_evaluators: Optional[Callable[[CfgNode, str, str], Sequence[Any]]] = None
     averaging: Optional[Averaging] = None
@@ -132,6 +156,7 @@ class ModelRecord:
     build_pictures: Optional[Callable[[CfgNode], Pictures]] = None
     slot_channels: Optional[Callable[[CfgNode], int]] = None
     rank_image: Optional[Callable[[Any, Sample], RankedImage]] = None
+    build_graph: Optional[Callable[[Any], GraphInference]] = None
     checkpoint_modules: Tuple[Tuple[str, str], ...] = ()
     state_dict_rules: Tuple[Tuple[str, str, str], ...] = ()
     state_dict_layouts: Tuple[Tuple[str, Callable[[str, Any], Any]], ...] = ()

@@ -71,7 +71,8 @@ def _find_kernels(model: nn.Module, with_depthwise: bool) -> set:
     kernels = set()
     for module in model.modules():
         is_depthwise = isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1
-        if isinstance(module, nn.Embedding) or (is_depthwise and not with_depthwise):
+        is_embedding = isinstance(module, nn.Embedding) or getattr(module, "is_embedding", False)
+        if is_embedding or (is_depthwise and not with_depthwise):
             continue
         for name, parameter in module.named_parameters(recurse=False):
             # DeepLab2 selects variables named *kernel or *weight. Norms have vectors only.

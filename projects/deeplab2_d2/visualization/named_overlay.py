@@ -80,7 +80,8 @@ def _write_names(
     text_size = _text_size((height, width))
     chosen = segment_colors(segments_info, colors)
     picture = Image.fromarray(drawn)
-    draw, taken = ImageDraw.Draw(picture), []
+    draw = ImageDraw.Draw(picture)
+    taken: List[Box] = []
     for info, spot in _spots(segment_map, segments_info):
         needed = _ROOM_OF_THING if info["isthing"] else _ROOM_OF_STUFF
         if spot.radius < needed * text_size:

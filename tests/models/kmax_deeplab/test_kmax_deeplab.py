@@ -13,6 +13,7 @@ from deeplab2_d2.layers import resize_align_corners
 from deeplab2_d2.models import average_views
 from deeplab2_d2.models.kmax_deeplab import RECORD
 from deeplab2_d2.models.kmax_deeplab.transformer_decoder import gather_pixels
+from deeplab2_d2.solver import KerasAdamW, build_optimizer
 
 CONFIG = str(
     Path(__file__).resolve().parents[3]
@@ -158,3 +159,28 @@ def test_values_that_cannot_work_are_refused_by_key(key, value, rule):
 def test_a_backbone_without_the_features_that_are_read_is_refused():
     with pytest.raises(ValueError, match="needs a backbone with the features.*stage5"):
         model("MODEL.DEEPLAB2.BACKBONE.NAME", "mobilenet_v3_small")
+
+
+def test_adamw_decays_kernels_and_no_center_norm_bias_or_position():
+    # ConvNeXt has a scale a channel besides.
+    options = ["MODEL.DEEPLAB2.BACKBONE.NAME", "convnext_tiny"]
+    options += ["MODEL.DEEPLAB2.BACKBONE.WIDTH_MULTIPLIER", "0.1"]
+    cfg = load_config(CONFIG, [*options, "MODEL.DEVICE", "meta"])
+    cfg.MODEL.DEEPLAB2.SEMANTIC_DECODER.LOW_LEVEL = [["stage3", 32], ["stage2", 16]]
+    network = build_model(cfg)
+    optimizer = build_optimizer(cfg, network)
+    assert isinstance(optimizer, KerasAdamW)
+    decays = {id(p) for g in optimizer.param_groups if g["weight_decay"] for p in g["params"]}
+    assert {g["weight_decay"] for g in optimizer.param_groups} == {0.0, 0.05}
+    names = {name: parameter for name, parameter in network.named_parameters()}
+    still = {name for name, parameter in names.items() if id(parameter) not in decays}
+    assert {name for name in names if name.endswith((".bias", "layer_scale"))} <= still
+    assert "head.transformer_decoder.cluster_centers" in still
+    kinds = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Linear)
+    kernels = {
+        f"{name}.weight" for name, module in network.named_modules() if isinstance(module, kinds)
+    }
+    # DeepLab2's one kernel of queries, keys and values in axial attention is a parameter by itself.
+    kernels |= {name for name in names if name.endswith(".qkv_kernel")}
+    assert {name for name in names if name not in still} == kernels
+    assert any(name.endswith("_rpe.weight") for name in still)

@@ -147,7 +147,8 @@ def load(module: nn.Module, weights: Dict[str, Tensor], theirs: str, ours: str) 
     module.eval()
 
 
-def test_the_pixel_decoder_is_that_of_the_port():
+@pytest.mark.parametrize("atrous_rate", [1, 2], ids=["port", "deeplab2"])
+def test_the_pixel_decoder_is_that_of_the_formulas(atrous_rate):
     channels, widths, blocks = (24, 20, 12, 10), (8, 8, 6, 5), (1, 2, 1, 1)
     weights = random_weights(port_names.pixel_decoder(channels, widths, blocks))
     generator = torch.Generator().manual_seed(1)
@@ -157,14 +158,14 @@ def test_the_pixel_decoder_is_that_of_the_port():
         shapes[name] = ShapeSpec(channels=count, stride=stride)
         size = (64 // stride + 1, 96 // stride + 1)
         features[name] = torch.randn(2, count, *size, generator=generator)
-    expected = Port(weights).pixel_decoder(list(features.values()), blocks)
+    expected = Port(weights, atrous_rate).pixel_decoder(list(features.values()), blocks)
     ours = PixelDecoder(
         shapes,
         features=list(shapes),
         widths=widths,
         num_blocks=blocks,
         norm=Norm("BN"),
-        atrous_rate=1,
+        atrous_rate=atrous_rate,
     )
     load(ours, weights, "sem_seg_head.pixel_decoder.", "head.pixel_decoder.")
     with torch.no_grad():

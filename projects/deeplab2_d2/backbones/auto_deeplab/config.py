@@ -59,5 +59,12 @@ def build(name: str, node: CfgNode, shared: SharedOptions) -> AutoDeepLabNetwork
 
 
 register_family(
-    BackboneFamily("AUTO_DEEPLAB", tuple(AUTO_DEEPLAB_NETWORKS), add_config, check_config, build)
+    BackboneFamily(
+        "AUTO_DEEPLAB",
+        tuple(AUTO_DEEPLAB_NETWORKS),
+        add_config,
+        check_config,
+        build,
+        {"HEAD": True},
+    )
 )

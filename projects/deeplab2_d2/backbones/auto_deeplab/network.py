@@ -107,7 +107,7 @@ class AutoDeepLabNetwork(EndpointBackbone):
 
 
 def _size(features: Tensor) -> Tuple[int, int]:
-    return int(features.shape[-2]), int(features.shape[-1])
+    return features.shape[-2], features.shape[-1]
 
 
 def check_path(path: Sequence[int]) -> None:

@@ -148,7 +148,7 @@ class BranchModule(nn.Module):
         fused: List[Tensor] = []
         rows: Iterable[Any] = self.fusions
         for own, row in zip(branched, rows):
-            size = (int(own.shape[-2]), int(own.shape[-1]))
+            size = (own.shape[-2], own.shape[-1])
             terms = [
                 enlarge(layer(feature), size, self.fusion) for layer, feature in zip(row, branched)
             ]

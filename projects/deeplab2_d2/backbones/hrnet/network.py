@@ -129,7 +129,7 @@ class HighResolutionNetwork(EndpointBackbone):
     def _last(self, branches: List[Tensor]) -> Tensor:
         if self.trunk is not None:
             return self.trunk(branches)
-        size = (int(branches[0].shape[-2]), int(branches[0].shape[-1]))
+        size = (branches[0].shape[-2], branches[0].shape[-1])
         return torch.cat([enlarge(branch, size, self.fusion) for branch in branches], dim=1)
 
 

@@ -1,7 +1,7 @@
 """Networks of timm and torchvision under the contract of our own families."""
 
 from . import config
-from .build import build_deeplab2_timm_backbone
+from .build import build_deeplab2_timm_backbone, build_deeplab2_torchvision_backbone
 from .network import LibraryBackbone
 from .pyramid import SimpleFeaturePyramid
 
@@ -9,5 +9,6 @@ __all__ = [
     "LibraryBackbone",
     "SimpleFeaturePyramid",
     "build_deeplab2_timm_backbone",
+    "build_deeplab2_torchvision_backbone",
     "config",
 ]

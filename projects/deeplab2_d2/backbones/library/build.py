@@ -13,6 +13,7 @@ from .network import LibraryBackbone, LibraryNetwork
 from .norms import apply_norm
 from .pixels import PixelFormat
 from .timm_networks import build_timm_network
+from .torchvision_networks import build_torchvision_network
 
 
 @BACKBONE_REGISTRY.register()
@@ -36,6 +37,27 @@ def build_deeplab2_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Librar
         drop_path_keep_prob=node.DROP_PATH,
         use_checkpoint=node.CHECKPOINT,
         pyramid_channels=node.PYRAMID_CHANNELS,
+    )
+    return _finish(cfg, input_shape, network, node.OUT_FEATURES)
+
+
+@BACKBONE_REGISTRY.register()
+def build_deeplab2_torchvision_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> LibraryBackbone:
+    """
+    The network of torchvision that ``MODEL.DEEPLAB2.TORCHVISION`` names, with features up to
+    ``MODEL.DEEPLAB2.BACKBONE.OUTPUT_STRIDE``.
+
+    Its weights are random: ImageNet's are ``MODEL.WEIGHTS torchvision://NAME``.
+
+    Raises:
+        ValueError: for a name or options that torchvision has no network for.
+    """
+    node = cfg.MODEL.DEEPLAB2.TORCHVISION
+    network = build_torchvision_network(
+        node.NAME,
+        output_stride=cfg.MODEL.DEEPLAB2.BACKBONE.OUTPUT_STRIDE,
+        in_channels=input_shape.channels,
+        out_features=node.OUT_FEATURES,
     )
     return _finish(cfg, input_shape, network, node.OUT_FEATURES)
 

@@ -7,7 +7,7 @@ from typing import Any, Dict, Mapping, Optional, Tuple
 logger = logging.getLogger(__name__)
 
 # What stands before the library's names here, and what a network may be kept under elsewhere.
-_WRAPPERS = re.compile(r"^(?:body\.|model\.|module\.)+")
+_WRAPPERS = re.compile(r"^(?:body\.|model\.|network\.|module\.)+")
 _COUNTER = "num_batches_tracked"
 Shapes = Mapping[str, Tuple[int, ...]]
 

@@ -108,9 +108,8 @@ class LibraryBackbone(EndpointBackbone):
         if numerator != denominator:
             size = [int(n) * numerator // denominator for n in images.shape[-2:]]
             images = F.interpolate(images, size, mode="bilinear", align_corners=False)
-        maps = self.body(images)
         found: Dict[str, Tensor] = {}
-        for (name, shape), features in zip(self.endpoint_shapes.items(), maps):
+        for (name, shape), features in zip(self.endpoint_shapes.items(), self.body(images)):
             if self.is_channels_last:
                 features = features.permute(0, 3, 1, 2).contiguous()
             stride = shape.stride

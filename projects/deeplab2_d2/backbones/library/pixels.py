@@ -42,6 +42,9 @@ class PixelConversion(nn.Module):
     Channels after the third (a previous frame, a heatmap) stay as they are.
     """
 
+    scale: Tensor
+    shift: Tensor
+
     def __init__(self, given: PixelFormat, mean: Sequence[float], std: Sequence[float]):
         """
         Args:

@@ -1,6 +1,6 @@
 """A simple feature pyramid on the one map of a plain vision transformer."""
 
-from typing import Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
 from torch import Tensor, nn
 
@@ -68,7 +68,8 @@ class PyramidBody(nn.Module):
             pyramid: on it.
         """
         super().__init__()
-        self.model, self.pyramid = model, pyramid
+        self.model: Any = model
+        self.pyramid = pyramid
 
     def forward(self, images: Tensor) -> List[Tensor]:
         (features,) = self.model.forward_intermediates(

@@ -16,6 +16,7 @@ from .classifiers import ClassifierSpec, SummedClassifiers
 from .config import add_config, check_config
 from .criterion import SemanticCriterion
 from .decoders import SemanticDecoder, V3Decoder, V3PlusDecoder
+from .graph import build_graph
 from .head import DeepLab2DeepLabV3Head, DeepLab2DeepLabV3PlusHead, DeepLab2HRNetHead
 from .inference import SemanticInference
 from .network import (
@@ -53,6 +54,7 @@ register(
         build_mapper=build_mapper,
         outputs=outputs,
         averaging=Averaging(has_grid_of_image=True),
+        build_graph=build_graph,
         slim_scopes=SLIM_SCOPES,
         state_dict_rules=STATE_DICT_RULES,
     ),

@@ -19,6 +19,7 @@ from ...layers import (
     DropPath,
     Norm,
     SequenceConvNormAct,
+    split_axis,
     truncated_normal_,
 )
 from ...structures import Encoded, Memory, MemoryShape, Prediction
@@ -122,7 +123,7 @@ class KMeansLayer(nn.Module):
         memory = self.memory_conv1_bn_act(centers)
         prediction = self.auxiliary_clustering_predictor(
             Encoded(
-                {PIXEL_FEATURE: sequence.unflatten(2, pixels.shape[-2:])}, Memory(memory, memory)
+                {PIXEL_FEATURE: split_axis(sequence, 2, pixels.shape[-2:])}, Memory(memory, memory)
             )
         )
         gathered = gather_pixels(prediction["mask_logits"], self.pixel_v_conv_bn(sequence))

@@ -12,6 +12,7 @@ from ...records import ModelRecord, register
 from .averaging import AVERAGING
 from .config import add_config, check_config
 from .criterion import MaXDeepLabCriterion
+from .graph import build_graph
 from .head import MaXDeepLabHead
 from .inference import MaXDeepLabInference
 from .network import DeepLab2MaXDeepLab
@@ -28,6 +29,7 @@ RECORD = ModelRecord(
     averaging=AVERAGING,
     build_oracle=SlotStrideOracle.from_config,
     build_pictures=SlotPictures.from_config,
+    build_graph=build_graph,
     slot_channels=lambda cfg: cfg.MODEL.DEEPLAB2.MAX_DEEPLAB.PIXEL_CHANNELS,
     checkpoint_modules=CHECKPOINT_MODULES,
     last_layers=LAST_LAYERS,

@@ -10,7 +10,7 @@ from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
 from ...heads import Decoder, DecoderSpec, PredictionHead
-from ...layers import Norm, SequenceConvNormAct, truncated_normal_, zeros_
+from ...layers import Norm, SequenceConvNormAct, split_axis, truncated_normal_, zeros_
 from ...structures import Encoded, MapKind, MemoryShape, Prediction
 
 # Features of the backbone that the heads read.
@@ -181,7 +181,7 @@ class MaXDeepLabHead(nn.Module):
         masks = self.pixel_space_mask_batch_norm(masks[:, None])[:, 0]
         classes = self.transformer_class_head(memory.class_features) + self.void_bias
         prediction = {
-            "mask_logits": masks.unflatten(2, pixels.shape[-2:]),
+            "mask_logits": split_axis(masks, 2, pixels.shape[-2:]),
             "class_logits": classes.transpose(1, 2),
             "pixel_features": pixels,
         }

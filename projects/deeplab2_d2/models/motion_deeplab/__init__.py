@@ -24,6 +24,8 @@ RECORD = replace(
     build_mapper=build_mapper,
     outputs=outputs,
     build_pictures=MotionPictures.from_config,
+    # Its labels are of pairs of frames.
+    build_graph=None,
     checkpoint_modules=CHECKPOINT_MODULES,
     last_layers=LAST_LAYERS,
     option_rules={"motion_deeplab": OPTION_RULES},

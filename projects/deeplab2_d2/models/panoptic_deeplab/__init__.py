@@ -10,6 +10,7 @@ training show of it.
 from ...records import Averaging, ModelRecord, register
 from .config import add_config, check_config
 from .criterion import LossTerm, OffsetCriterion, PanopticDeepLabCriterion
+from .graph import build_graph
 from .inference import PanopticDeepLabInference
 from .network import DeepLab2PanopticDeepLab, HeadRows, describe_heads
 from .oracle import CenterStrideOracle
@@ -25,6 +26,7 @@ RECORD = ModelRecord(
     averaging=Averaging(),
     build_oracle=CenterStrideOracle.from_config,
     build_pictures=CenterPictures.from_config,
+    build_graph=build_graph,
     checkpoint_modules=CHECKPOINT_MODULES,
     state_dict_rules=STATE_DICT_RULES,
     last_layers=LAST_LAYERS,

@@ -94,8 +94,10 @@ def describe_heads(cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> HeadRo
         if node.INSTANCE_SHARES != "decoder":
             name = "instance_decoder"
             spec = DecoderSpec.from_config(cfg, node.INSTANCE_DECODER, input_shape)
-            aspp_of = "semantic_decoder" if node.INSTANCE_SHARES == "aspp" else None
-            decoders[name] = replace(spec, aspp_of=aspp_of)
+            if node.INSTANCE_SHARES == "aspp":
+                channels = decoders["semantic_decoder"].aspp_channels
+                spec = replace(spec, aspp_of="semantic_decoder", aspp_channels=channels)
+            decoders[name] = spec
         heads += _instance_heads(node, name)
     return decoders, heads
 

@@ -56,6 +56,16 @@ TORCH_LIBRARY(deeplab2_d2, m) {
       "label_overlap(Tensor first, Tensor second, *, SymInt max_pairs=0) -> (Tensor pairs, "
       "Tensor counts)");
   m.def(
+      "axial_attention(Tensor raw, Tensor scale, Tensor shift, Tensor logit_scale, "
+      "Tensor logit_shift, Tensor? query_encoding, Tensor? key_encoding, Tensor? value_encoding, "
+      "*, int value_depth, bool retrieve_content, int reach) -> Tensor");
+  m.def(
+      "axial_attention_backward(Tensor grad, Tensor raw, Tensor scale, Tensor shift, "
+      "Tensor logit_scale, Tensor logit_shift, Tensor? query_encoding, Tensor? key_encoding, "
+      "Tensor? value_encoding, *, int value_depth, bool retrieve_content, int reach) -> "
+      "(Tensor raw, Tensor scale, Tensor shift, Tensor logit_scale, Tensor logit_shift, "
+      "Tensor query_encoding, Tensor key_encoding, Tensor value_encoding)");
+  m.def(
       "dense_crf(Tensor logits, Tensor image, *, int num_iterations, float[2] weights, "
       "float[3] thetas, str normalization) -> Tensor");
 }

@@ -8,6 +8,7 @@ threshold.
 """
 
 from .assignment import linear_assignment
+from .axial_attention import axial_attention
 from .centers import find_centers
 from .cross_entropy import upsampled_cross_entropy
 from .dense_crf import dense_crf, exact_dense_crf
@@ -20,6 +21,7 @@ from .slots import panoptic_from_slots
 from .targets import panoptic_targets
 
 __all__ = [
+    "axial_attention",
     "dense_crf",
     "exact_dense_crf",
     "find_centers",

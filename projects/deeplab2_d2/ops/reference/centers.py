@@ -28,11 +28,11 @@ def suppress_non_maxima(heatmap: Tensor, threshold: float, nms_kernel: int) -> T
     candidates = torch.where(heatmap > max(threshold, 0.0), heatmap, 0.0)
     before, after = (nms_kernel - 1) // 2, nms_kernel // 2
     # Candidates are positive, so that zero padding never wins.
-    padded = F.pad(candidates, (before, after, before, after))
+    padded = F.pad(candidates, (before, after, before, after))[:, None]
     # Along x, then along y: the maximum is separable, and exact.
     pooled = F.max_pool2d(padded, (1, nms_kernel), stride=1)
     pooled = F.max_pool2d(pooled, (nms_kernel, 1), stride=1)
-    return torch.where(pooled == candidates, candidates, 0.0)
+    return torch.where(pooled[:, 0] == candidates, candidates, 0.0)
 
 
 def find_centers(
@@ -58,11 +58,11 @@ def find_centers(
     above = (values > last_value) & (values > 0)
     equal = (values == last_value) & (values > 0)
     num_missing = num_selected - above.sum(1, keepdim=True)
-    keep = above | (equal & (equal.cumsum(1) <= num_missing))
+    keep = above | (equal & (equal.long().cumsum(1) <= num_missing))
 
     counts = keep.sum(1)
     # Row of each kept position, in raster order; the others share a row that is cut off.
-    row = torch.where(keep, keep.cumsum(1) - 1, top_k)
+    row = torch.where(keep, keep.long().cumsum(1) - 1, top_k)
     position = torch.arange(height * width, device=values.device).expand(num_images, -1)
     positions = values.new_zeros(num_images, top_k + 1, dtype=torch.int64)
     positions = positions.scatter_(1, row, position)[:, :top_k]

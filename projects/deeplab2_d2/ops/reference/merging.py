@@ -18,8 +18,7 @@ class _Rows(NamedTuple):
 
 def class_flags(num_classes: int, class_ids: Sequence[int], device: torch.device) -> Tensor:
     """(num_classes,) bool, true at ``class_ids``."""
-    flags = torch.zeros(num_classes, dtype=torch.bool)
-    flags[list(class_ids)] = True
+    flags = torch.tensor([c in class_ids for c in range(num_classes)])
     return flags.to(device, non_blocking=True)
 
 
@@ -49,9 +48,9 @@ def _vote(rows: Tensor, semantic: Tensor, num_rows: int, num_classes: int) -> Tu
     """Majority class and area of each center, both (N, K); ties go to the smaller class."""
     is_instance = rows < num_rows
     index = torch.where(is_instance, rows * num_classes + semantic, num_rows * num_classes)
-    votes = index.new_zeros(len(rows), num_rows * num_classes + 1)
+    votes = index.new_zeros(rows.shape[0], num_rows * num_classes + 1)
     votes = votes.scatter_add_(1, index, torch.ones_like(index))[:, :-1]
-    votes = votes.view(len(rows), num_rows, num_classes)
+    votes = votes.view(rows.shape[0], num_rows, num_classes)
     return votes.argmax(dim=2), votes.sum(dim=2)
 
 
@@ -69,9 +68,9 @@ def _number_instances(rows: Tensor, majority: Tensor, area: Tensor) -> Tensor:
 
 def segment_boxes(rows: Tensor, height: int, width: int, num_segments: int) -> Tensor:
     """(N, S, 4) ``(y_min, x_min, y_max, x_max)`` of the pixels of each row, maxima exclusive."""
-    pixel = torch.arange(height * width, device=rows.device).expand(len(rows), -1)
-    lowest = rows.new_full((len(rows), num_segments + 1), height * width)
-    highest = rows.new_full((len(rows), num_segments + 1), -1)
+    pixel = torch.arange(height * width, device=rows.device).expand(rows.shape[0], -1)
+    lowest = rows.new_full((rows.shape[0], num_segments + 1), height * width)
+    highest = rows.new_full((rows.shape[0], num_segments + 1), -1)
     y, x = pixel // width, pixel % width
     y_min = lowest.scatter_reduce(1, rows, y, "amin")
     x_min = lowest.scatter_reduce(1, rows, x, "amin")

@@ -1,0 +1,40 @@
+"""The post-processing of exported files."""
+
+from typing import Dict, Tuple
+
+from torch import Tensor
+
+from ...postprocessing import graph_panoptic_from_mask_slots
+from ...records import GraphInference
+from ...structures import Prediction
+from ..segmenter import Segmenter
+from .inference import MaXDeepLabInference
+
+
+def build_graph(model: Segmenter) -> GraphInference:
+    """
+    The labels that the model's inference gives.
+
+    Raises:
+        ValueError: if masks are pasted one after the other, which is no work for a graph.
+    """
+    inference = model.inference
+    assert isinstance(inference, MaXDeepLabInference)
+    if inference.options.mode != "pixelwise":
+        raise ValueError(
+            "config key MODEL.DEEPLAB2.POSTPROCESSING.MASK_MODE must be 'pixelwise' to export "
+            f"post-processing, got {inference.options.mode!r}"
+        )
+
+    def label(prediction: Prediction, stride: int, size: Tuple[int, int]) -> Dict[str, Tensor]:
+        return graph_panoptic_from_mask_slots(
+            prediction["mask_logits"],
+            prediction["class_logits"],
+            stride,
+            size,
+            thing_ids=inference.thing_ids,
+            label_divisor=inference.label_divisor,
+            options=inference.options,
+        )
+
+    return label
