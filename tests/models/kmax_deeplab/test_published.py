@@ -17,7 +17,7 @@ from deeplab2_d2.checkpoint.convert import build_meta_model
 from deeplab2_d2.checkpoint.state_dict_names import rename_state_dict
 from deeplab2_d2.engine import load_config
 from deeplab2_d2.layers import Norm
-from deeplab2_d2.models.kmax_deeplab.head import _predictor
+from deeplab2_d2.models.kmax_deeplab.head import LayerPredictor
 from deeplab2_d2.models.kmax_deeplab.pixel_decoder import PixelDecoder
 from deeplab2_d2.models.kmax_deeplab.transformer_decoder import KMeansLayer, TransformerSpec
 
@@ -186,11 +186,17 @@ def test_a_layer_of_the_transformer_decoder_is_that_of_the_port():
     centers = torch.randn(2, 256, num_centers, generator=generator)
     expected, masks = Port(weights).transformer_layer(pixels, centers)
 
-    cfg, norm = config(COCO.format("R_50")), Norm("BN")
+    node, norm = config(COCO.format("R_50")).MODEL.DEEPLAB2.MAX_DEEPLAB, Norm("BN")
     ours = KMeansLayer(
         32,
         TransformerSpec(num_slots=num_centers),
-        build_predictor=lambda shape, memory: _predictor(cfg, shape, memory, num_classes, norm),
+        build_predictor=LayerPredictor(
+            num_classes=num_classes,
+            pixel_channels=node.PIXEL_CHANNELS,
+            channels=node.PIXEL_HEAD.CHANNELS,
+            conv_type=node.PIXEL_CONV_TYPE,
+            norm=norm,
+        ),
         norm=norm,
     )
     layer = "sem_seg_head.predictor._kmax_transformer_layers.3."
