@@ -48,7 +48,7 @@ void forward(const AttentionInputs& inputs, scalar_t* out) {
   for_each_part(inputs, [&](int64_t head, int64_t first, int64_t end, int64_t) {
     const HeadTables<T> tables(size, inputs, head, false);
     Sequence<scalar_t, T> sequence(size, inputs);
-    std::vector<T> weights(kRowsAtOnce * size.map_stride());
+    std::vector<T> weights(kStrip * size.map_stride());
     std::vector<T> rows(size.value_depth * size.positions());
     std::vector<T> content(size.length * size.value_columns()), encoding(content.size());
     for (int64_t index = first; index < end; ++index) {

@@ -17,6 +17,9 @@ constexpr int64_t kVectorLanes = 8;
 // Queries or keys whose sums are made together: they share what is summed.
 constexpr int64_t kRowsAtOnce = 4;
 
+// Queries that are treated together, so that what they share stays in the cache.
+constexpr int64_t kStrip = 32;
+
 constexpr int64_t padded(int64_t count) {
   return (count + kVectorLanes - 1) / kVectorLanes * kVectorLanes;
 }
@@ -70,7 +73,7 @@ struct AttentionSequence {
 
 // content, encoding: (L, value_columns), what each query retrieves of values and of their
 // encodings; what the attention does not retrieve is left alone. weights: zeros,
-// (kRowsAtOnce, map_stride), of which those at the edges stay.
+// (kStrip, map_stride), of which those at the edges stay.
 void attend(const AttentionSize& size, const AttentionTables<float>& tables,
             const AttentionSequence<float>& sequence, float* weights, float* content,
             float* encoding);

@@ -137,19 +137,20 @@ DEEPLAB2_D2_INLINE void weighted_block(const T* weights, int64_t row_step, int64
   }
 }
 
-// The same of all columns: out is (kRows, columns).
+// The same of all columns.
 template <typename T, int kRows>
 DEEPLAB2_D2_INLINE void weighted(const T* weights, int64_t row_step, int64_t step, const T* x,
-                                 int64_t x_step, int64_t count, int64_t columns, T* out) {
+                                 int64_t x_step, int64_t count, int64_t columns, T* out,
+                                 int64_t out_step) {
   constexpr int kChains = kRows == 1 ? 4 : 1;
   int64_t c = 0;
   for (; c + 2 * kVectorLanes <= columns; c += 2 * kVectorLanes) {
     weighted_block<T, kRows, 2, kChains>(weights, row_step, step, x + c, x_step, count, out + c,
-                                         columns);
+                                         out_step);
   }
   for (; c < columns; c += kVectorLanes) {
     weighted_block<T, kRows, 1, 2 * kChains>(weights, row_step, step, x + c, x_step, count, out + c,
-                                             columns);
+                                             out_step);
   }
 }
 
@@ -259,11 +260,11 @@ DEEPLAB2_D2_CLONES void bilinear_rows(int num_queries, int64_t first, int64_t en
 
 DEEPLAB2_D2_CLONES void weighted_sums(int num_rows, const float* weights, int64_t row_step,
                                       int64_t step, const float* x, int64_t x_step, int64_t count,
-                                      int64_t columns, float* out) {
+                                      int64_t columns, float* out, int64_t out_step) {
   if (num_rows == 1) {
-    weighted<float, 1>(weights, row_step, step, x, x_step, count, columns, out);
+    weighted<float, 1>(weights, row_step, step, x, x_step, count, columns, out, out_step);
   } else {
-    weighted<float, kRowsAtOnce>(weights, row_step, step, x, x_step, count, columns, out);
+    weighted<float, kRowsAtOnce>(weights, row_step, step, x, x_step, count, columns, out, out_step);
   }
 }
 
@@ -285,11 +286,13 @@ void bilinear_rows(int num_queries, int64_t first, int64_t end, int64_t depth, d
 }
 
 void weighted_sums(int num_rows, const double* weights, int64_t row_step, int64_t step,
-                   const double* x, int64_t x_step, int64_t count, int64_t columns, double* out) {
+                   const double* x, int64_t x_step, int64_t count, int64_t columns, double* out,
+                   int64_t out_step) {
   if (num_rows == 1) {
-    weighted<double, 1>(weights, row_step, step, x, x_step, count, columns, out);
+    weighted<double, 1>(weights, row_step, step, x, x_step, count, columns, out, out_step);
   } else {
-    weighted<double, kRowsAtOnce>(weights, row_step, step, x, x_step, count, columns, out);
+    weighted<double, kRowsAtOnce>(weights, row_step, step, x, x_step, count, columns, out,
+                                  out_step);
   }
 }
 

@@ -25,9 +25,11 @@ void bilinear_rows(int num_queries, int64_t first, int64_t end, int64_t depth, d
 //
 // num_rows: 1 or kRowsAtOnce; columns: a multiple of kVectorLanes.
 void weighted_sums(int num_rows, const float* weights, int64_t row_step, int64_t step,
-                   const float* x, int64_t x_step, int64_t count, int64_t columns, float* out);
+                   const float* x, int64_t x_step, int64_t count, int64_t columns, float* out,
+                   int64_t out_step);
 void weighted_sums(int num_rows, const double* weights, int64_t row_step, int64_t step,
-                   const double* x, int64_t x_step, int64_t count, int64_t columns, double* out);
+                   const double* x, int64_t x_step, int64_t count, int64_t columns, double* out,
+                   int64_t out_step);
 
 // Softmax of [first, end) in place; what is around it is 0, up to `positions`.
 void softmax_row(int64_t first, int64_t end, int64_t positions, float* row);
