@@ -14,8 +14,8 @@ from deeplab2_d2.data.shapes_video import ShapesVideoOptions, prepare_shapes_vid
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKER = Path(__file__).with_name("process_worker.py")
-# With this seed no activation is so near to 0 that rounding decides on which side of its ReLU it is:
-# one that changes sides moves a gradient by more than rounding does.
+# With this seed no activation is so near to 0 that rounding decides on which side of its ReLU it
+# is: one that changes sides moves a gradient by more than rounding does.
 OPTIONS = (
     "SOLVER.MAX_ITER 1 SOLVER.IMS_PER_BATCH 4 SOLVER.WARMUP_ITERS 0 DATALOADER.NUM_WORKERS 0 "
     "MODEL.DEEPLAB2.BACKBONE.WIDTH_MULTIPLIER 1.0 SEED 4 "
