@@ -14,11 +14,9 @@ from deeplab2_d2.data.shapes_video import ShapesVideoOptions, prepare_shapes_vid
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKER = Path(__file__).with_name("process_worker.py")
-# With this seed no activation is so near to 0 that rounding decides on which side of its ReLU it
-# is: one that changes sides moves a gradient by more than rounding does.
 OPTIONS = (
     "SOLVER.MAX_ITER 1 SOLVER.IMS_PER_BATCH 4 SOLVER.WARMUP_ITERS 0 DATALOADER.NUM_WORKERS 0 "
-    "MODEL.DEEPLAB2.BACKBONE.WIDTH_MULTIPLIER 1.0 SEED 4 "
+    "MODEL.DEEPLAB2.BACKBONE.WIDTH_MULTIPLIER 1.0 SEED 3 "
 )
 # So that the evaluators have something to count without a training: centers, or slots, everywhere.
 CENTERS = (
@@ -32,7 +30,9 @@ MODELS = {
     f"{SHAPES}/max_deeplab_tiny_os16_poly_bs8_crop_129_161": (
         "MODEL.DEEPLAB2.POSTPROCESSING.CONFIDENCE_THRESHOLDS [0.0,0.0]"
     ),
-    f"{VIDEOS}/motion_deeplab_tiny_os16_poly_bs8_crop_129_257": SMALL_CROPS + CENTERS,
+    # With seed 3 an activation is so near to 0 that rounding decides on which side of its ReLU it
+    # is, which moves gradients by more than rounding does.
+    f"{VIDEOS}/motion_deeplab_tiny_os16_poly_bs8_crop_129_257": SMALL_CROPS + "SEED 4 " + CENTERS,
     f"{VIDEOS}/vip_deeplab_tiny_os16_poly_bs8_crop_129_257": SMALL_CROPS + CENTERS,
 }
 TASKS = {"sem_seg", "panoptic_seg", "segm"}
