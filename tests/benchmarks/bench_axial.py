@@ -1,6 +1,7 @@
-"""Axial attention, forward and backward: the lean form beside the direct formulation."""
+"""Axial attention, forward and backward: the operator, the lean form, the direct formulation."""
 
 import argparse
+import contextlib
 from dataclasses import replace
 from typing import Any, Dict, Iterator
 
@@ -8,6 +9,7 @@ import torch
 from direct_attention import DirectAxialAttention
 from measuring import allocated_peak, measure
 
+from deeplab2_d2 import ops
 from deeplab2_d2.layers import AttentionSpec, AxialAttention, Norm
 
 # Channels of the input, the keys and the values, and the stage of Axial-DeepLab-L that has them.
@@ -18,11 +20,15 @@ _LAYERS = (
 
 
 def rows(args: argparse.Namespace) -> Iterator[Dict[str, Any]]:
-    """Two rows a layer: lean (with the direct form as its peer), and direct for its memory."""
+    """Of a layer: on a CPU the operator beside the lean form; lean beside direct; direct."""
     length, others = (33, 17) if args.quick else (129, 65)
     for channels, key_depth, value_depth, stage in _LAYERS:
         found = {}
-        for form, kind in (("direct", DirectAxialAttention), ("lean", AxialAttention)):
+        for form, kind in (
+            ("direct", DirectAxialAttention),
+            ("lean", AxialAttention),
+            ("operator", AxialAttention),
+        ):
             torch.manual_seed(0)
             layer = kind(
                 channels,
@@ -38,11 +44,19 @@ def rows(args: argparse.Namespace) -> Iterator[Dict[str, Any]]:
             def step() -> None:
                 layer(features).square().mean().backward()
 
-            measurement = measure(step, repeats=args.repeats, device=args.device)
-            if args.device == "cpu":
-                measurement = replace(measurement, peak_bytes=allocated_peak(step))
+            with ops.use_reference() if form == "lean" else contextlib.nullcontext():
+                measurement = measure(step, repeats=args.repeats, device=args.device)
+                if args.device == "cpu":
+                    measurement = replace(measurement, peak_bytes=allocated_peak(step))
             found[form] = measurement
         name = f"axial attention of {stage}, {length} x {others}, forward + backward"
+        if args.device == "cpu":
+            yield {
+                "name": f"{name}, operator",
+                "measurement": found["operator"],
+                "peer": "lean",
+                "peer_seconds": found["lean"].seconds,
+            }
         yield {
             "name": f"{name}, lean",
             "measurement": found["lean"],
