@@ -10,6 +10,7 @@ from direct_attention import DirectAxialAttention
 from measuring import allocated_peak, measure
 
 from deeplab2_d2 import ops
+from deeplab2_d2.backbones import build_backbone_by_name
 from deeplab2_d2.layers import AttentionSpec, AxialAttention, Norm
 
 # Channels of the input, the keys and the values, and the stage of Axial-DeepLab-L that has them.
@@ -64,3 +65,27 @@ def rows(args: argparse.Namespace) -> Iterator[Dict[str, Any]]:
             "peer_seconds": found["direct"].seconds,
         }
         yield {"name": f"{name}, direct", "measurement": found["direct"]}
+    if args.device == "cpu":
+        yield _network_row(args)
+
+
+def _network_row(args: argparse.Namespace) -> Dict[str, Any]:
+    """A network of axial attention in evaluation, by the operator and in the lean form."""
+    height, width = (129, 257) if args.quick else (513, 1025)
+    torch.manual_seed(0)
+    backbone = build_backbone_by_name("axial_resnet_s", norm=Norm("BN"), output_stride=16).eval()
+    images = torch.randn(1, 3, height, width)
+
+    def forward() -> None:
+        with torch.inference_mode():
+            backbone(images)
+
+    measurement = measure(forward, repeats=args.repeats, device=args.device)
+    with ops.use_reference():
+        lean = measure(forward, repeats=args.repeats, device=args.device)
+    return {
+        "name": f"axial_resnet_s, {height}x{width}, stride 16, operator",
+        "measurement": measurement,
+        "peer": "lean",
+        "peer_seconds": lean.seconds,
+    }

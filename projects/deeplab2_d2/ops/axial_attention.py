@@ -78,20 +78,13 @@ def axial_attention(
 @register_fake("axial_attention")
 def _fake(
     raw: Tensor,
-    scale: Tensor,
-    shift: Tensor,
-    logit_scale: Tensor,
-    logit_shift: Tensor,
-    query_encoding: Optional[Tensor],
-    key_encoding: Optional[Tensor],
-    value_encoding: Optional[Tensor],
-    *,
+    *parameters: Optional[Tensor],
     value_depth: int,
     retrieve_content: bool,
     reach: int,
 ) -> Tensor:
-    num_retrieved = retrieve_content + (value_encoding is not None)
-    return raw.new_empty((raw.shape[0], num_retrieved * value_depth, raw.shape[2], raw.shape[3]))
+    num_retrieved = retrieve_content + (parameters[-1] is not None)
+    return raw.new_empty((raw.shape[0], num_retrieved * value_depth, *raw.shape[2:]))
 
 
 @register_fake("axial_attention_backward")

@@ -13,6 +13,10 @@ from .pixels import PixelConversion, PixelFormat
 
 # Name of each tensor of a state dict to its shape, in its order.
 Shapes = Dict[str, Tuple[int, ...]]
+# Of the features that our heads read, by their strides.
+FEATURE_NAMES = {2: "res1", 4: "res2", 8: "res3", 16: "res4", 32: "res5"}
+# What networks raise for an option or a size that they do not take.
+REFUSALS = (TypeError, AssertionError, ValueError, RuntimeError, NotImplementedError)
 
 
 @dataclass(frozen=True)

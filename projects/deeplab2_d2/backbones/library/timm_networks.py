@@ -12,12 +12,11 @@ from torch import nn
 
 from .geometry import find_grid
 from .meta import without_numbers
-from .network import Grid, LibraryNetwork, Shapes
+from .network import FEATURE_NAMES, REFUSALS, Grid, LibraryNetwork, Shapes
 from .pyramid import PyramidBody, SimpleFeaturePyramid
 
 _KEY = "MODEL.DEEPLAB2.TIMM.NAME"
 _STRIDE_KEY = "MODEL.DEEPLAB2.BACKBONE.OUTPUT_STRIDE"
-_NAMES = {2: "res1", 4: "res2", 8: "res3", 16: "res4", 32: "res5"}
 _ALL = ("res2", "res3", "res4", "res5")
 # What lets a network take images of other sizes than it was made for.
 _SIZE_OPTIONS: Tuple[Dict[str, Any], ...] = (
@@ -27,8 +26,6 @@ _SIZE_OPTIONS: Tuple[Dict[str, Any], ...] = (
 )
 # Of a plain vision transformer, in pixels; its map is made to have stride 16.
 _PATCHES = (14, 16)
-# What networks raise for an option or a size that they do not take.
-_REFUSALS = (TypeError, AssertionError, ValueError, RuntimeError, NotImplementedError)
 # Branches that see each other in every fusion do not tell the stages: by the parts of a network.
 _BRANCHED_STAGES = (
     ("conv1", "bn1", "conv2", "bn2"),
@@ -186,11 +183,11 @@ def _plan(name: str, output_stride: int, in_channels: int) -> _Plan:
     if len(set(strides)) == 1 and len(strides) > 1:
         return _plan_of_transformer(name, output_stride, in_channels)
     rows = {
-        _NAMES[stride]: (index, int(channels), min(stride, output_stride))
+        FEATURE_NAMES[stride]: (index, int(channels), min(stride, output_stride))
         for index, stride, channels in zip(
             body.feature_info.out_indices, strides, body.feature_info.channels()
         )
-        if stride in _NAMES
+        if stride in FEATURE_NAMES
     }
     if not set(_ALL) <= set(rows):
         raise ValueError(
@@ -207,7 +204,7 @@ def _plan(name: str, output_stride: int, in_channels: int) -> _Plan:
             if found:
                 with without_numbers():
                     body = _features(name, in_channels, {**found, "out_indices": indices})
-        except _REFUSALS as error:
+        except REFUSALS as error:
             if not size_option:
                 raise ValueError(
                     f"config key {_STRIDE_KEY} must be 32 for timm's {name}, which has features of "
@@ -236,11 +233,11 @@ def _plan_of_transformer(name: str, output_stride: int, in_channels: int) -> _Pl
             with torch.device("meta"), torch.no_grad():
                 side = stride * patch // 16
                 model(torch.zeros(1, in_channels, side, 2 * side))
-        except _REFUSALS:
+        except REFUSALS:
             continue
         shapes = tuple(
             (feature, 0, min(feature_stride, output_stride))
-            for feature_stride, feature in _NAMES.items()
+            for feature_stride, feature in FEATURE_NAMES.items()
             if feature in _ALL
         )
         grid = Grid(stride, stride // 3, (patch, 16))

@@ -10,12 +10,11 @@ from torch import Tensor, nn
 
 from .geometry import find_grid
 from .meta import without_numbers
-from .network import Grid, LibraryNetwork, Shapes
+from .network import FEATURE_NAMES, REFUSALS, Grid, LibraryNetwork, Shapes
 from .pixels import IMAGENET_MEAN, IMAGENET_STD
 
 _NODE = "MODEL.DEEPLAB2.TORCHVISION."
 _STRIDE_KEY = "MODEL.DEEPLAB2.BACKBONE.OUTPUT_STRIDE"
-_NAMES = {2: "res1", 4: "res2", 8: "res3", 16: "res4", 32: "res5"}
 # What makes a network atrous: ResNets', MobileNetV3's.
 _ATROUS: Dict[int, Tuple[Dict[str, Any], ...]] = {
     32: ({},),
@@ -24,8 +23,6 @@ _ATROUS: Dict[int, Tuple[Dict[str, Any], ...]] = {
 }
 # Sides that tell maps whose channels are last from others.
 _SIZE = (224, 320)
-# What networks raise for an option or a size that they do not take.
-_REFUSALS = (TypeError, AssertionError, ValueError, RuntimeError, NotImplementedError)
 
 
 class _Cut(nn.Module):
@@ -155,14 +152,14 @@ def _all_shapes(name: str) -> Shapes:
 @lru_cache(maxsize=32)
 def _plan(name: str, output_stride: int) -> _Plan:
     modules, is_channels_last = _find_modules(name)
-    strides = {feature: stride for stride, feature in _NAMES.items() if feature in modules}
+    strides = {feature: stride for stride, feature in FEATURE_NAMES.items() if feature in modules}
     wanted = [min(stride, output_stride) for stride in strides.values()]
     found: Any = None
     for options in _ATROUS[output_stride]:
         try:
             with without_numbers():
                 body = _Cut(_create(name, options), list(modules.values())).eval()
-        except _REFUSALS:
+        except REFUSALS:
             continue
         layout: Dict[str, Any] = {"is_channels_last": is_channels_last, "in_channels": 3}
         grid = find_grid(body, wanted, **layout)
@@ -204,7 +201,7 @@ def _find_modules(name: str) -> Tuple[Dict[str, str], bool]:
     try:
         with torch.device("meta"), torch.no_grad():
             network(torch.zeros(1, 3, *_SIZE))
-    except _REFUSALS as error:
+    except REFUSALS as error:
         raise ValueError(
             f"config key {_NODE}NAME must be of a network that takes images of any size, got "
             f"torchvision's {name}"
@@ -212,7 +209,7 @@ def _find_modules(name: str) -> Tuple[Dict[str, str], bool]:
     for start in (2, 1):
         modules = {
             feature: module_name
-            for stride, feature in _NAMES.items()
+            for stride, feature in FEATURE_NAMES.items()
             for module_name, shape in outputs
             if all(n * stride == side for n, side in zip(shape[start : start + 2], _SIZE))
         }
