@@ -9,11 +9,13 @@ Train or evaluate a model of this project.
 
 import sys
 
+from deeplab2_d2 import keep_freed_memory
 from deeplab2_d2.command import run_command
 from deeplab2_d2.engine import argument_parser, launch, run, run_lazy
 
 
 def main() -> None:
+    keep_freed_memory()
     args = argument_parser().parse_args()
     launch(run_lazy if args.config_file.endswith(".py") else run, args)
 

@@ -22,6 +22,7 @@ from typing import List, Tuple
 from detectron2.config import get_cfg
 from tqdm import tqdm
 
+from deeplab2_d2 import keep_freed_memory
 from deeplab2_d2.command import run_command
 from deeplab2_d2.data.reading import read_image
 from deeplab2_d2.data.user_code import add_register_argument, register_user_modules
@@ -108,6 +109,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
+    keep_freed_memory()
     args = parse_arguments()
     register_user_modules(args.register)
     cfg = config_of_model(

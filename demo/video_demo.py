@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from deeplab2_d2 import keep_freed_memory
 from deeplab2_d2.command import run_command
 from deeplab2_d2.data.user_code import add_register_argument, register_user_modules
 from deeplab2_d2.engine import add_random_weights_flag, load_config
@@ -198,6 +199,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
+    keep_freed_memory()
     args = parse_arguments()
     register_user_modules(args.register)
     check_outputs(args)

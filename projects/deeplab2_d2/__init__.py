@@ -8,6 +8,7 @@ predicts; it is imported when it is asked for.
 
 from typing import TYPE_CHECKING, Any, List
 
+from .allocation import keep_freed_memory
 from .compat import make_detectron2_importable
 
 # Before anything of Detectron2 is imported.
@@ -27,6 +28,7 @@ __all__ = [
     "backbones",
     "checkpoint",
     "data",
+    "keep_freed_memory",
     "load_model",
     "models",
 ]

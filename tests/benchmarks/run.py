@@ -71,7 +71,9 @@ def main() -> None:
     # Modules that tests and benchmarks share.
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     # It makes Detectron2 importable, which some benchmarks import first.
-    importlib.import_module("deeplab2_d2")
+    ours = importlib.import_module("deeplab2_d2")
+    # As our programs do; what peers run is in the same process.
+    is_kept = args.device == "cpu" and ours.keep_freed_memory()
     torch.set_num_threads(args.threads)
     folder = Path(__file__).parent
     names = sorted(path.stem for path in folder.glob("bench_*.py"))
@@ -79,7 +81,7 @@ def main() -> None:
     unknown = set(args.only) - {name[len("bench_") :] for name in names}
     if unknown:
         sys.exit(f"no benchmark is called {sorted(unknown)}; there are {names}")
-    print(machine(args))
+    print(machine(args) + (", freed memory is kept" if is_kept else ""))
     print(" | ".join(COLUMNS))
     for name in wanted:
         for row in importlib.import_module(name).rows(args):

@@ -19,6 +19,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.utils import comm
 from torch import Tensor
 
+from ..allocation import keep_freed_memory
 from ..backbones import backbone_names, find_family
 from ..backbones.family import default_node
 from ..checkpoint.pickled_file import load_pth
@@ -173,4 +174,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     sys.exit(run_command("classify", main))

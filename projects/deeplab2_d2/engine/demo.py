@@ -17,6 +17,7 @@ from detectron2.config import CfgNode
 from PIL import Image
 from tabulate import tabulate
 
+from ..allocation import keep_freed_memory
 from ..command import run_command
 from ..data.catalog import datasets_root
 from ..data.shapes import prepare_shapes
@@ -80,4 +81,5 @@ def _summary(results: Mapping[str, Mapping[str, float]]) -> str:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     sys.exit(run_command("demo", lambda: main(parse_demo_arguments(__doc__, CONFIG, "demo", None))))

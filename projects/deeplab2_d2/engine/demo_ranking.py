@@ -19,6 +19,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 from tabulate import tabulate
 
+from ..allocation import keep_freed_memory
 from ..command import run_command
 from ..data.catalog import datasets_root
 from ..data.shapes_layers import prepare_shapes_layers
@@ -132,6 +133,7 @@ def _recovered(detection: Any, module: Any, truth: Any) -> str:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     sys.exit(
         run_command(
             "demo_ranking", lambda: main(parse_demo_arguments(__doc__, CONFIG, "demo-oanet", None))

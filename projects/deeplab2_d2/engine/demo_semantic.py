@@ -14,6 +14,7 @@ from typing import List, Tuple
 from detectron2.config import CfgNode
 from tabulate import tabulate
 
+from ..allocation import keep_freed_memory
 from ..command import run_command
 from ..data.catalog import datasets_root
 from ..data.shapes import prepare_shapes
@@ -101,4 +102,5 @@ def _parse_arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     sys.exit(run_command("demo_semantic", lambda: main(_parse_arguments())))

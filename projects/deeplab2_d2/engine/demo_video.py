@@ -20,6 +20,7 @@ from detectron2.data import MetadataCatalog
 from PIL import Image
 from tabulate import tabulate
 
+from ..allocation import keep_freed_memory
 from ..command import run_command
 from ..data.catalog import datasets_root
 from ..data.reading import read_image_bytes
@@ -160,6 +161,7 @@ class _Pictures:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     sys.exit(
         run_command(
             "demo_video", lambda: main(parse_demo_arguments(__doc__, CONFIG, "demo-video", None))

@@ -14,6 +14,7 @@ from detectron2.engine import launch as detectron2_launch
 from detectron2.utils import comm
 from torch.multiprocessing import ProcessExitedException
 
+from ..allocation import keep_freed_memory
 from ..command import run_command
 from .dry_run import dry_run
 from .setup import ConfigError, setup
@@ -122,6 +123,7 @@ class _Process:
         self._main = main
 
     def __call__(self, args: argparse.Namespace) -> None:
+        keep_freed_memory()
         status = run_command(os.path.basename(sys.argv[0]), self._main, args)
         if status != 0:
             sys.exit(status)

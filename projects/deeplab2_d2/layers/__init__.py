@@ -22,6 +22,7 @@ from .convolution import (
 from .dense_prediction_cell import CellBranch, DensePredictionCell
 from .drop_path import DropPath, GrowingDropPath, drop_path_keep_prob
 from .dual_path_transformer import CrossAttention, DualPathSpec, DualPathTransformerLayer
+from .fused_convolution import fast_layout
 from .initialization import (
     depthwise_glorot_uniform_,
     he_normal_,

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .activation import Activation
+from .fused_convolution import FoldedKernel, FoldingModule, fused_convolution, is_fusible, may_fuse
 from .inference import is_plain_inference
 from .initialization import depthwise_glorot_uniform_, he_normal_, zeros_
 from .norm import Norm, has_batch_statistics, is_batch_norm, scale_and_shift
@@ -77,15 +78,33 @@ class PaddedConv2d(nn.Conv2d):
         return self._conv_forward(features, weight, bias)
 
 
-def _convolve_and_normalise(conv: PaddedConv2d, norm: nn.Module, features: Tensor) -> Tensor:
+def _convolve(
+    conv: nn.Module,
+    kernel: FoldedKernel,
+    norm: Optional[nn.Module],
+    activation: Activation,
+    features: Tensor,
+) -> Tensor:
+    """``activation(norm(conv(features)))``, in evaluation on a CPU as one operation."""
+    if is_padded_evenly(conv) and may_fuse(norm, features):
+        name = activation.name if is_fusible(activation.name) else "none"
+        features = fused_convolution(conv, kernel, norm, name, features)
+        return features if name == activation.name else activation(features)
+    if norm is None:
+        return activation(conv(features))
+    return activation(_convolve_and_normalise(conv, norm, features))
+
+
+def _convolve_and_normalise(conv: nn.Module, norm: nn.Module, features: Tensor) -> Tensor:
     """
     ``norm(conv(features))``, in evaluation on a CPU by one convolution with scaled kernels.
 
-    That spares reading and writing the features once more. On a GPU the kernels would have to be
-    scaled by several launches, which cost more there than they spare; a compiler joins them.
+    That spares reading and writing the features once more, also where a compiler sees it. On a GPU
+    the kernels would have to be scaled by several launches, which cost more there than they spare.
     """
     is_constant = is_batch_norm(norm) and not has_batch_statistics(norm)
-    if not (is_constant and is_plain_inference() and features.device.type == "cpu"):
+    is_plain = isinstance(conv, PaddedConv2d) and is_plain_inference()
+    if not (is_constant and is_plain and features.device.type == "cpu"):
         return norm(conv(features))
     scale, shift = scale_and_shift(norm)
     if conv.bias is not None:
@@ -93,7 +112,12 @@ def _convolve_and_normalise(conv: PaddedConv2d, norm: nn.Module, features: Tenso
     return conv.convolve(features, conv.weight * scale.view(-1, 1, 1, 1), shift)
 
 
-class ConvNormAct(nn.Module):
+def is_padded_evenly(conv: nn.Module) -> bool:
+    """Whether a convolution has as much padding before as after."""
+    return isinstance(conv, PaddedConv2d) and conv.padding_before == conv.padding_after
+
+
+class ConvNormAct(FoldingModule):
     """
     Convolution, then optionally batch norm and activation.
 
@@ -142,18 +166,15 @@ class ConvNormAct(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         if self.pre_global_context is not None:
             features = self.pre_global_context(features)
-        if self.post_global_context is None and self.batch_norm is not None:
-            features = _convolve_and_normalise(self.conv, self.batch_norm, features)
-            return self.activation(features)
-        features = self.conv(features)
-        if self.post_global_context is not None:
-            features = self.post_global_context(features)
+        if self.post_global_context is None:
+            return _convolve(self.conv, self._kernel, self.batch_norm, self.activation, features)
+        features = self.post_global_context(self.conv(features))
         if self.batch_norm is not None:
             features = self.batch_norm(features)
         return self.activation(features)
 
 
-class DepthwiseConvNormAct(nn.Module):
+class DepthwiseConvNormAct(FoldingModule):
     """One filter a channel, then optionally batch norm and activation."""
 
     def __init__(
@@ -180,10 +201,8 @@ class DepthwiseConvNormAct(nn.Module):
         self.activation = Activation(activation, may_overwrite=True)
 
     def forward(self, features: Tensor) -> Tensor:
-        if self.batch_norm is None:
-            return self.activation(self.depthwise_conv(features))
-        return self.activation(
-            _convolve_and_normalise(self.depthwise_conv, self.batch_norm, features)
+        return _convolve(
+            self.depthwise_conv, self._kernel, self.batch_norm, self.activation, features
         )
 
 

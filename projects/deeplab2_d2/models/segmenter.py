@@ -7,6 +7,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.modeling import Backbone
 from torch import Tensor, nn
 
+from ..layers import fast_layout
 from ..ops import SlotSegmentation
 from ..postprocessing import CRFOptions
 from ..structures import ClassMap, MapKind, Prediction
@@ -249,7 +250,7 @@ class Segmenter(nn.Module):
         Returns:
             Raw maps of the head.
         """
-        return self.head(self.backbone(images))
+        return self.head(self.backbone(fast_layout(images)))
 
     def auxiliary_predictions(self, prediction: Prediction) -> List[Prediction]:
         """Predictions beside the final one that the criterion takes, too: none."""

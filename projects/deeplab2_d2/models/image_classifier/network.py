@@ -10,6 +10,7 @@ from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 from torch import Tensor, nn
 
 from ...backbones import EndpointBackbone
+from ...layers import fast_layout
 from ..model_metadata import check_classes
 
 _LAST = ("backbone_output", "res5")
@@ -123,7 +124,7 @@ class DeepLab2ImageClassifier(nn.Module):
         Returns:
             (N, classes).
         """
-        features: Any = self.backbone(images)
+        features: Any = self.backbone(fast_layout(images))
         return self.classifier(features[self.feature])
 
 

@@ -10,6 +10,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
 from ...heads import Decoder, DenseHeads, HeadSpec
+from ...layers import fast_layout
 from ...structures import Prediction
 from ..image_batch import neighbor_image
 from ..joint import JointCriterion
@@ -200,4 +201,4 @@ class DeepLab2ViPDeepLab(DeepLab2PanopticDeepLab):
             images: (N, 6, H, W), a frame and the next one, normalised; else as
                 :meth:`Segmenter.predict`.
         """
-        return self.head(self.encoder(images))
+        return self.head(self.encoder(fast_layout(images)))

@@ -1,0 +1,185 @@
+"""
+Convolution, batch norm and activation as one operation, in evaluation on a CPU.
+
+The kernel is scaled by the norm once, not at every call, and oneDNN adds the bias and activates
+while a pixel is in its registers. Of features with their channels first it would make a copy with
+the channels last, and back, which costs more than that spares. Training, autograd, compilers,
+tracers and counters of operations see the plain operations.
+"""
+
+from typing import Any, List, Optional, Tuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import _len_torch_dispatch_stack
+
+from .inference import is_plain_inference
+from .norm import has_batch_statistics, is_batch_norm, scale_and_shift
+
+# By :class:`Activation`'s names: oneDNN's name, and its numbers.
+_ACTIVATIONS = {
+    "none": ("none", []),
+    "relu": ("relu", []),
+    "relu6": ("hardtanh", [0.0, 6.0]),
+    "hard_swish": ("hardswish", []),
+    "swish": ("swish", []),
+    "silu": ("swish", []),
+}
+_DTYPES = (torch.float32, torch.bfloat16)
+
+
+def may_fuse(norm: Optional[nn.Module], features: Tensor) -> bool:
+    """
+    Whether a convolution of ``features`` may be one operation with what follows it.
+
+    Args:
+        norm: after the convolution; None for no norm.
+        features: (N, C, h, w); the channels must be last in memory.
+    """
+    is_constant = norm is None or (is_batch_norm(norm) and not has_batch_statistics(norm))
+    return (
+        is_constant
+        and type(features) is Tensor
+        and features.device.type == "cpu"
+        and is_plain_inference()
+        and features.dtype in _DTYPES
+        and features.numel() > 0
+        and features.is_contiguous(memory_format=torch.channels_last)
+        and torch.backends.mkldnn.enabled
+        and not torch.compiler.is_compiling()
+        and not _len_torch_dispatch_stack()
+        and _fused_operator() is not None
+    )
+
+
+def fast_layout(images: Tensor) -> Tensor:
+    """
+    What a network of convolutions is given: images (N, C, H, W), in evaluation on a CPU with their
+    channels last in memory, in which :func:`may_fuse` holds for all that follows.
+    """
+    if images.device.type != "cpu" or not is_plain_inference() or not torch.backends.mkldnn.enabled:
+        return images
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+class FoldedKernel:
+    """
+    Kernel and bias of a convolution times its batch norm, kept while both stay as they are.
+
+    Whoever writes into ``parameter.data`` in evaluation, past PyTorch's count of changes, is not
+    seen; after ``train()`` it is folded anew in any case. A copied or saved module begins without
+    one.
+    """
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def __deepcopy__(self, memo: Any) -> "FoldedKernel":
+        return FoldedKernel()
+
+    def __reduce__(self) -> Any:
+        return FoldedKernel, ()
+
+    def clear(self) -> None:
+        """Forget the kernel."""
+        self._key: List[Any] = []
+        self._folded: Tuple[Tensor, Optional[Tensor]] = (torch.empty(0), None)
+
+    def fold(
+        self, conv: nn.Conv2d, norm: Optional[nn.Module], dtype: torch.dtype
+    ) -> Tuple[Tensor, Optional[Tensor]]:
+        """
+        Args:
+            conv, norm: the convolution, and the batch norm after it; None for no norm.
+            dtype: of the result.
+
+        Returns:
+            kernel, channels last, and bias. They must not be changed.
+        """
+        key = _state(conv, norm, dtype)
+        if key is None or not _is_same(key, self._key):
+            self._key, self._folded = key or [], _fold(conv, norm, dtype)
+        return self._folded
+
+
+class FoldingModule(nn.Module):
+    """A module that folds a kernel in evaluation, and forgets it when training begins."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kernel = FoldedKernel()
+
+    def train(self, mode: bool = True) -> "FoldingModule":
+        if mode:
+            self._kernel.clear()
+        return super().train(mode)
+
+
+def fused_convolution(
+    conv: nn.Conv2d,
+    kernel: FoldedKernel,
+    norm: Optional[nn.Module],
+    activation: str,
+    features: Tensor,
+) -> Tensor:
+    """
+    ``activation(norm(conv(features)))`` where :func:`may_fuse`.
+
+    Args:
+        conv: padded on both sides by ``conv.padding``.
+        kernel: of this ``conv`` and ``norm``.
+        activation: one for which :func:`is_fusible`.
+        features: (N, C, h, w), channels last, as the result. With autocast the convolution is of
+            its type.
+    """
+    if torch.is_autocast_enabled("cpu"):
+        features = features.to(torch.get_autocast_dtype("cpu"))
+    weight, bias = kernel.fold(conv, norm, features.dtype)
+    name, numbers = _ACTIVATIONS[activation]
+    return _fused_operator()(
+        *(features, weight, bias, conv.padding, conv.stride, conv.dilation, conv.groups),
+        *(name, numbers, ""),
+    )
+
+
+def is_fusible(activation: str) -> bool:
+    """Whether an activation, by :class:`Activation`'s names, can be part of the operation."""
+    return activation in _ACTIVATIONS
+
+
+def _fused_operator() -> Any:
+    """PyTorch's binding of oneDNN's convolution with what follows; None where it was left out."""
+    return getattr(torch.ops.mkldnn, "_convolution_pointwise", None)
+
+
+def _fold(
+    conv: nn.Conv2d, norm: Optional[nn.Module], dtype: torch.dtype
+) -> Tuple[Tensor, Optional[Tensor]]:
+    weight, bias = conv.weight, conv.bias
+    if norm is not None:
+        scale, shift = scale_and_shift(norm)
+        bias = shift if bias is None else shift + bias * scale
+        weight = weight * scale.view(-1, 1, 1, 1)
+    weight = weight.to(dtype).contiguous(memory_format=torch.channels_last)
+    return weight.detach(), None if bias is None else bias.to(dtype).detach()
+
+
+def _state(conv: nn.Conv2d, norm: Optional[nn.Module], dtype: torch.dtype) -> Optional[List[Any]]:
+    """What the folded kernel depends on; None where changes cannot be noticed."""
+    tensors = [conv.weight, conv.bias]
+    if norm is not None:
+        tensors += [norm.weight, norm.bias, norm.running_mean, norm.running_var]  # type: ignore
+    if any(tensor is not None and tensor.is_inference() for tensor in tensors):
+        return None
+    state: List[Any] = [dtype]
+    for tensor in tensors:
+        if tensor is not None:
+            state += [tensor, tensor.data_ptr(), tensor._version]
+    return state
+
+
+def _is_same(first: List[Any], second: List[Any]) -> bool:
+    return len(first) == len(second) and all(
+        one is other if isinstance(one, Tensor) else one == other
+        for one, other in zip(first, second)
+    )

@@ -1,0 +1,189 @@
+"""A convolution with its norm and activation as one operation gives what the three give."""
+
+import copy
+import io
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from deeplab2_d2.layers import ConvNormAct, Norm, fast_layout, fused_convolution
+from deeplab2_d2.layers.convolution import DepthwiseConvNormAct
+
+pytestmark = pytest.mark.skipif(
+    not torch.backends.mkldnn.is_available(), reason="PyTorch was built without oneDNN"
+)
+ACTIVATIONS = ("none", "relu", "relu6", "hard_swish", "swish", "gelu")
+
+
+def _randomised(layer):
+    torch.manual_seed(1)
+    for name, tensor in [*layer.named_parameters(), *layer.named_buffers()]:
+        if tensor.is_floating_point():
+            tensor.data = torch.rand_like(tensor) + 0.5
+            if not name.endswith("running_var"):
+                tensor.data -= 0.9
+    return layer.eval()
+
+
+def _plain(layer, features):
+    """The three operations in float64."""
+    layer = copy.deepcopy(layer).double()
+    conv = getattr(layer, "conv", None) or layer.depthwise_conv
+    output = nn.functional.conv2d(
+        features.double(),
+        *(conv.weight, conv.bias, conv.stride, conv.padding, conv.dilation, conv.groups),
+    )
+    return layer.activation(output if layer.batch_norm is None else layer.batch_norm(output))
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("norm", [Norm("BN"), Norm("FrozenBN"), None], ids=["BN", "Frozen", "none"])
+@pytest.mark.parametrize(
+    "kernel_size, stride, rate, is_depthwise",
+    [(1, 1, 1, False), (3, 2, 1, False), (3, 1, 4, False), (5, 1, 2, True), (3, 2, 1, True)],
+)
+@torch.no_grad()
+def test_it_equals_the_three_operations(activation, norm, kernel_size, stride, rate, is_depthwise):
+    options = {"stride": stride, "atrous_rate": rate, "norm": norm, "activation": activation}
+    if is_depthwise:
+        layer = _randomised(DepthwiseConvNormAct(16, kernel_size, **options))
+    else:
+        layer = _randomised(ConvNormAct(16, 24, kernel_size, **options))
+    features = fast_layout(torch.randn(2, 16, 13, 18))
+    assert fused_convolution.may_fuse(layer.batch_norm, features)
+    output = layer(features)
+    assert output.is_contiguous(memory_format=torch.channels_last)
+    np.testing.assert_allclose(output, _plain(layer, features), rtol=1e-4, atol=1e-4)
+
+
+@pytest.fixture
+def layer():
+    return _randomised(ConvNormAct(16, 24, 3, norm=Norm("BN"), activation="relu"))
+
+
+@pytest.fixture
+def features():
+    return torch.randn(1, 16, 9, 9).contiguous(memory_format=torch.channels_last)
+
+
+def _optimizer_step(layer):
+    with torch.enable_grad():
+        layer(torch.randn(1, 16, 9, 9)).sum().backward()
+    torch.optim.SGD(layer.parameters(), 0.1).step()
+
+
+def _training(layer):
+    with torch.enable_grad():
+        layer.train()(torch.randn(4, 16, 9, 9))
+    layer.eval()
+
+
+def _data_in_training(layer):
+    layer.train()
+    layer.conv.weight.data.mul_(2.0)
+    layer.eval()
+
+
+CHANGES = {
+    "weights are loaded": lambda layer: layer.load_state_dict(
+        {name: value * 1.5 for name, value in layer.state_dict().items()}
+    ),
+    "an optimizer steps": _optimizer_step,
+    "training moves the statistics": _training,
+    "data are written during training": _data_in_training,
+    "a kernel is another tensor": lambda layer: setattr(
+        layer.conv, "weight", nn.Parameter(layer.conv.weight * 2.0)
+    ),
+    "a statistic is another tensor": lambda layer: setattr(
+        layer.batch_norm, "running_mean", layer.batch_norm.running_mean + 1.0
+    ),
+    "a parameter has other data": lambda layer: setattr(
+        layer.batch_norm.weight, "data", layer.batch_norm.weight.data * 2.0
+    ),
+    "a statistic is written in place": lambda layer: layer.batch_norm.running_var.mul_(2.0),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+@torch.no_grad()
+def test_a_change_is_noticed(layer, features, change):
+    before = layer(features)
+    change(layer)
+    after = layer(features)
+    assert not torch.allclose(before, after)
+    np.testing.assert_allclose(after, _plain(layer, features), rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_the_kernel_is_folded_once(layer, features, monkeypatch):
+    folds = []
+    fold = fused_convolution._fold
+    monkeypatch.setattr(fused_convolution, "_fold", lambda *_: folds.append(1) or fold(*_))
+    for _ in range(3):
+        layer(features)
+    assert len(folds) == 1
+    with torch.inference_mode():
+        layer(features)
+    assert len(folds) == 1
+
+
+@torch.no_grad()
+def test_copies_and_files_have_no_kernel(layer, features):
+    output = layer(features)
+    names = set(layer.state_dict())
+    assert names == {f"conv.{n}" for n in ("weight",)} | {
+        f"batch_norm.{n}"
+        for n in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    }
+    file = io.BytesIO()
+    torch.save(layer, file)
+    # Twice the kernel would be twice the file.
+    assert file.tell() < 2 * 4 * layer.conv.weight.numel()
+    file.seek(0)
+    for other in (copy.deepcopy(layer), torch.load(file, weights_only=False)):
+        assert other._kernel is not layer._kernel and other._kernel._key == []
+        assert torch.equal(other(features), output)
+
+
+def test_weights_that_know_no_changes_are_folded_at_every_call(features):
+    with torch.inference_mode():
+        layer = _randomised(ConvNormAct(16, 24, 3, norm=Norm("BN")))
+        before = layer(features)
+        layer.conv.weight.mul_(2.0)
+        assert not torch.allclose(layer(features), before)
+        np.testing.assert_allclose(layer(features), _plain(layer, features), rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_autocast_decides_the_type(layer, features):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = layer(features)
+    assert output.dtype == torch.bfloat16
+    expected = _plain(layer, features)
+    assert (output.double() - expected).abs().max() < 2**-6 * expected.abs().max()
+    assert layer(features).dtype == torch.float32
+
+
+def test_who_looks_at_operations_sees_the_plain_ones(layer, features):
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        layer(features)
+    assert counter.get_total_flops() == 2 * 24 * 16 * 9 * 81
+    traced = torch.jit.trace(layer, features)
+    assert "aten::_convolution" in str(traced.graph) or "conv" in str(traced.inlined_graph)
+    exported = torch.export.export(layer, (features,))
+    assert not any("mkldnn" in str(node.target) for node in exported.graph.nodes)
+    assert layer(features).requires_grad
+
+
+@torch.no_grad()
+def test_channels_first_is_left_to_pytorch(layer):
+    features = torch.randn(1, 16, 9, 9)
+    assert not fused_convolution.may_fuse(layer.batch_norm, features)
+    np.testing.assert_allclose(layer(features), _plain(layer, features), rtol=1e-4, atol=1e-4)
+    assert fast_layout(features).is_contiguous(memory_format=torch.channels_last)
+    with torch.enable_grad():
+        assert fast_layout(features) is features
