@@ -2,9 +2,14 @@
 """
 Panoptic segmentation and tracking of a video, frame by frame.
 
-    python demo/video_demo.py --config-file CONFIG --input SOURCE --output FOLDER
+    python demo/video_demo.py --model NAME --input SOURCE --output FOLDER
         [--layout side|stack|overlay] [--save-panoptic] [--flow] [--frames-per-second N]
-        --opts MODEL.WEIGHTS WEIGHTS [MODEL.DEVICE cpu ...]
+        [KEY VALUE ...]
+    python demo/video_demo.py --config-file CONFIG --input SOURCE --output FOLDER [...]
+        MODEL.WEIGHTS WEIGHTS [KEY VALUE ...]
+
+NAME is what load_model takes in Python: a published model (python -m deeplab2_d2.checkpoint.zoo
+lists them), or a checkpoint of a training, or its folder.
 
 SOURCE is a video file, the number of a camera, a folder of images, or - for a stream of
 concatenated JPEGs or PNGs. Models of single images get a tracker by overlap. Writes video.mp4,
@@ -23,13 +28,13 @@ from types import FrameType
 from typing import Any, Dict, Optional
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from deeplab2_d2 import keep_freed_memory
 from deeplab2_d2.command import run_command
 from deeplab2_d2.data.user_code import add_register_argument, register_user_modules
-from deeplab2_d2.engine import add_random_weights_flag, load_config
+from deeplab2_d2.engine import add_random_weights_flag
+from deeplab2_d2.engine.model_source import config_of_model
 from deeplab2_d2.engine.video_input import VideoInput, open_video
 from deeplab2_d2.engine.video_output import TrackLog, VideoFile
 from deeplab2_d2.engine.video_predictor import VideoPredictor
@@ -165,7 +170,9 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config-file", required=True, metavar="FILE", help="config of the model")
+    model = parser.add_mutually_exclusive_group(required=True)
+    model.add_argument("--model", metavar="NAME", help="a published model, or a checkpoint")
+    model.add_argument("--config-file", metavar="FILE", help="config of the model")
     parser.add_argument(
         "--input", required=True, metavar="SOURCE", help="file, camera, folder or - (see above)"
     )
@@ -190,9 +197,15 @@ def parse_arguments() -> argparse.Namespace:
     add_random_weights_flag(parser)
     add_register_argument(parser)
     parser.add_argument(
-        "--opts", nargs=argparse.REMAINDER, default=[], help="config overrides: KEY VALUE ..."
+        "--opts",
+        dest="further_opts",
+        nargs=argparse.REMAINDER,
+        default=[],
+        help="config overrides, too: KEY VALUE ...",
     )
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help="config overrides: KEY VALUE ...")
     args = parser.parse_args()
+    args.opts = [*args.opts, *args.further_opts]
     if args.frames_per_second is not None and args.frames_per_second <= 0:
         parser.error(f"--frames-per-second must be above 0, got {args.frames_per_second:g}")
     return args
@@ -203,9 +216,9 @@ def main() -> None:
     args = parse_arguments()
     register_user_modules(args.register)
     check_outputs(args)
-    cfg = load_config(args.config_file, args.opts)
-    if cfg.MODEL.DEVICE == "cuda" and not torch.cuda.is_available():
-        cfg.MODEL.DEVICE = "cpu"
+    cfg = config_of_model(
+        args.model or args.config_file, opts=args.opts, random_weights=args.allow_random_weights
+    )
     video = open_video(args.input, stream=sys.stdin.buffer)
     predictor = VideoPredictor(
         cfg, use_flow=args.flow, allow_random_weights=args.allow_random_weights

@@ -52,7 +52,7 @@ SWIN = {"res2": "features.1", "res3": "features.3", "res4": "features.5", "res5"
         ("resnet18", RESNET, 32, {}, (65, 98)),
         ("mobilenet_v3_small", MOBILE, 32, {}, (65, 98)),
         ("mobilenet_v3_small", MOBILE, 16, {"dilated": True}, (65, 98)),
-        pytest.param("swin_t", SWIN, 32, {}, (64, 96), marks=pytest.mark.slow),
+        ("swin_t", SWIN, 32, {}, (64, 96)),
     ],
 )
 @torch.inference_mode()

@@ -75,8 +75,35 @@ def test_the_part_of_one_process_is_taken(dataset, tmp_path, capsys):
     assert "1 images, total loss" in capsys.readouterr().out
     with pytest.raises(ConfigError, match="IMS_PER_BATCH must be a multiple of the 3 processes"):
         dry_run(tmp_path, arguments=["--num-gpus", "3"])
-    with pytest.raises(ConfigError, match="--dry-run must be of a training"):
-        dry_run(tmp_path, arguments=["--eval-only"])
+
+
+def test_an_evaluation_is_tried_on_an_image(dataset, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "new"
+    evaluation = ["--eval-only", "--allow-random-weights"]
+    scores = dry_run(out, arguments=evaluation)
+    assert {"panoptic_seg/PQ", "sem_seg/mIoU"} <= set(scores) and not out.exists()
+    printed = capsys.readouterr().out
+    assert "M parameters" in printed and "shapes_panoptic_train" not in printed
+    assert "found nothing that ends an evaluation" in printed
+    # Two views, and a second member: what makes the model is what --eval-only makes.
+    (tmp_path / "run").mkdir()
+    scripted_training.train(tmp_path / "run", [1.0], "SOLVER.MAX_ITER", 1)
+    weights = str(tmp_path / "run/model_final.pth")
+    given = ("MODEL.WEIGHTS", weights, "TEST.AUG.ENABLED", "True", "TEST.AUG.MIN_SIZES", [64])
+    dry_run(out, *given, arguments=["--eval-only", "--ensemble", weights])
+    parameters = [text.split(" M param")[0] for text in capsys.readouterr().out.split("loaded, ")]
+    assert float(parameters[-1]) == pytest.approx(
+        2 * float(printed.split("loaded, ")[1].split(" M param")[0]), abs=0.011
+    )
+    with pytest.raises(ConfigError, match="WEIGHTS must be a trained model's"):
+        dry_run(out, arguments=["--eval-only"])
+    with pytest.raises(ConfigError, match="EXPECTED_RESULTS.*'IoU'"):
+        dry_run(out, "TEST.EXPECTED_RESULTS", [["sem_seg", "IoU", 1, 1]], arguments=evaluation)
+    monkeypatch.setattr("detectron2.utils.comm.get_world_size", lambda: 2)
+    for arguments in ([], ["--eval-only"]):
+        with pytest.raises(ConfigError, match="--dry-run must be in one process"):
+            dry_run(out, arguments=arguments)
+    assert not out.exists()
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,24 @@ def test_keys_of_our_trainer_are_those_of_the_yaml_in_small_letters(dataset, con
     assert "average" in torch.load(tmp_path / "lazy/model_best.pth", weights_only=False)
 
 
+def test_a_dry_run_takes_a_step_evaluates_an_image_and_leaves_no_trace(
+    dataset, config_file, tmp_path, capsys
+):
+    out = tmp_path / "lazy"
+    scores = train(config_file, out, "--dry-run", "--num-gpus", "2")
+    printed = capsys.readouterr().out
+    assert "sem_seg/mIoU" in scores and "1 images, total loss" in printed
+    assert "at the end on shapes_panoptic_val; of the first images" in printed
+    assert "found nothing that ends a training" in printed and not out.exists()
+    with pytest.raises(ConfigError, match="must be a trained model's"):
+        train(config_file, out, "--dry-run", "--eval-only")
+    scores = train(config_file, out, "--dry-run", "--eval-only", "--allow-random-weights")
+    assert "sem_seg/mIoU" in scores and not out.exists()
+    assert "shapes_panoptic_val: 2 images" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="BEST_METRIC.*'sem_seg/IoU'"):
+        train(config_file, out, "--dry-run", "+train.deeplab2.best_metric=sem_seg/IoU")
+
+
 @pytest.mark.parametrize(
     "content, overrides, message",
     [

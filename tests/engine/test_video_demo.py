@@ -45,6 +45,8 @@ def weights(tmp_path_factory):
     state["head.center_head.final_conv.bias"] += 1
     path = tmp_path_factory.mktemp("weights") / "things.pth"
     torch.save({"model": state}, path)
+    # As a training leaves it, for --model.
+    (path.parent / "config.yaml").write_text(cfg.dump())
     return path
 
 
@@ -111,6 +113,24 @@ def test_a_folder_becomes_a_video_pngs_and_tracks_that_agree(command, tmp_path):
         ids = np.unique(read_panoptic_png(str(output / "panoptic" / f"{k:06d}.png")))
         found |= {(k, i) for i in ids.tolist() if i > 0 and (i - 1) % divisor}
     assert found == listed and found
+
+
+def test_a_checkpoint_is_a_model_as_its_config_and_weights_are(command, weights, tmp_path):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for k, frame in enumerate(_frames(2)):
+        Image.fromarray(frame).save(folder / f"{k}.png")
+    by_config = command(folder, tmp_path / "config")
+    start = [sys.executable, "demo/video_demo.py", "--model", str(weights)]
+    by_name = [*start, "--input", str(folder), "--output", str(tmp_path / "model")]
+    for words in (by_config, [*by_name, "INPUT.MIN_SIZE_TEST", str(SIZE[0])]):
+        process = _process(words)
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors.decode()[-3000:]
+    texts = [(tmp_path / name / "tracks.json").read_text() for name in ("config", "model")]
+    assert texts[0] == texts[1] and len(json.loads(texts[0])["tracks"]) > 1
+    process = _process([*by_name, "--config-file", CONFIG])
+    assert process.wait() == 2 and b"not allowed with argument --model" in process.stderr.read()
 
 
 def test_ctrl_c_leaves_a_video_that_plays_and_a_finished_json(command, tmp_path):

@@ -1,36 +1,33 @@
 """A training run once through, to find in seconds what would end it after hours."""
 
-import contextlib
-import itertools
-import logging
-import os
 import shutil
-import sys
 import tempfile
-from contextlib import ExitStack
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
-from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils.events import EventStorage
-from tabulate import tabulate
 
-from ..data.findings import KINDS
-from ..data.inspection import inspect_dataset
-from ..data.loader import load_dataset_dicts
-from .best import check_metric
 from .config_error import ConfigError
-from .first_images import first_images
+from .dry_evaluation import (
+    evaluate_first_images,
+    evaluation_rows,
+    inspect_data,
+    own_config,
+    print_rows,
+    quiet,
+)
 from .preflight import existing_folder
 from .step_memory import StepMemory, megabytes, watch_step
 from .trainer import DeepLab2Trainer
 
-# Annotated images of each dataset of DATASETS.TEST that are read, spread evenly.
-_INSPECTED = 20
 
-
-def dry_run(cfg: CfgNode, *, resume: bool = False, num_processes: int = 1) -> Dict[str, Any]:
+def dry_run(
+    cfg: CfgNode,
+    *,
+    resume: bool = False,
+    num_processes: int = 1,
+    build_trainer: Callable[[CfgNode], DeepLab2Trainer] = DeepLab2Trainer,
+) -> Dict[str, Any]:
     """
     What a training does, once: data, weights, a step, memory, room for checkpoints, an evaluation.
 
@@ -40,6 +37,7 @@ def dry_run(cfg: CfgNode, *, resume: bool = False, num_processes: int = 1) -> Di
         cfg: checked, see :func:`check_run`.
         resume: from the last checkpoint of OUTPUT_DIR, if there is one.
         num_processes: of the training; this process takes the part of one.
+        build_trainer: of a config with another OUTPUT_DIR and the part's batch.
 
     Returns:
         the scores of the evaluated images, flattened; they say nothing.
@@ -49,10 +47,10 @@ def dry_run(cfg: CfgNode, *, resume: bool = False, num_processes: int = 1) -> Di
         OSError, ValueError: as the training would.
     """
     rows: List[Tuple[str, str]] = []
-    with _quiet(), tempfile.TemporaryDirectory(prefix="dry_run_") as folder:
-        rows += _inspect_data(cfg)
-        own = _own_config(cfg, folder, num_processes)
-        trainer = DeepLab2Trainer(own)
+    with quiet(), tempfile.TemporaryDirectory(prefix="dry_run_") as folder:
+        rows += inspect_data(cfg, "TRAIN", "TEST")
+        own = own_config(cfg, folder, num_processes)
+        trainer = build_trainer(own)
         rows.append(("weights", _load(trainer, cfg, resume)))
         memory, loss = _take_step(trainer)
         batch = f"{own.SOLVER.IMS_PER_BATCH} images"
@@ -60,73 +58,12 @@ def dry_run(cfg: CfgNode, *, resume: bool = False, num_processes: int = 1) -> Di
         rows.append(("step", f"{batch}{f' x {steps}' if steps > 1 else ''}, total loss {loss:.4g}"))
         rows += memory.rows()
         rows.append(("checkpoints", _check_room(cfg, trainer, memory)))
-        scores = _evaluate(own, trainer, folder)
-        heads = itertools.chain(["evaluation"], itertools.repeat(""))
-        rows += zip(heads, _check_scores(cfg, scores))
-    table = tabulate(rows, tablefmt="plain", disable_numparse=True, maxcolwidths=[None, 90])
-    verdict = "the dry run found nothing that ends a training; OUTPUT_DIR is as it was"
-    # What the command is for, not a log: in no file, and without times.
-    sys.stdout.write(f"{table}\n{verdict}\n")
+        scores = evaluate_first_images(own, trainer.test, trainer.checkpointer.model, folder)
+        period = cfg.TEST.EVAL_PERIOD
+        when = f"every {period} iterations and at the end" if period > 0 else "at the end"
+        rows += evaluation_rows(cfg, scores, f"{when} on")
+    print_rows(rows, "nothing that ends a training")
     return scores
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Of the logs, only errors: random weights score nothing, which is said there."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)
-
-
-def _own_config(cfg: CfgNode, folder: str, num_processes: int) -> CfgNode:
-    batch = cfg.SOLVER.IMS_PER_BATCH
-    if batch % num_processes:
-        rule = f"a multiple of the {num_processes} processes"
-        raise ConfigError(f"config key SOLVER.IMS_PER_BATCH must be {rule}, got {batch}")
-    own = cfg.clone()
-    own.defrost()
-    own.OUTPUT_DIR = folder
-    own.SOLVER.IMS_PER_BATCH = batch // num_processes
-    own.freeze()
-    return own
-
-
-def _inspect_data(cfg: CfgNode) -> Iterator[Tuple[str, str]]:
-    """Refuse files that are not there, of all images, and annotations that are broken, of some."""
-    for split in ("TRAIN", "TEST"):
-        for name in cfg.DATASETS[split]:
-            dicts = load_dataset_dicts([name])
-            for record in dicts:
-                _check_files(name, record)
-            text = f"{name}: {len(dicts)} images, all files there"
-            metadata = MetadataCatalog.get(name)
-            has_truth = metadata.get("has_ground_truth", True) and metadata.get("panoptic_json")
-            if split == "TEST" and has_truth and metadata.get("stuff_classes"):
-                text += _inspect_annotations(name, len(dicts))
-            yield "data", text
-
-
-def _check_files(name: str, record: Dict[str, Any]) -> None:
-    for key, path in record.items():
-        if not key.endswith("file_name") or not isinstance(path, str) or "://" in path:
-            continue
-        if not os.path.isfile(path):
-            raise FileNotFoundError(f"dataset {name}: {key} {path} does not exist")
-
-
-def _inspect_annotations(name: str, count: int) -> str:
-    report = inspect_dataset(name, max_images=_INSPECTED)
-    for finding in report.findings:
-        if KINDS[finding.kind].is_error:
-            detail = f" ({finding.detail})" if finding.detail else ""
-            raise ValueError(
-                f"dataset {name}: {KINDS[finding.kind].title}: {finding.source}{detail}; "
-                f"python -m deeplab2_d2.data.check {name} tells of all"
-            )
-    return f", {min(count, _INSPECTED)} annotations read"
 
 
 def _load(trainer: DeepLab2Trainer, cfg: CfgNode, resume: bool) -> str:
@@ -175,50 +112,3 @@ def _check_room(cfg: CfgNode, trainer: DeepLab2Trainer, memory: StepMemory) -> s
             f"{solver.CHECKPOINT_PERIOD}: {text}"
         )
     return f"{text}; {megabytes(free)} free in {folder}"
-
-
-def _evaluate(own: CfgNode, trainer: DeepLab2Trainer, folder: str) -> Dict[str, Any]:
-    """Scores of the first images, by names as of the training's evaluations."""
-    if not own.DATASETS.TEST:
-        return {}
-    with ExitStack() as stack:
-        names = {}
-        for number, name in enumerate(own.DATASETS.TEST):
-            part = os.path.join(folder, f"dataset{number}")
-            os.makedirs(part)
-            names[stack.enter_context(first_images(name, part))] = name
-        few = own.clone()
-        few.defrost()
-        few.DATASETS.TEST = tuple(names)
-        few.DATALOADER.NUM_WORKERS = 0
-        few.freeze()
-        results = trainer.test(few, trainer.checkpointer.model) or {}
-        if len(names) > 1:
-            results = {names[name]: scores for name, scores in results.items()}
-        return flatten_results_dict(results)
-
-
-def _check_scores(cfg: CfgNode, scores: Dict[str, Any]) -> Iterator[str]:
-    metric = cfg.SOLVER.DEEPLAB2.BEST_METRIC
-    refusal = check_metric(metric, scores) if metric else None
-    if refusal is not None:
-        raise ConfigError(refusal)
-    for task, name, *_ in cfg.TEST.EXPECTED_RESULTS:
-        if f"{task}/{name}" not in scores:
-            raise ConfigError(
-                "config key TEST.EXPECTED_RESULTS must be of metrics of the evaluation, got "
-                f"{task!r}, {name!r}; it has {', '.join(sorted(scores)) or 'nothing'}"
-            )
-    if not cfg.DATASETS.TEST:
-        yield "none: DATASETS.TEST is ()"
-        return
-    period = cfg.TEST.EVAL_PERIOD
-    times = f"every {period} iterations and " if period > 0 else ""
-    tasks: Dict[str, List[str]] = {}
-    for name in scores:
-        task, _, score = name.rpartition("/")
-        tasks.setdefault(task, []).append(score)
-    yield f"{times}at the end on {', '.join(cfg.DATASETS.TEST)}; of the first images:"
-    for task, metrics in tasks.items():
-        shown = ", ".join(metrics[:6]) + (", ..." if len(metrics) > 6 else "")
-        yield f"{task}: {shown}"

@@ -16,6 +16,7 @@ from torch.multiprocessing import ProcessExitedException
 
 from ..allocation import keep_freed_memory
 from ..command import run_command
+from .dry_evaluation import count_processes, dry_evaluation
 from .dry_run import dry_run
 from .setup import ConfigError, setup
 from .testing import evaluate
@@ -24,7 +25,7 @@ from .trainer import DeepLab2Trainer
 
 def run(args: argparse.Namespace) -> Optional[Dict[str, Any]]:
     """
-    Train, or only evaluate, in this process.
+    Train, or only evaluate, in this process, or try once what that would do.
 
     Args:
         args: from :func:`deeplab2_d2.engine.argument_parser`.
@@ -52,12 +53,14 @@ def run(args: argparse.Namespace) -> Optional[Dict[str, Any]]:
 
 
 def _run_dry(args: argparse.Namespace) -> Dict[str, Any]:
-    if args.eval_only or comm.get_world_size() > 1:
-        raise ConfigError(
-            "--dry-run must be of a training, in one process (without --eval-only and torchrun); "
-            "--num-gpus gives it the part of one of so many"
+    count = count_processes(args)
+    if args.eval_only:
+        return dry_evaluation(
+            setup(args),
+            resume=args.resume,
+            ensemble=args.ensemble,
+            allow_random_weights=args.allow_random_weights,
         )
-    count = max(args.num_gpus * args.num_machines, 1)
     return dry_run(setup(args), resume=args.resume, num_processes=count)
 
 

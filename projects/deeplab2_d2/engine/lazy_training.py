@@ -18,6 +18,8 @@ from ..data.user_code import register_user_modules
 from ..video import SequenceRunner
 from .checkpointing import build_checkpointer
 from .config_error import ConfigError
+from .dry_evaluation import count_processes, try_evaluation
+from .dry_run import dry_run
 from .logs import start_logs
 from .preflight import check_device, check_output_folder
 from .run_lock import lock_output_dir
@@ -45,13 +47,15 @@ def run_lazy(args: argparse.Namespace) -> Optional[Dict[str, Any]]:
     Raises:
         ConfigError: for a file that is no LazyConfig of a training, and flags of YAML configs.
     """
-    if args.ensemble or args.dry_run:
-        raise ConfigError("--ensemble and --dry-run need a YAML config")
+    if args.ensemble:
+        raise ConfigError("--ensemble needs a YAML config")
     register_user_modules(args.register)
     lazy = load_lazy_config(args.config_file, args.opts)
     cfg = config_of(lazy)
     check_device(cfg)
     check_output_folder(cfg.OUTPUT_DIR)
+    if args.dry_run:
+        return _run_dry(args, lazy, cfg)
     lock_output_dir(cfg.OUTPUT_DIR)
     start_logs(cfg, args)
     if comm.is_main_process():
@@ -62,6 +66,27 @@ def run_lazy(args: argparse.Namespace) -> Optional[Dict[str, Any]]:
     trainer.resume_or_load(args.resume)
     trainer.train()
     return getattr(trainer, "_last_eval_results", None)
+
+
+def _run_dry(args: argparse.Namespace, lazy: DictConfig, cfg: CfgNode) -> Dict[str, Any]:
+    """Errors name keys as YAML configs do."""
+    count = count_processes(args)
+
+    def build(own: CfgNode) -> LazyTrainer:
+        if "total_batch_size" in lazy.dataloader.train:
+            lazy.dataloader.train.total_batch_size = own.SOLVER.IMS_PER_BATCH
+        return LazyTrainer(lazy, own)
+
+    def load(own: CfgNode) -> Any:
+        trainer = build(own)
+        trainer.load_for_evaluation(
+            args.resume, cfg.OUTPUT_DIR, allow_random_weights=args.allow_random_weights
+        )
+        return trainer.checkpointer.model.eval(), trainer.test
+
+    if args.eval_only:
+        return try_evaluation(cfg, load)
+    return dry_run(cfg, resume=args.resume, num_processes=count, build_trainer=build)
 
 
 def load_lazy_config(path: str, overrides: "list[str] | None" = None) -> DictConfig:
@@ -187,12 +212,20 @@ class LazyTrainer(DeepLab2Trainer):
     def test(  # type: ignore[override]
         self, cfg: CfgNode, model: nn.Module, evaluators: Any = None
     ) -> Dict[str, Any]:
-        """Evaluate on ``dataloader.test``; of videos sequence by sequence, the state handed on."""
+        """
+        Evaluate on ``dataloader.test``; of videos sequence by sequence, the state handed on.
+
+        Args:
+            cfg: where its DATASETS.TEST are others than the trainer's, these are taken instead.
+            model, evaluators: as in Detectron2.
+        """
         node = self._lazy.dataloader
         if "evaluator" not in node:
             return {}
-        evaluator = evaluators or instantiate(node.evaluator)
-        results = inference_on_dataset(SequenceRunner(model), instantiate(node.test), evaluator)
+        names = dict(zip(self.cfg.DATASETS.TEST, cfg.DATASETS.TEST))
+        test, built = _with_names(node.test, names), _with_names(node.evaluator, names)
+        evaluator = evaluators or instantiate(built)
+        results = inference_on_dataset(SequenceRunner(model), instantiate(test), evaluator)
         print_csv_format(results or {})
         return results or {}
 
@@ -201,7 +234,19 @@ class LazyTrainer(DeepLab2Trainer):
         Evaluate ``train.init_checkpoint``, or the last one of the run.
 
         Args:
-            resume: the last checkpoint of the output folder, if there is one, comes first.
+            resume, allow_random_weights: see :meth:`load_for_evaluation`.
+        """
+        folder = self.cfg.OUTPUT_DIR
+        self.load_for_evaluation(resume, folder, allow_random_weights=allow_random_weights)
+        return self.test(self.cfg, self.checkpointer.model.eval())
+
+    def load_for_evaluation(
+        self, resume: bool, folder: str, *, allow_random_weights: bool = False
+    ) -> None:
+        """
+        Args:
+            resume: the last checkpoint of the folder, if there is one, comes first.
+            folder: of the run.
             allow_random_weights: let what the weights lack be random.
 
         Raises:
@@ -209,6 +254,7 @@ class LazyTrainer(DeepLab2Trainer):
         """
         model = self.checkpointer.model
         checkpointer = build_checkpointer(self.cfg, model)
+        checkpointer.save_dir = folder
         has_own = resume and checkpointer.has_checkpoint()
         path = checkpointer.get_checkpoint_file() if has_own else self.cfg.MODEL.WEIGHTS
         rest = checkpointer.load(path, checkpointables=[])
@@ -227,4 +273,20 @@ class LazyTrainer(DeepLab2Trainer):
                 )
             average.load_state_dict(rest["average"])
             model.load_state_dict(average.state_dict())
-        return self.test(self.cfg, model.eval())
+
+
+def _with_names(node: Any, names: Dict[str, str]) -> Any:
+    """A part of a config, resolved, with other names of datasets."""
+
+    def renamed(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: renamed(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [renamed(item) for item in value]
+        return names.get(value, value) if isinstance(value, str) else value
+
+    if all(name == other for name, other in names.items()):
+        return node
+    return OmegaConf.create(
+        renamed(OmegaConf.to_container(node, resolve=True)), flags={"allow_objects": True}
+    )

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..ops import VOID_PANOPTIC_LABEL
 from .geometry import Size
+from .graph_masks import graph_paste_masks
 from .graph_resizing import CHANNELS_AT_ONCE, enlarge_aligned, label_table
 from .mask_slots import SlotOptions, things_then_stuff
 
@@ -15,9 +16,10 @@ _LOWEST = -1e30
 
 
 class _Slots(NamedTuple):
-    """Class of each slot, whether it is a thing, whether confident, all (N, S)."""
+    """Class of each slot, its probability, whether it is a thing, and confident: all (N, S)."""
 
     category: Tensor
+    confidence: Tensor
     is_thing: Tensor
     is_confident: Tensor
 
@@ -46,9 +48,10 @@ def graph_panoptic_from_mask_slots(
     options: SlotOptions,
 ) -> Dict[str, Tensor]:
     """
-    The maps of :func:`panoptic_from_mask_slots`, pixel-wise.
+    The maps of :func:`panoptic_from_mask_slots`.
 
-    They differ where a probability is a threshold but for rounding: exponentials are the runtime's.
+    They differ where a probability is a threshold but for rounding, or two masks are as good but
+    for it: exponentials are the runtime's.
 
     Args:
         mask_logits: (N, S, h, w) float.
@@ -56,27 +59,38 @@ def graph_panoptic_from_mask_slots(
         stride: pixels of the image per pixel of the masks, a power of two.
         size: (H, W) of the images, which stand top left in what the masks cover.
         thing_ids, label_divisor: as there.
-        options: as there, of mode "pixelwise".
+        options: as there.
 
     Returns:
         ``panoptic_map`` and ``semantic_map``, (N, H, W) int32, -1 for void.
 
     Raises:
-        ValueError: for another mode.
+        ValueError: if masks are pasted and a pixel could be in three.
     """
-    if options.mode != "pixelwise":
-        raise ValueError(f"mode must be 'pixelwise' in a graph, got {options.mode!r}")
     slots = _classify(class_logits, thing_ids, options)
+    if options.mode == "maskwise":
+        best_slot, slot, is_kept, rank = graph_paste_masks(
+            mask_logits, slots.confidence, slots.is_confident, stride, size, options
+        )
+    else:
+        best_slot, slot, is_kept = _assign_pixel_wise(mask_logits, slots, stride, size, options)
+        rank = torch.arange(mask_logits.shape[1], device=slot.device)
+    labels = _label_slots(slots, slot, is_kept, rank + 1, label_divisor, options)
+    panoptic = labels.gather(1, slot.flatten(1)).view(slot.shape)
+    panoptic = torch.where(is_kept, panoptic, VOID_PANOPTIC_LABEL)
+    semantic = slots.category.gather(1, best_slot.flatten(1)).view(slot.shape)
+    return {"panoptic_map": panoptic.int(), "semantic_map": semantic.int()}
+
+
+def _assign_pixel_wise(
+    mask_logits: Tensor, slots: _Slots, stride: int, size: Size, options: SlotOptions
+) -> Tuple[Tensor, Tensor, Tensor]:
+    """The slot of the largest logit, the slot of each pixel and whether it has the pixel."""
     pixels = _assign(mask_logits, slots.is_confident, stride, size)
     # Where no slot is confident the sum is 0, and no quotient is above a threshold.
     confidence = torch.where(pixels.total > 0, 1.0 / pixels.total, 0.0)
     is_kept = (confidence > options.mask_confidence_threshold) & (pixels.largest == pixels.best)
-    labels = _label_slots(slots, pixels.slot, is_kept, label_divisor, options)
-    shape = pixels.slot.shape
-    panoptic = labels.gather(1, pixels.slot.flatten(1)).view(shape)
-    panoptic = torch.where(is_kept, panoptic, VOID_PANOPTIC_LABEL)
-    semantic = slots.category.gather(1, pixels.best_slot.flatten(1)).view(shape)
-    return {"panoptic_map": panoptic.int(), "semantic_map": semantic.int()}
+    return pixels.best_slot, pixels.slot, is_kept
 
 
 def _classify(class_logits: Tensor, thing_ids: Sequence[int], options: SlotOptions) -> _Slots:
@@ -88,7 +102,7 @@ def _classify(class_logits: Tensor, thing_ids: Sequence[int], options: SlotOptio
     is_thing = label_table(tuple(int(c in thing_ids) for c in classes), channel) > 0
     of_things, of_stuff = (confidence >= limit for limit in options.class_thresholds)
     is_confident = (is_thing & of_things) | (~is_thing & of_stuff)
-    return _Slots(label_table(classes, channel), is_thing, is_confident)
+    return _Slots(label_table(classes, channel), confidence, is_thing, is_confident)
 
 
 def _assign(mask_logits: Tensor, is_confident: Tensor, stride: int, size: Size) -> _Pixels:
@@ -129,16 +143,19 @@ def _larger(before: Tuple[Tensor, Tensor], after: Tuple[Tensor, Tensor]) -> Tupl
 
 
 def _label_slots(
-    slots: _Slots, slot: Tensor, is_kept: Tensor, label_divisor: int, options: SlotOptions
+    slots: _Slots,
+    slot: Tensor,
+    is_kept: Tensor,
+    number: Tensor,
+    label_divisor: int,
+    options: SlotOptions,
 ) -> Tensor:
     """(N, S) panoptic label of each slot's pixels; -1 where its segment is too small."""
-    num_slots = slots.category.shape[1]
     area = torch.zeros_like(slots.category)
     area = area.scatter_add(1, slot.flatten(1), is_kept.flatten(1).to(area.dtype))
     # Slots of one stuff class are one segment: S x S, of which the other slots are summed.
     joins = (slots.category[:, :, None] == slots.category[:, None]) & ~slots.is_thing[:, None]
     stuff_area = torch.where(joins, area[:, None], 0).sum(dim=2)
-    number = torch.arange(1, num_slots + 1, device=slot.device)
     thing = slots.category * label_divisor + number
     thing = torch.where(area >= options.thing_area_limit, thing, VOID_PANOPTIC_LABEL)
     stuff = slots.category * label_divisor

@@ -20,7 +20,7 @@ DESCRIPTION = "deeplab2_d2.json"
 INPUT = "image"
 # The oldest that has every operator here (ScatterElements with a minimum).
 OPSET = 18
-_INSTALL = "pip install 'deeplab2_d2[export]'"
+_INSTALL = "pip install onnx onnxruntime"
 _ONNX_PACKAGES = ("onnx",)
 _SIZES = {0: "batch", 2: "height", 3: "width"}
 
@@ -176,7 +176,14 @@ def write(path: str, kind: str, model: ImageModel, example: Tensor, text: str) -
 def _quiet() -> Iterator[None]:
     """Without the notes that exporters make of their own insides."""
     loggers: Dict[str, int] = {}
-    for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir", "torch.fx"):
+    for name in (
+        "torch.onnx",
+        "torch.export",
+        "onnxscript",
+        "onnx_ir",
+        "torch.fx",
+        "torch.__trace",
+    ):
         loggers[name] = logging.getLogger(name).level
         logging.getLogger(name).setLevel(logging.ERROR)
     try:

@@ -64,8 +64,9 @@ class ImageModel(nn.Module):
         """
         if not isinstance(model, Segmenter):
             raise ConfigError(
-                "config key MODEL.META_ARCHITECTURE must be one of this package's to be exported, "
-                f"got {cfg.MODEL.META_ARCHITECTURE!r}"
+                "config key MODEL.META_ARCHITECTURE must be one of this package's whose network "
+                "gives maps, not boxes, to be exported, got "
+                f"{cfg.MODEL.META_ARCHITECTURE!r}"
             )
         is_bgr = cfg.INPUT.FORMAT == "BGR"
         return cls(model, is_bgr=is_bgr, with_postprocessing=with_postprocessing)

@@ -12,19 +12,9 @@ from .inference import MaXDeepLabInference
 
 
 def build_graph(model: Segmenter) -> GraphInference:
-    """
-    The labels that the model's inference gives.
-
-    Raises:
-        ValueError: if masks are pasted one after the other, which is no work for a graph.
-    """
+    """The labels that the model's inference gives."""
     inference = model.inference
     assert isinstance(inference, MaXDeepLabInference)
-    if inference.options.mode != "pixelwise":
-        raise ValueError(
-            "config key MODEL.DEEPLAB2.POSTPROCESSING.MASK_MODE must be 'pixelwise' to export "
-            f"post-processing, got {inference.options.mode!r}"
-        )
 
     def label(prediction: Prediction, stride: int, size: Tuple[int, int]) -> Dict[str, Tensor]:
         return graph_panoptic_from_mask_slots(
