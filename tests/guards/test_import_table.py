@@ -8,8 +8,8 @@ from source_imports import imported_modules
 PACKAGE = Path(__file__).resolve().parents[2] / "projects" / "deeplab2_d2"
 
 EVERYTHING = None
-# Room: the rooms it may import beside itself. `compat`, `command` and `allocation` import nothing of
-# ours and are free to all.
+# Room: the rooms it may import beside itself. `compat`, `command` and `allocation` import nothing
+# of ours and are free to all.
 TABLE = {
     "structures": set(),
     "ops": set(),
