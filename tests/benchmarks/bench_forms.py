@@ -6,11 +6,12 @@ of each line is the network as our programs run it, so that its ratio is what th
 """
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+
+from apart import answer, measure_apart
+from measuring import Measurement, measure
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 # Name to config and size of the network's input.
@@ -37,32 +38,23 @@ NETWORKS: Dict[str, Tuple[str, Tuple[int, int]]] = {
 
 
 def rows(args: Any) -> Iterator[Dict[str, Any]]:
-    from measuring import Measurement
-
     if args.device != "cpu":
         print("forms of a network on a CPU: skipped, --device is not cpu")
         return
     for network, (_, size) in NETWORKS.items():
         size = (65, 129) if args.quick else size
-        whole: Dict[str, Any] = {}
+        whole: Optional[Measurement] = None
         for form in FORMS:
             call = {"network": network, "form": form, "size": size, "repeats": args.repeats}
-            found = _measure_apart({**call, "threads": args.threads})
+            found = measure_apart(__file__, call, threads=args.threads)
             whole = whole or found
             row: Dict[str, Any] = {
                 "name": f"{network}, {size[0]}x{size[1]}: {form}",
-                "measurement": Measurement(**found),
+                "measurement": found,
             }
             if form != "as our programs run it":
-                row.update(peer="as our programs run it", peer_seconds=whole["seconds"])
+                row.update(peer="as our programs run it", peer_seconds=whole.seconds)
             yield row
-
-
-def _measure_apart(call: Dict[str, Any]) -> Dict[str, Any]:
-    environment = {**os.environ, "OMP_NUM_THREADS": str(call["threads"])}
-    command = [sys.executable, __file__, json.dumps(call)]
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def _keep() -> None:
@@ -121,8 +113,8 @@ def _measure_here(call: Dict[str, Any]) -> Dict[str, Any]:
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=is_low):
             return model.predict(images)
 
-    return vars(measure(predict, repeats=call["repeats"]))
+    return measure(predict, repeats=call["repeats"])
 
 
 if __name__ == "__main__":
-    print(json.dumps(_measure_here(json.loads(sys.argv[1]))))
+    answer(_measure_here(json.loads(sys.argv[1])))

@@ -1,0 +1,27 @@
+"""Measuring in a process of its own, for what cannot be taken back: how malloc keeps memory."""
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any, Dict
+
+from measuring import Measurement
+
+
+def measure_apart(program: str, call: Dict[str, Any], *, threads: int) -> Measurement:
+    """
+    Args:
+        program: a file that takes ``call`` as JSON and prints a measurement's values as JSON last.
+        call: what to measure.
+        threads: of the process.
+    """
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    command = [sys.executable, program, json.dumps({**call, "threads": threads})]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return Measurement(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def answer(measurement: Measurement) -> None:
+    """What such a program ends with."""
+    print(json.dumps(vars(measurement)))
