@@ -3,8 +3,8 @@ Measure how the cost of post-processing, attention and a network grows; write do
 
     OMP_NUM_THREADS=1 python tests/growth_table.py [--repeats N] [--quick] [--output FOLDER]
 
-Each table varies one thing and holds the others. ``growth.png`` beside the page draws each cost over
-what it grows with, both relative to the first line, beside proportion.
+Each table varies one thing and holds the others. ``growth.png`` beside the page draws each cost
+over what it grows with, both relative to the first line, beside proportion.
 """
 
 import argparse
@@ -15,7 +15,8 @@ from typing import Any, Callable, Iterator, List, NamedTuple, Sequence, Tuple
 import torch
 from tabulate import tabulate
 
-sys.path.insert(0, str(Path(__file__).with_name("benchmarks")))
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).with_name("benchmarks")))
 
 # It makes Detectron2 importable, which comes next.
 import deeplab2_d2  # isort: skip
@@ -205,7 +206,8 @@ def main() -> None:
     text = (
         "# How the cost grows\n\n"
         f"Written by `OMP_NUM_THREADS={args.threads} python tests/growth_table.py` on "
-        f"{machine(args)}; medians. A cost that grows in\nproportion has a constant third column.\n\n"
+        f"{machine(args)}; medians.\n"
+        "A cost that grows in proportion has a constant third column.\n\n"
         "![costs over what they grow with, relative to the first line of each table](growth.png)\n"
     )
     curves = []

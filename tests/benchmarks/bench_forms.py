@@ -90,11 +90,10 @@ FORMS: Dict[str, List[Callable[[], None]]] = {
 }
 
 
-def _measure_here(call: Dict[str, Any]) -> Dict[str, Any]:
+def _measure_here(call: Dict[str, Any]) -> Measurement:
     import torch
     from detectron2.config import get_cfg
     from detectron2.modeling import build_model
-    from measuring import measure
 
     import deeplab2_d2
 
