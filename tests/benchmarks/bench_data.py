@@ -4,7 +4,7 @@ import argparse
 import json
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 import numpy as np
 from measuring import measure
@@ -57,8 +57,40 @@ def _mapper_row(
     # The same scales in every run; several, because the time depends on them.
     rng = np.random.default_rng(0)
     measurement = measure(lambda: mapper(dataset_dict, rng), repeats=4 * repeats)
-    name = f"mapper to {crop_size[0]}x{crop_size[1]} from {text}"
-    return {"name": name, "measurement": measurement}
+    peer = measure(_peers_mapper(dataset_dict, crop_size, augmentations[-1]), repeats=4 * repeats)
+    return {
+        "name": f"mapper to {crop_size[0]}x{crop_size[1]} from {text}",
+        "measurement": measurement,
+        "peer": "Detectron2's, which leaves small images small",
+        "peer_seconds": peer.seconds,
+    }
+
+
+def _peers_mapper(
+    dataset_dict: Dict[str, Any], crop_size: Tuple[int, int], scales: RandomScale
+) -> Callable[[], Any]:
+    """Detectron2's mapper and targets with the same scales, crop and chance of mirroring."""
+    from detectron2.data import transforms as T
+    from detectron2.projects.panoptic_deeplab import PanopticDeeplabDatasetMapper
+    from detectron2.projects.panoptic_deeplab.target_generator import PanopticDeepLabTargetGenerator
+
+    with Image.open(dataset_dict["file_name"]) as image:
+        short = min(image.size)
+    count = round((scales.max_scale - scales.min_scale) / scales.step) + 1
+    sides = [round(short * (scales.min_scale + scales.step * index)) for index in range(count)]
+    mapper = PanopticDeeplabDatasetMapper(
+        augmentations=[
+            T.ResizeShortestEdge(sides, 4 * max(sides), "choice"),
+            T.RandomCrop("absolute", (crop_size[0] - 1, crop_size[1] - 1)),
+            T.RandomFlip(),
+        ],
+        image_format="RGB",
+        panoptic_target_generator=PanopticDeepLabTargetGenerator(
+            255, [0], small_instance_area=4096
+        ),
+    )
+    np.random.seed(0)
+    return lambda: mapper(dataset_dict)
 
 
 def _target_row(

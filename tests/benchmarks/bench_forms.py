@@ -30,6 +30,12 @@ NETWORKS: Dict[str, Tuple[str, Tuple[int, int]]] = {
         "COCO-PanopticSegmentation/max_deeplab_S_os16_poly_100k_bs64_crop_641_641.yaml",
         (641, 641),
     ),
+    "Axial-DeepLab, Axial-SWideRNet-(1, 1, 1)": (
+        "Cityscapes-PanopticSegmentation/"
+        "axial_deeplab_SWideRNet_1_1_1_os16_poly_60k_bs32_crop_1025_2049.yaml",
+        (513, 1025),
+    ),
+    "the backbone axial_resnet_s, stride 16": ("", (513, 1025)),
     "kMaX-DeepLab, ResNet-50": (
         "COCO-PanopticSegmentation/kmax_deeplab_R_50_os32_poly_150k_bs64_crop_1281_1281.yaml",
         (641, 641),
@@ -43,13 +49,15 @@ def rows(args: Any) -> Iterator[Dict[str, Any]]:
         return
     for network, (_, size) in NETWORKS.items():
         size = (65, 129) if args.quick else size
+        work = multiply_adds(network, size) / 1e9
         whole: Optional[Measurement] = None
         for form in FORMS:
             call = {"network": network, "form": form, "size": size, "repeats": args.repeats}
             found = measure_apart(__file__, call, threads=args.threads)
             whole = whole or found
             row: Dict[str, Any] = {
-                "name": f"{network}, {size[0]}x{size[1]}: {form}",
+                "name": f"{network}, {size[0]}x{size[1]}: {form} "
+                f"({work:.1f} B M-Adds, {work / found.seconds:.0f} B a second)",
                 "measurement": found,
             }
             if form != "as our programs run it":
@@ -75,6 +83,12 @@ def _apart() -> None:
     convolution.may_fuse = lambda *_: False
 
 
+def _lean() -> None:
+    from deeplab2_d2 import ops
+
+    ops.use_reference().__enter__()
+
+
 def _nothing() -> None:
     pass
 
@@ -85,32 +99,66 @@ FORMS: Dict[str, List[Callable[[], None]]] = {
     "freed memory given back": [_nothing],
     "channels first": [_keep, _channels_first],
     "convolution, norm, activation apart": [_keep, _apart],
-    "none of the three": [_channels_first, _apart],
+    "none of these, nor the operator of axial attention": [_channels_first, _apart, _lean],
     "as our programs run it, bfloat16": [_keep],
 }
 
 
-def _measure_here(call: Dict[str, Any]) -> Measurement:
-    import torch
+def build_network(name: str) -> Tuple[Any, Callable[[Any], Any]]:
+    """
+    Args:
+        name: one of ``NETWORKS``.
+
+    Returns:
+        A module in evaluation, on a CPU; and images, (N, 3, H, W), normalised, to its raw maps or
+        features.
+    """
+    import deeplab2_d2  # It makes Detectron2 importable, which comes next.  # isort: skip
     from detectron2.config import get_cfg
     from detectron2.modeling import build_model
 
-    import deeplab2_d2
+    from deeplab2_d2.backbones import build_backbone_by_name
+    from deeplab2_d2.layers import Norm
+    from deeplab2_d2.models import segmenter
+
+    path = NETWORKS[name][0]
+    if not path:
+        backbone = build_backbone_by_name("axial_resnet_s", norm=Norm("BN"), output_stride=16)
+        return backbone.eval(), lambda images: backbone(segmenter.fast_layout(images))
+    cfg = get_cfg()
+    deeplab2_d2.add_deeplab2_config(cfg)
+    cfg.merge_from_file(str(CONFIGS / path))
+    cfg.MODEL.DEVICE = "cpu"
+    model = build_model(cfg).eval()
+    return model, model.predict
+
+
+def multiply_adds(name: str, size: Tuple[int, int]) -> int:
+    """Of a network on an image, counted on the meta device."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    module, network = build_network(name)
+    module.to("meta").requires_grad_(False)
+    images = torch.zeros(1, 3, *size, device="meta")
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(images)
+    return counter.get_total_flops() // 2
+
+
+def _measure_here(call: Dict[str, Any]) -> Measurement:
+    import torch
 
     for step in FORMS[call["form"]]:
         step()
-    cfg = get_cfg()
-    deeplab2_d2.add_deeplab2_config(cfg)
-    cfg.merge_from_file(str(CONFIGS / NETWORKS[call["network"]][0]))
-    cfg.MODEL.DEVICE = "cpu"
     torch.manual_seed(0)
-    model = build_model(cfg).eval()
+    _, network = build_network(call["network"])
     images = torch.randn(1, 3, *call["size"])
     is_low = call["form"].endswith("bfloat16")
 
     def predict() -> Any:
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=is_low):
-            return model.predict(images)
+            return network(images)
 
     return measure(predict, repeats=call["repeats"])
 
