@@ -3,11 +3,11 @@
 import argparse
 import logging
 import os
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Sequence
 
 import torch
 from detectron2.config import CfgNode, LazyConfig, instantiate
-from detectron2.evaluation import inference_on_dataset, print_csv_format
+from detectron2.evaluation import DatasetEvaluators, inference_on_dataset, print_csv_format
 from detectron2.solver import LRMultiplier
 from detectron2.utils import comm
 from omegaconf import DictConfig, ListConfig, OmegaConf, errors
@@ -18,6 +18,7 @@ from ..data.user_code import register_user_modules
 from ..video import SequenceRunner
 from .checkpointing import build_checkpointer
 from .config_error import ConfigError
+from .evaluation_run import evaluators_at_work
 from .logs import start_logs
 from .preflight import check_device, check_output_folder
 from .run_lock import lock_output_dir
@@ -192,7 +193,10 @@ class LazyTrainer(DeepLab2Trainer):
         if "evaluator" not in node:
             return {}
         evaluator = evaluators or instantiate(node.evaluator)
-        results = inference_on_dataset(SequenceRunner(model), instantiate(node.test), evaluator)
+        several = list(evaluator) if isinstance(evaluator, Sequence) else [evaluator]
+        with evaluators_at_work([DatasetEvaluators(several)]) as working:
+            images = instantiate(node.test)
+            results = inference_on_dataset(SequenceRunner(model), images, working)
         print_csv_format(results or {})
         return results or {}
 
