@@ -129,7 +129,8 @@ def main() -> None:
             except (FileNotFoundError, ValueError) as error:
                 skipped.append(str(error))
                 continue
-            panoptic = panoptic_of_output(predictor(image))
+            (output,) = predictor.predict_batch([image], needs_scores=False)
+            panoptic = panoptic_of_output(output)
             writer.add(name, image[:, :, ::-1], hide_uncertain(panoptic, args.confidence))
     finally:
         # What is done stays usable, whatever happens.

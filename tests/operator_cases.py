@@ -45,6 +45,15 @@ def _find_centers(heatmap: Tensor) -> Sequence[Tensor]:
     return ops.find_centers(heatmap, (129, 161), (0.25, 0.25), **options)
 
 
+def _semantic(seed: int) -> List[Tensor]:
+    return [torch.randn(2, 5, 9, 13, generator=_generator(seed))]
+
+
+def _resample(maps: Tensor) -> Sequence[Tensor]:
+    frame = ((33, 47), (0.25, 0.25))
+    return [ops.resample_aligned(maps, *frame), ops.resample_argmax(maps, *frame)]
+
+
 def _grouping(seed: int) -> List[Tensor]:
     generator = _generator(seed)
     centers = 60 * torch.rand(2, 9, 2, generator=generator)
@@ -180,6 +189,7 @@ def _axial_attention(*tensors: Tensor) -> Sequence[Tensor]:
 
 CASES: Dict[str, OperatorCase] = {
     "find_centers": OperatorCase(["find_centers"], _heatmap, _find_centers),
+    "resampling": OperatorCase(["resample_aligned", "resample_argmax"], _semantic, _resample),
     "group_pixels": OperatorCase(["group_pixels"], _grouping, _group_pixels),
     "merge_panoptic": OperatorCase(["merge_panoptic"], _merging, _merge_panoptic),
     "fused_path": OperatorCase(["find_centers", "panoptic_from_logits"], _maps, _postprocess),

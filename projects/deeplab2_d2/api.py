@@ -231,7 +231,9 @@ class Model:
         self, batch: List[NamedImage], names: List[str], confidence: float, keeps_scores: bool
     ) -> List[Result]:
         with self._lock:
-            outputs = self._predictor.predict_batch([image.pixels[:, :, ::-1] for image in batch])
+            outputs = self._predictor.predict_batch(
+                [image.pixels[:, :, ::-1] for image in batch], needs_scores=keeps_scores
+            )
         return [
             result_of_output(
                 image,

@@ -63,6 +63,14 @@ def _find_centers(sizes: Any, heatmap: Tensor) -> Sequence[Tensor]:
     return ops.find_centers(heatmap, **frame(sizes), threshold=0.1, nms_kernel=3, top_k=9)
 
 
+def _semantic(sizes: Any, seed: int) -> Sequence[Tensor]:
+    return [randn(seed, 2, 5, *sizes[0])]
+
+
+def _resample(sizes: Any, maps: Tensor) -> Sequence[Tensor]:
+    return [ops.resample_aligned(maps, **frame(sizes)), ops.resample_argmax(maps, **frame(sizes))]
+
+
 def _grouping(sizes: Any, seed: int) -> Sequence[Tensor]:
     centers, offsets = 9 * randn(seed, 2, 11, 2), 5 * randn(seed + 1, 2, 2, *sizes[1])
     return [centers, offsets, torch.tensor([11, 7], dtype=torch.int32)]
@@ -152,6 +160,7 @@ def _targets(sizes: Any, window: Tensor, segment_map: Tensor) -> Sequence[Tensor
 
 CASES = {
     "find_centers": Case(_heatmap, _find_centers, 1),
+    "resampling": Case(_semantic, _resample, 1),
     "group_pixels": Case(_grouping, _group_pixels, 2),
     "merge_panoptic": Case(_merging, _merge_panoptic, 1),
     # Exponentials are not the same on every device: tests/operator_inputs.py.

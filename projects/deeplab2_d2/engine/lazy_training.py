@@ -3,11 +3,11 @@
 import argparse
 import logging
 import os
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Sequence
 
 import torch
 from detectron2.config import CfgNode, LazyConfig, instantiate
-from detectron2.evaluation import inference_on_dataset, print_csv_format
+from detectron2.evaluation import DatasetEvaluators, inference_on_dataset, print_csv_format
 from detectron2.solver import LRMultiplier
 from detectron2.utils import comm
 from omegaconf import DictConfig, ListConfig, OmegaConf, errors
@@ -20,6 +20,7 @@ from .checkpointing import build_checkpointer
 from .config_error import ConfigError
 from .dry_evaluation import count_processes, try_evaluation
 from .dry_run import dry_run
+from .evaluation_run import evaluators_at_work
 from .logs import start_logs
 from .preflight import check_device, check_output_folder
 from .run_lock import lock_output_dir
@@ -225,7 +226,10 @@ class LazyTrainer(DeepLab2Trainer):
         names = dict(zip(self.cfg.DATASETS.TEST, cfg.DATASETS.TEST))
         test, built = _with_names(node.test, names), _with_names(node.evaluator, names)
         evaluator = evaluators or instantiate(built)
-        results = inference_on_dataset(SequenceRunner(model), instantiate(test), evaluator)
+        several = list(evaluator) if isinstance(evaluator, Sequence) else [evaluator]
+        with evaluators_at_work([DatasetEvaluators(several)]) as working:
+            images = instantiate(test)
+            results = inference_on_dataset(SequenceRunner(model), images, working)
         print_csv_format(results or {})
         return results or {}
 

@@ -13,9 +13,9 @@ from torch import nn
 
 from ..data.reading import read_image
 from ..data.segment_map import build_segment_map
-from ..models import Segmenter
+from ..models import Segmenter, with_labels
 from ..records import Pictures, find_record
-from ..structures import DatasetClasses, read_panoptic_png
+from ..structures import DatasetClasses, has_semantic, read_panoptic_png, semantic_labels_of
 from ..visualization import (
     Entry,
     class_legend,
@@ -131,6 +131,8 @@ class PredictionSheets:
         images = model.batch([sample])
         prediction = model.predict(images.tensor)
         inference = model.inference.with_outputs("sem_seg", "panoptic_seg")
+        if model.crf is None:
+            inference = with_labels(inference)
         (output,) = model.refine(inference(prediction, images, [sample]), [sample])
         row = self._output_row(image, output)
         if "panoptic_seg" in output and self._more is not None:
@@ -139,10 +141,10 @@ class PredictionSheets:
 
     def _output_row(self, image: Picture, output: Mapping[str, Any]) -> List[Picture]:
         empty = np.zeros_like(image)
-        semantic, panoptic = output.get("sem_seg"), output.get("panoptic_seg")
+        panoptic = output.get("panoptic_seg")
         row = [draw_image(image), empty]
-        if semantic is not None:
-            row[1] = self._draw_classes(semantic.argmax(dim=0))
+        if has_semantic(output):
+            row[1] = self._draw_classes(semantic_labels_of(output))
         if panoptic is not None:
             classes = [segment["category_id"] for segment in panoptic[1]]
             self._shown = np.union1d(self._shown, np.array(classes, np.int64))

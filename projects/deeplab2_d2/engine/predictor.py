@@ -1,5 +1,6 @@
 """From images to predictions, with the checkpoints and the resizing of this project."""
 
+import contextlib
 from typing import Any, Dict, List, Sequence
 
 import numpy as np
@@ -9,6 +10,8 @@ from detectron2.data import MetadataCatalog
 from detectron2.engine import DefaultPredictor
 
 from ..data import ResizeToRange
+from ..models import labels_are_enough
+from .evaluators import model_outputs
 from .setup import ConfigError
 from .testing import load_test_model
 
@@ -57,7 +60,9 @@ class DeepLab2Predictor(DefaultPredictor):
         pixels = torch.from_numpy(np.ascontiguousarray(resized.transpose(2, 0, 1)))
         return {"image": pixels, "height": height, "width": width}
 
-    def predict_batch(self, images: Sequence[np.ndarray]) -> List[Dict[str, Any]]:
+    def predict_batch(
+        self, images: Sequence[np.ndarray], *, needs_scores: bool = True
+    ) -> List[Dict[str, Any]]:
         """
         One pass of the network for several images.
 
@@ -66,10 +71,16 @@ class DeepLab2Predictor(DefaultPredictor):
 
         Args:
             images: see :meth:`prepare`.
+            needs_scores: else a model of panoptic maps returns ``sem_seg_labels`` in place of
+                ``sem_seg``, as far as it can: see :func:`labels_are_enough`.
 
         Returns:
             The model's output of each.
         """
-        with torch.no_grad():
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(torch.no_grad())
+            # Of a semantic model the scores of segments are made of the scores of classes.
+            if not needs_scores and "panoptic_seg" in model_outputs(self.cfg):
+                stack.enter_context(labels_are_enough())
             outputs: List[Dict[str, Any]] = self.model([self.prepare(image) for image in images])
         return outputs

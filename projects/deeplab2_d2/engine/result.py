@@ -13,7 +13,9 @@ from ..structures import (
     atomic_path,
     check_not_inputs,
     check_output_name,
+    has_semantic,
     ids_to_colors,
+    semantic_labels_of,
     write_depth_png,
     write_json,
     write_panoptic_png,
@@ -218,7 +220,8 @@ def result_of_output(
     """
     Args:
         image: that the model has seen.
-        output: of the model, with ``panoptic_seg`` or ``sem_seg``.
+        output: of the model, with ``panoptic_seg`` or ``sem_seg``; ``sem_seg_labels`` for the
+            latter is enough beside the former.
         palette: of the dataset that the model was trained on.
         name: where the image has none.
         confidence: segments and instances of a lower score are left out; their pixels are void.
@@ -228,8 +231,8 @@ def result_of_output(
     panoptic = segment_map.cpu().numpy().astype(np.int32, copy=False)
     measured = boxes_of_segments(panoptic, [int(info["id"]) for info in infos])
     segments = tuple(_segment(info, palette, *found) for info, found in zip(infos, measured))
-    if "sem_seg" in output:
-        semantic = output["sem_seg"].argmax(dim=0).cpu().numpy().astype(np.int32)
+    if has_semantic(output):
+        semantic = semantic_labels_of(output).cpu().numpy().astype(np.int32)
     else:
         semantic = _semantic_of(panoptic, segments)
     scores = output.get("sem_seg") if keeps_scores else None

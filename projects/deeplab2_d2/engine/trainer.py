@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional
 import torch
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer, HookBase, hooks
-from detectron2.evaluation import DatasetEvaluators, verify_results
+from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators, verify_results
 from detectron2.modeling import build_model
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
@@ -23,6 +23,7 @@ from ..video import SequenceRunner
 from .best import TrainingExhausted, build_keep_best
 from .checkpointing import build_checkpointer
 from .ema import WeightAverageHook
+from .evaluation_run import evaluators_at_work
 from .evaluators import add_tracker, build_evaluators
 from .interrupt import StopHook, StopSignals, TrainingStopped, describe_stop
 from .loaders import build_test_loader, build_train_loader
@@ -262,6 +263,9 @@ class DeepLab2Trainer(DefaultTrainer):
         """
         Evaluate on DATASETS.TEST; of videos sequence by sequence, the state handed on.
 
+        Evaluators work in the background, and models make no semantic scores unless one of the
+        evaluators may read them; see :func:`evaluators_at_work`.
+
         Args:
             cfg: TEST.DEEPLAB2.TRACKER tracks what a model of single images predicts.
             model, evaluators: see ``DefaultTrainer.test``.
@@ -269,7 +273,17 @@ class DeepLab2Trainer(DefaultTrainer):
         Raises:
             ConfigError: if the model has tracks already, or no panoptic output to track.
         """
-        return super().test(cfg, SequenceRunner(add_tracker(cfg, model)), evaluators)
+        runner = SequenceRunner(add_tracker(cfg, model))
+        if evaluators is None:
+            try:
+                evaluators = [cls.build_evaluator(cfg, name) for name in cfg.DATASETS.TEST]
+            except NotImplementedError:
+                # A subclass has none: Detectron2 says so.
+                return super().test(cfg, runner)
+        elif isinstance(evaluators, DatasetEvaluator):
+            evaluators = [evaluators]
+        with evaluators_at_work(evaluators) as working:
+            return super().test(cfg, runner, working)
 
     @classmethod
     def build_evaluator(

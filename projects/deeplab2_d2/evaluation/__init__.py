@@ -1,5 +1,6 @@
 """Metric accumulators, their ``DatasetEvaluator`` faces, and predictors without a network."""
 
+from .background import BackgroundEvaluator
 from .baselines import ConstantPredictor, GroundTruthPredictor
 from .cityscapes import CityscapesMaskEvaluator, CityscapesSemanticEvaluator
 from .classification import ImageClassificationEvaluator
@@ -10,6 +11,7 @@ from .detections import (
     build_detection_evaluator,
 )
 from .instances import PanopticInstanceEvaluator
+from .label_readers import need_scores, reads_labels
 from .panoptic import PanopticQualityEvaluator, compute_panoptic_quality
 from .panoptic_accumulator import PanopticQuality
 from .panoptic_ap import PanopticInstanceAP
@@ -34,6 +36,7 @@ __all__ = [
     "PanopticDetectionEvaluator",
     "build_detection_evaluator",
     "DEPTH_ERRORS",
+    "BackgroundEvaluator",
     "CityscapesInstanceSubmission",
     "CityscapesMaskEvaluator",
     "CityscapesSemanticEvaluator",
@@ -63,6 +66,8 @@ __all__ = [
     "VideoSubmission",
     "build_video_evaluators",
     "compute_panoptic_quality",
+    "need_scores",
     "read_truth",
+    "reads_labels",
     "summarize_confusion",
 ]

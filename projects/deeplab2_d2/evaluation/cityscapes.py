@@ -2,19 +2,42 @@
 
 import importlib
 import json
+import os
 from types import ModuleType
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, Mapping, Optional, Sequence
 
 import numpy as np
 from detectron2.evaluation import CityscapesInstanceEvaluator, CityscapesSemSegEvaluator
+from PIL import Image
 
-from ..structures import atomic_path
+from ..structures import atomic_path, semantic_labels_of, stem_of
+from .label_readers import reads_labels
 
 Scores = Dict[str, Dict[str, float]]
 
 
-class CityscapesSemanticEvaluator(CityscapesSemSegEvaluator):
-    """``CityscapesSemSegEvaluator`` that also runs on NumPy 2.4, which has no ``in1d``."""
+class CityscapesLabelWriter(CityscapesSemSegEvaluator):
+    """``CityscapesSemSegEvaluator`` whose PNGs are made of labels, too."""
+
+    @reads_labels
+    def process(
+        self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """
+        Args:
+            inputs: dicts with ``file_name``.
+            outputs: dicts with ``sem_seg_labels``, (H, W) train ids, or ``sem_seg``, (19, H, W)
+                scores.
+        """
+        ids = _ids_of_train_ids()
+        for sample, output in zip(inputs, outputs):
+            labels = semantic_labels_of(output).cpu().numpy()
+            path = os.path.join(self._temp_dir, f"{stem_of(sample['file_name'])}_pred.png")
+            Image.fromarray(ids[labels]).save(path)
+
+
+class CityscapesSemanticEvaluator(CityscapesLabelWriter):
+    """:class:`CityscapesLabelWriter` that also runs on NumPy 2.4, which has no ``in1d``."""
 
     def evaluate(self) -> Optional[Scores]:
         """
@@ -36,6 +59,17 @@ class CityscapesMaskEvaluator(CityscapesInstanceEvaluator):
         """
         _mend("cityscapesscripts.evaluation.evalInstanceLevelSemanticLabeling")
         return _as_floats(super().evaluate())
+
+
+def _ids_of_train_ids() -> np.ndarray:
+    """(256,) uint8: Cityscapes' label id of each train id, 255 where there is none."""
+    from cityscapesscripts.helpers.labels import trainId2label
+
+    ids = np.full(256, 255, np.uint8)
+    for train_id, label in trainId2label.items():
+        if not label.ignoreInEval:
+            ids[train_id] = label.id
+    return ids
 
 
 def _as_floats(results: Optional[Scores]) -> Optional[Scores]:

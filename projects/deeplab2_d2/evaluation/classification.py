@@ -9,6 +9,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from torch import Tensor
 
+from .label_readers import reads_labels
 from .seen_images import SeenImages
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ class ImageClassificationEvaluator(DatasetEvaluator):
         # By rank of the true class, from 0.
         self._hits = np.zeros(len(_RANKS), np.int64)
 
+    @reads_labels
     def process(
         self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]
     ) -> None:

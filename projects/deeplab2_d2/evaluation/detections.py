@@ -10,6 +10,7 @@ from detectron2.structures import Instances
 
 from ..structures import DatasetClasses
 from .instances import PanopticInstanceEvaluator
+from .label_readers import reads_labels
 
 # `evaluator_type` of datasets that Detectron2's evaluators of detections score.
 DETECTION_TYPES = ("coco", "lvis")
@@ -28,6 +29,7 @@ class PanopticDetectionEvaluator(PanopticInstanceEvaluator):
         classes = DatasetClasses.from_metadata(MetadataCatalog.get(dataset_name))
         self._thing_ids = torch.tensor(classes.thing_ids, dtype=torch.int64)
 
+    @reads_labels
     def process(
         self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]
     ) -> None:

@@ -22,6 +22,7 @@ from ..structures import (
     read_panoptic_png,
     write_json,
 )
+from .label_readers import reads_labels
 from .seen_images import SeenImages
 
 logger = logging.getLogger(__name__)
@@ -103,6 +104,7 @@ class PanopticInstanceEvaluator(COCOEvaluator):
         super().reset()
         self._images.reset()
 
+    @reads_labels
     def process(
         self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]
     ) -> None:

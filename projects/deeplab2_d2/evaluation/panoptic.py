@@ -25,6 +25,7 @@ from ..structures import (
     stem_of,
     write_json,
 )
+from .label_readers import reads_labels
 from .panoptic_statistics import nan_of_no_class
 from .panoptic_truth import correct_areas, load_panoptic_truth
 
@@ -57,6 +58,7 @@ class PanopticQualityEvaluator(COCOPanopticEvaluator):
         self._per_class = per_class
         self._classes = DatasetClasses.from_metadata(self._metadata)
 
+    @reads_labels
     def process(
         self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]
     ) -> None:

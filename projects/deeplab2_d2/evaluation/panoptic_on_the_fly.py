@@ -4,6 +4,7 @@ import os
 from typing import Any, Dict, Mapping, Sequence
 
 from ..structures import read_panoptic_png
+from .label_readers import reads_labels
 from .panoptic import PanopticQualityEvaluator
 from .panoptic_statistics import panoptic_quality, panoptic_statistics
 
@@ -27,6 +28,7 @@ class OnTheFlyPanopticEvaluator(PanopticQualityEvaluator):
         self._annotations = {item["image_id"]: item for item in content["annotations"]}
         self._categories = {item["id"]: item for item in content["categories"]}
 
+    @reads_labels
     def process(
         self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]
     ) -> None:

@@ -11,8 +11,9 @@ from detectron2.utils import comm
 from tabulate import tabulate
 from torch import Tensor
 
-from ..structures import DatasetClasses, read_label_map
+from ..structures import SEMANTIC_LABELS, DatasetClasses, read_label_map
 from .ground_truth import decode_semantic_map
+from .label_readers import reads_labels
 from .seen_images import SeenImages
 
 logger = logging.getLogger(__name__)
@@ -52,14 +53,16 @@ class SemanticEvaluator(DatasetEvaluator):
         # Rows: predicted class, columns: true class; the last of each is void.
         self._confusion = np.zeros((size, size), dtype=np.int64)
 
+    @reads_labels
     def process(
         self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]
     ) -> None:
         """
         Args:
             inputs: dicts with the ``file_name`` of a record of the dataset.
-            outputs: dicts with ``sem_seg``: (C, H, W) scores, or (H, W) integer class ids in which
-                values outside [0, C) are void; at the size of the ground truth.
+            outputs: dicts with ``sem_seg_labels``: (H, W) integer class ids in which values outside
+                [0, C) are void; or with ``sem_seg``: such ids, or (C, H, W) scores; at the size of
+                the ground truth.
 
         Raises:
             ValueError: if a prediction has another size or number of classes than its ground truth,
@@ -68,7 +71,8 @@ class SemanticEvaluator(DatasetEvaluator):
         """
         for sample, output in zip(inputs, outputs):
             self._images.add(sample["file_name"])
-            prediction = self._classes_of(output["sem_seg"], sample["file_name"])
+            key = SEMANTIC_LABELS if SEMANTIC_LABELS in output else "sem_seg"
+            prediction = self._classes_of(output[key], sample["file_name"])
             self._add(prediction.cpu().numpy(), self._read(sample["file_name"]), sample)
 
     def _classes_of(self, prediction: Tensor, file_name: str) -> Tensor:

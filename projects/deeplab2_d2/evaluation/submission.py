@@ -8,10 +8,12 @@ import os
 from typing import Any, Dict, Mapping, Sequence
 
 from detectron2.data import DatasetCatalog
-from detectron2.evaluation import CityscapesInstanceEvaluator, CityscapesSemSegEvaluator
+from detectron2.evaluation import CityscapesInstanceEvaluator
 from detectron2.utils import comm
 
 from ..structures import check_distinct_stems, claim_output, write_json
+from .cityscapes import CityscapesLabelWriter
+from .label_readers import reads_labels
 from .panoptic import PanopticQualityEvaluator
 from .staging import Staging
 
@@ -59,6 +61,7 @@ class PanopticSubmission(PanopticQualityEvaluator):
         _check_stems(self._dataset_name)
         self._staging.clear()
 
+    @reads_labels
     def process(
         self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]
     ) -> None:
@@ -158,7 +161,7 @@ class _IntoFolder:
         return {}
 
 
-class CityscapesSemanticSubmission(_IntoFolder, CityscapesSemSegEvaluator):
+class CityscapesSemanticSubmission(_IntoFolder, CityscapesLabelWriter):
     """Writes a PNG of Cityscapes' label ids (not train ids) for each image: zip the folder."""
 
 

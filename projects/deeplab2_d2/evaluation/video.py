@@ -10,6 +10,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
 from ..structures import DatasetClasses
+from .label_readers import reads_labels
 from .video_frames import FrameOrder, name_of, read_truth
 from .video_scores import VideoScores
 from .video_submission import VideoSubmission
@@ -52,6 +53,7 @@ class VideoEvaluator(DatasetEvaluator):
         self._order.reset()
         self._scores: Dict[str, VideoScores] = {}
 
+    @reads_labels
     def process(
         self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]
     ) -> None:

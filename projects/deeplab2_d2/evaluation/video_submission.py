@@ -19,6 +19,7 @@ from ..structures import (
     read_depth,
     stem_of,
 )
+from .label_readers import reads_labels
 from .staging import Staging
 from .video_formats import find_video_format
 from .video_frames import FrameOrder, Sample, name_of
@@ -65,6 +66,7 @@ class VideoSubmission(DatasetEvaluator):
         self._order.reset()
         self._staging.clear()
 
+    @reads_labels
     def process(
         self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]
     ) -> None:

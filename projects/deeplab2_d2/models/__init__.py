@@ -23,6 +23,7 @@ from .joint import JointCriterion, JointInference
 from .model_metadata import check_classes, metadata_from_config
 from .refinement import crf_from_config, refine_in_evaluation
 from .segmenter import Criterion, Head, Inference, Segmenter, SlotInference
+from .semantic_labels import labels_are_enough, with_labels
 
 __all__ = [
     "AveragedSegmenter",
@@ -42,6 +43,7 @@ __all__ = [
     "deeplab",
     "image_classifier",
     "kmax_deeplab",
+    "labels_are_enough",
     "max_deeplab",
     "metadata_from_config",
     "motion_deeplab",
@@ -49,4 +51,5 @@ __all__ = [
     "panoptic_deeplab",
     "refine_in_evaluation",
     "vip_deeplab",
+    "with_labels",
 ]

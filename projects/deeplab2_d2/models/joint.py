@@ -75,6 +75,12 @@ class JointInference:
         parts = (self.first, *self.others)
         return tuple(dict.fromkeys(name for part in parts for name in part.outputs))
 
+    @property
+    def makes_labels(self) -> bool:
+        """Whether whoever makes ``sem_seg`` makes ``sem_seg_labels``, too."""
+        makers = [part for part in (self.first, *self.others) if "sem_seg" in part.outputs]
+        return all(getattr(part, "makes_labels", False) for part in makers)
+
     def with_outputs(self, *outputs: str) -> "JointInference":
         """The same, making other keys."""
         others = tuple(part.with_outputs(*outputs) for part in self.others)

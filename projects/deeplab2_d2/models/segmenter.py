@@ -13,6 +13,7 @@ from ..postprocessing import CRFOptions
 from ..structures import ClassMap, MapKind, Prediction
 from .image_batch import ImageBatch, Size, batch_images
 from .refinement import crf_from_config, refine_outputs
+from .semantic_labels import are_labels_enough, with_labels
 from .target_batch import Padding, stack_targets
 
 # Detectron2's dict of one image: ``image`` and whatever mapper, loader and caller add to it.
@@ -66,6 +67,8 @@ class Inference(Protocol):
     Attributes:
         class_map: classes of the semantic channels.
         outputs: which keys of an image's dict are made.
+
+    One that makes ``sem_seg_labels`` if that is among the outputs has ``makes_labels = True``.
     """
 
     @property
@@ -215,7 +218,9 @@ class Segmenter(nn.Module):
               segment ids, 0 is void;
             - ``instances``: Detectron2 ``Instances`` with boxes, masks, classes and scores;
 
-            as far as the config asks for them and the model predicts them.
+            as far as the config asks for them and the model predicts them. Within
+            :func:`labels_are_enough` there is, in place of ``sem_seg``, ``sem_seg_labels``: its
+            arg-max, (height, width) int32.
         """
         images = self.batch(batched_inputs)
         prediction = self.predict(images.tensor)
@@ -268,7 +273,10 @@ class Segmenter(nn.Module):
         Returns:
             The outputs of :meth:`forward`.
         """
-        return self.refine(self.inference(prediction, images, samples), samples)
+        inference = self.inference
+        if are_labels_enough() and self.crf is None:
+            inference = with_labels(inference)
+        return self.refine(inference(prediction, images, samples), samples)
 
     def refine(
         self, outputs: List[Dict[str, Any]], samples: Sequence[Sample]

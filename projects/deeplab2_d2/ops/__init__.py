@@ -17,7 +17,7 @@ from .grouping import group_pixels
 from .merging import merge_panoptic
 from .overlap import label_overlap
 from .panoptic import panoptic_from_logits
-from .reference import resample_aligned
+from .resampling import resample_aligned, resample_argmax
 from .results import (
     VOID_PANOPTIC_LABEL,
     PanopticSegmentation,
@@ -46,6 +46,7 @@ __all__ = [
     "panoptic_from_slots",
     "panoptic_targets",
     "resample_aligned",
+    "resample_argmax",
     "upsampled_cross_entropy",
     "use_reference",
 ]

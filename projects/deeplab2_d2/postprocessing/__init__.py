@@ -1,8 +1,13 @@
 """Predictions to labels: pure functions of tensors."""
 
-from .center_grouping import panoptic_from_centers, semantic_scores
+from .center_grouping import panoptic_from_centers, semantic_labels, semantic_scores
 from .crf import CRFOptions, refine_with_crf
-from .detectron2_outputs import to_instances, to_panoptic_outputs, to_panoptic_seg
+from .detectron2_outputs import (
+    to_instances,
+    to_panoptic_outputs,
+    to_panoptic_seg,
+    to_semantic_outputs,
+)
 from .frame_pairs import FramePair, panoptic_from_frame_pair
 from .geometry import Frames
 from .graph_centers import graph_panoptic_from_centers
@@ -29,10 +34,12 @@ __all__ = [
     "refine_with_crf",
     "resize_map",
     "restore_view",
+    "semantic_labels",
     "semantic_scores",
     "slot_semantic_scores",
     "to_instances",
     "to_output",
     "to_panoptic_outputs",
     "to_panoptic_seg",
+    "to_semantic_outputs",
 ]

@@ -124,14 +124,32 @@ def semantic_scores(
     Returns:
         (N, num_classes, H, W) float32.
     """
-    geometry = frames.geometry(semantic_logits)
-    if class_map is not None and not class_map.is_identity:
-        semantic_logits = _select_classes(semantic_logits, class_map)
-    return ops.resample_aligned(semantic_logits, frames.output_size, geometry.output_to_map)
+    scale = frames.geometry(semantic_logits).output_to_map
+    logits = _select_classes(semantic_logits, class_map)
+    return ops.resample_aligned(logits, frames.output_size, scale)
 
 
-def _select_classes(semantic_logits: Tensor, class_map: ClassMap) -> Tensor:
+def semantic_labels(
+    semantic_logits: Tensor, frames: Frames, *, class_map: Optional[ClassMap] = None
+) -> Tensor:
+    """
+    The class of the largest of :func:`semantic_scores`, which are never in memory.
+
+    Args: as there.
+
+    Returns:
+        (N, H, W) int32, ``semantic_scores(...).argmax(dim=1)``. Unlike the semantic map of
+        :func:`panoptic_from_centers` it has no void: as in the scores, those channels do not count.
+    """
+    scale = frames.geometry(semantic_logits).output_to_map
+    logits = _select_classes(semantic_logits, class_map)
+    return ops.resample_argmax(logits, frames.output_size, scale)
+
+
+def _select_classes(semantic_logits: Tensor, class_map: Optional[ClassMap]) -> Tensor:
     """(N, num_classes, h, w): the channels in the order of their classes."""
+    if class_map is None or class_map.is_identity:
+        return semantic_logits
     channels = [class_map.channel_to_class.index(c) for c in range(class_map.num_classes)]
     return semantic_logits[:, channels]
 

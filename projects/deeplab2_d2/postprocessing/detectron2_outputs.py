@@ -1,12 +1,15 @@
-"""Panoptic labels in the form that Detectron2's evaluators and visualizer take."""
+"""Labels and scores in the form that Detectron2's evaluators and visualizer take."""
 
-from typing import Any, Dict, List, Sequence, Tuple, Union
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
 from ..ops import PanopticSegmentation, SlotSegmentation
+from ..structures import SEMANTIC_LABELS, ClassMap
+from .center_grouping import semantic_labels, semantic_scores
+from .geometry import Frames
 
 SegmentsInfo = List[Dict[str, Any]]
 
@@ -63,6 +66,29 @@ def to_panoptic_seg(
     _check_numbers(segments, label_divisor)
     segments.sort(key=lambda segment: segment["id"])
     return result.panoptic_map[index] + 1, segments
+
+
+def to_semantic_outputs(
+    semantic_logits: Tensor,
+    frames: Frames,
+    wanted: Sequence[str],
+    *,
+    class_map: Optional[ClassMap] = None,
+) -> Dict[str, Any]:
+    """
+    Those of one image's ``sem_seg`` and ``sem_seg_labels`` that are wanted.
+
+    Args:
+        semantic_logits: (1, C, h, w) float, which covers the network input.
+        frames, class_map: see :func:`semantic_scores`.
+        wanted: names of outputs; others are left to the caller.
+    """
+    output: Dict[str, Any] = {}
+    if "sem_seg" in wanted:
+        output["sem_seg"] = semantic_scores(semantic_logits, frames, class_map=class_map)[0]
+    if SEMANTIC_LABELS in wanted:
+        output[SEMANTIC_LABELS] = semantic_labels(semantic_logits, frames, class_map=class_map)[0]
+    return output
 
 
 def to_panoptic_outputs(

@@ -67,10 +67,12 @@ from .panoptic_png import (
     write_panoptic_png,
 )
 from .plain_yaml import load_plain_yaml
+from .semantic_output import SEMANTIC_LABELS, has_semantic, semantic_labels_of
 
 __all__ = [
     "IMAGE_ENDINGS",
     "NUM_PANOPTIC_IDS",
+    "SEMANTIC_LABELS",
     "UNITS_PER_METER",
     "VOID_PANOPTIC_LABEL",
     "BrokenImageError",
@@ -103,6 +105,7 @@ __all__ = [
     "encode_panoptic_png",
     "find_near_file",
     "has_categories",
+    "has_semantic",
     "load_plain_yaml",
     "identity_class_map",
     "ids_to_colors",
@@ -124,6 +127,7 @@ __all__ = [
     "read_panoptic_png",
     "read_photo",
     "select_images",
+    "semantic_labels_of",
     "short",
     "sift_panoptic_json",
     "stem_of",

@@ -2,12 +2,12 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, ClassVar, Dict, List, Sequence, Tuple
 
 from detectron2.config import CfgNode
 
-from ...postprocessing import semantic_scores
-from ...structures import ClassMap, Prediction, select_images
+from ...postprocessing import to_semantic_outputs
+from ...structures import SEMANTIC_LABELS, ClassMap, Prediction, select_images
 from ..class_map import class_map_from_config
 from ..image_batch import ImageBatch
 from ..segmenter import Sample
@@ -19,13 +19,14 @@ class SemanticInference:
     """
     Attributes:
         class_map: classes of the semantic channels.
-        outputs: which keys of an image's dict are made: ``sem_seg`` or none.
+        outputs: which keys of an image's dict are made: ``sem_seg``, ``sem_seg_labels``, or none.
         score_shifts: what is added to the logits of each channel; () = nothing.
     """
 
     class_map: ClassMap
     outputs: Tuple[str, ...] = ("sem_seg",)
     score_shifts: Tuple[float, ...] = ()
+    makes_labels: ClassVar[bool] = True
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "SemanticInference":
@@ -49,9 +50,9 @@ class SemanticInference:
             samples: with the sizes of the outputs.
 
         Returns:
-            For each image ``sem_seg``, if it is wanted.
+            For each image what is wanted of ``sem_seg`` and ``sem_seg_labels``.
         """
-        if "sem_seg" not in self.outputs:
+        if not {"sem_seg", SEMANTIC_LABELS} & set(self.outputs):
             return [{} for _ in samples]
         described = []
         for index, sample in enumerate(samples):
@@ -59,6 +60,7 @@ class SemanticInference:
             if self.score_shifts:
                 logits = logits + logits.new_tensor(self.score_shifts).view(-1, 1, 1)
             frames = images.frames(sample, index)
-            scores = semantic_scores(logits, frames, class_map=self.class_map)
-            described.append({"sem_seg": scores[0]})
+            described.append(
+                to_semantic_outputs(logits, frames, self.outputs, class_map=self.class_map)
+            )
         return described

@@ -1,7 +1,7 @@
 """From raw mask slots to Detectron2's outputs, at the size of the original images."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, ClassVar, Dict, List, Sequence, Tuple
 
 from detectron2.config import CfgNode
 
@@ -14,7 +14,7 @@ from ...postprocessing import (
     slot_semantic_scores,
     to_panoptic_outputs,
 )
-from ...structures import ClassMap, Prediction
+from ...structures import SEMANTIC_LABELS, ClassMap, Prediction
 from ..class_map import class_map_from_config
 from ..image_batch import ImageBatch, Size
 from ..model_metadata import metadata_from_config
@@ -40,6 +40,7 @@ class MaXDeepLabInference:
     label_divisor: int
     options: SlotOptions = SlotOptions()
     outputs: Tuple[str, ...] = ("sem_seg", "panoptic_seg", "instances")
+    makes_labels: ClassVar[bool] = True
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "MaXDeepLabInference":
@@ -109,6 +110,8 @@ class MaXDeepLabInference:
             output["sem_seg"] = slot_semantic_scores(
                 result.semantic_map[0], self.class_map.num_classes
             )
+        if SEMANTIC_LABELS in self.outputs:
+            output[SEMANTIC_LABELS] = result.semantic_map[0]
         divisor = self.label_divisor
         return {**output, **to_panoptic_outputs(result, 0, self.outputs, label_divisor=divisor)}
 

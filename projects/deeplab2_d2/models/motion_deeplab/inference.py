@@ -1,7 +1,7 @@
 """From raw predictions of a frame to tracks."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, ClassVar, Dict, List, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ class MotionDeepLabInference:
     keep_frames: int = 7
     resets_on_equal_frames: bool = False
     outputs: Tuple[str, ...] = ("sem_seg", "panoptic_seg", "instances", "track")
+    makes_labels: ClassVar[bool] = True
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "MotionDeepLabInference":

@@ -1,7 +1,7 @@
 """From raw predictions to Detectron2's outputs, at the size of the original images."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, ClassVar, Dict, List, Sequence, Tuple
 
 from detectron2.config import CfgNode
 
@@ -10,10 +10,10 @@ from ...ops import PanopticSegmentation
 from ...postprocessing import (
     Frames,
     panoptic_from_centers,
-    semantic_scores,
     to_panoptic_outputs,
+    to_semantic_outputs,
 )
-from ...structures import ClassMap, Prediction, select_images
+from ...structures import SEMANTIC_LABELS, ClassMap, Prediction, select_images
 from ..class_map import class_map_from_config
 from ..image_batch import ImageBatch
 from ..model_metadata import metadata_from_config
@@ -42,6 +42,7 @@ class PanopticDeepLabInference:
     top_k_centers: int = 400
     stuff_area_limit: int = 0
     outputs: Tuple[str, ...] = ("sem_seg", "panoptic_seg", "instances")
+    makes_labels: ClassVar[bool] = True
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "PanopticDeepLabInference":
@@ -79,17 +80,15 @@ class PanopticDeepLabInference:
         for index, sample in enumerate(samples):
             one, frames = select_images(prediction, index), images.frames(sample, index)
             output = self.scores(one, frames)
-            if "center_heatmap" in one and not set(self.outputs) <= {"sem_seg"}:
+            if "center_heatmap" in one and not set(self.outputs) <= {"sem_seg", SEMANTIC_LABELS}:
                 output.update(self.describe(self.segment(one, frames)))
             outputs.append(output)
         return outputs
 
     def scores(self, prediction: Prediction, frames: Frames) -> Dict[str, Any]:
-        """``sem_seg`` of one image, if it is wanted."""
-        if "sem_seg" not in self.outputs:
-            return {}
+        """Those of ``sem_seg`` and ``sem_seg_labels`` of one image that are wanted."""
         logits = prediction["semantic_logits"]
-        return {"sem_seg": semantic_scores(logits, frames, class_map=self.class_map)[0]}
+        return to_semantic_outputs(logits, frames, self.outputs, class_map=self.class_map)
 
     def segment(self, prediction: Prediction, frames: Frames) -> PanopticSegmentation:
         """The labels of one image."""

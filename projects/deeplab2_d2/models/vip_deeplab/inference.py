@@ -1,7 +1,7 @@
 """From raw predictions of two frames to labels, tracks and depth of the first."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, ClassVar, Dict, List, Sequence, Tuple
 
 from detectron2.config import CfgNode
 
@@ -27,6 +27,7 @@ class ViPDeepLabInference:
 
     panoptic: PanopticDeepLabInference
     outputs: Tuple[str, ...] = ("sem_seg", "panoptic_seg", "instances", "track", "depth")
+    makes_labels: ClassVar[bool] = True
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "ViPDeepLabInference":

@@ -19,6 +19,8 @@ TORCH_LIBRARY(deeplab2_d2, m) {
   m.def(
       "find_centers(Tensor heatmap, SymInt[2] size, float[2] scale, *, float threshold, "
       "int nms_kernel, SymInt top_k) -> (Tensor centers, Tensor scores, Tensor counts)");
+  m.def("resample_aligned(Tensor maps, SymInt[2] size, float[2] scale) -> Tensor");
+  m.def("resample_argmax(Tensor maps, SymInt[2] size, float[2] scale) -> Tensor");
   m.def("group_pixels(Tensor centers, Tensor num_centers, Tensor offsets) -> Tensor");
   m.def(
       "merge_panoptic(Tensor semantic, Tensor instance, Tensor center_scores, *, int num_classes, "

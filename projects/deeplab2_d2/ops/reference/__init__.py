@@ -16,7 +16,7 @@ from .grouping import group_pixels
 from .merging import merge_panoptic
 from .overlap import label_overlap
 from .panoptic import panoptic_from_logits
-from .resampling import resample_aligned
+from .resampling import resample_aligned, resample_argmax
 from .slots import panoptic_from_slots
 from .targets import panoptic_targets
 
@@ -33,5 +33,6 @@ __all__ = [
     "panoptic_from_slots",
     "panoptic_targets",
     "resample_aligned",
+    "resample_argmax",
     "upsampled_cross_entropy",
 ]

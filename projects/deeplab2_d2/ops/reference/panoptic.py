@@ -1,6 +1,6 @@
 """From the heads' maps and the centers to panoptic labels, a block of rows at a time."""
 
-from typing import Iterator, Sequence, Tuple
+from typing import Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -8,33 +8,10 @@ from torch import Tensor
 from ..results import VOID_PANOPTIC_LABEL, PanopticSegmentation
 from .grouping import group_pixels
 from .merging import class_flags, merge_panoptic, segment_rows
-from .resampling import resample_aligned
-
-# Output pixels whose logits of all classes are held at a time: 19 classes take 20 MB.
-_PIXELS_AT_ONCE = 2**18
+from .resampling import resample_aligned, resample_argmax, row_blocks
 
 # Probabilities are summed as integers of this unit: the sum does not depend on the order.
 PROBABILITY_SCALE = 2**24
-
-
-def _row_blocks(size: Tuple[int, int]) -> Iterator[Tuple[int, int]]:
-    num_rows = max(_PIXELS_AT_ONCE // max(size[1], 1), 1)
-    for first in range(0, size[0], num_rows):
-        yield first, min(first + num_rows, size[0])
-
-
-def _predict_classes(
-    logits: Tensor,
-    channel_to_class: Sequence[int],
-    size: Tuple[int, int],
-    scale: Tuple[float, float],
-) -> Tensor:
-    """(N, H, W) int32 class of the largest upsampled logit; ties go to the smaller channel."""
-    blocks = [
-        resample_aligned(logits, size, scale, rows=rows).argmax(dim=1) for rows in _row_blocks(size)
-    ]
-    table = torch.tensor(tuple(channel_to_class), dtype=torch.int32, device=logits.device)
-    return table[torch.cat(blocks, dim=1)]
 
 
 def _class_probability(
@@ -69,7 +46,7 @@ def _class_probability(
     row_channel = torch.cat((row_channel, torch.zeros_like(row_channel[:, :1])), dim=1)
 
     sums = rows.new_zeros(num_images, segments.area.shape[1] + 1)
-    for first, last in _row_blocks((height, width)):
+    for first, last in row_blocks((height, width)):
         block_rows = rows[:, first:last].flatten(1)
         block = resample_aligned(logits, (height, width), scale, rows=(first, last)).flatten(2)
         largest = block.max(dim=1, keepdim=True).values
@@ -101,7 +78,9 @@ def panoptic_from_logits(
 ) -> PanopticSegmentation:
     """See `deeplab2_d2.ops.panoptic_from_logits`."""
     num_classes = max(channel_to_class) + 1
-    semantic = _predict_classes(semantic_logits, channel_to_class, size, scale)
+    channel = resample_argmax(semantic_logits, size, scale)
+    table = torch.tensor(tuple(channel_to_class), dtype=torch.int32, device=channel.device)
+    semantic = table[channel.long()]
     offset_y, offset_x = center_offsets.float().unbind(dim=1)
     scaled = torch.stack((offset_y * offset_scale[0], offset_x * offset_scale[1]), dim=1)
     instance = group_pixels(centers, num_centers, resample_aligned(scaled, size, scale))

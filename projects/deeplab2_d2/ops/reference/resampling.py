@@ -1,9 +1,12 @@
 """Bilinear resampling with aligned corners, its float32 arithmetic spelled out."""
 
-from typing import Optional, Tuple
+from typing import Iterator, Optional, Tuple
 
 import torch
 from torch import Tensor
+
+# Output pixels whose values of all channels are held at a time: 19 channels take 20 MB.
+_PIXELS_AT_ONCE = 2**18
 
 
 def axis_positions(
@@ -32,17 +35,9 @@ def resample_aligned(
     rows: Optional[Tuple[int, int]] = None,
 ) -> Tensor:
     """
-    Sample maps at ``(y * scale[0], x * scale[1])`` for every output pixel (y, x), bilinearly.
-
-    First along y, then along x, each as ``a + (b - a) * weight`` with three rounded operations.
-    This is how DeepLab2 (``model/utils.py``, ``resize_bilinear``) resizes maps of up to 32
-    channels.
+    See `deeplab2_d2.ops.resample_aligned`.
 
     Args:
-        maps: (..., h, w) floating point; computed in float32.
-        size: ``(H, W)`` of the whole output.
-        scale: ``(scale_y, scale_x)``, source pixels per output pixel, exact in float32;
-            ``(h - 1) / (H - 1)`` aligns the corners.
         rows: compute only the output rows ``rows[0] <= y < rows[1]``; all if None.
 
     Returns:
@@ -60,3 +55,18 @@ def resample_aligned(
     lower, upper, weight = axis_positions(0, size[1], maps.shape[-1], scale[1], maps.device)
     left, right = maps[..., lower], maps[..., upper]
     return left + (right - left) * weight
+
+
+def row_blocks(size: Tuple[int, int]) -> Iterator[Tuple[int, int]]:
+    """Rows ``first .. last - 1`` of an output of this size that are worked on at a time."""
+    num_rows = max(_PIXELS_AT_ONCE // max(size[1], 1), 1)
+    for first in range(0, size[0], num_rows):
+        yield first, min(first + num_rows, size[0])
+
+
+def resample_argmax(maps: Tensor, size: Tuple[int, int], scale: Tuple[float, float]) -> Tensor:
+    """See `deeplab2_d2.ops.resample_argmax`."""
+    blocks = [
+        resample_aligned(maps, size, scale, rows=rows).argmax(dim=1) for rows in row_blocks(size)
+    ]
+    return torch.cat(blocks, dim=1).int()

@@ -10,33 +10,11 @@
 
 #include "../dispatch.h"
 #include "../exponential.h"
-#include "../ordering.h"
-#include "../resampling/resampling.h"
+#include "../resampling/map_rows.h"
 #include "panoptic.h"
 
 namespace deeplab2_d2 {
 namespace {
-
-// Pixels of a row whose logits of all channels are in the cache at a time.
-constexpr int64_t kPixelsAtOnce = 256;
-
-// values: `num_channels` rows of `count`, `stride` apart. Ties go to the first channel.
-DEEPLAB2_D2_CLONES
-void largest_channel(const float* values, int64_t stride, int64_t num_channels, int64_t count,
-                     float* best, int32_t* channel) {
-  for (int64_t x = 0; x < count; ++x) {
-    best[x] = values[x];
-    channel[x] = 0;
-  }
-  for (int64_t c = 1; c < num_channels; ++c) {
-    const float* row = values + c * stride;
-    for (int64_t x = 0; x < count; ++x) {
-      const bool is_larger = is_new_largest(row[x], best[x]);
-      channel[x] = is_larger ? static_cast<int32_t>(c) : channel[x];
-      best[x] = is_larger ? row[x] : best[x];
-    }
-  }
-}
 
 // The denominator of the softmax, relative to the largest channel; NaN if a logit is NaN or
 // infinite.
@@ -56,16 +34,13 @@ void sum_exponentials(const float* values, int64_t stride, int64_t num_channels,
 
 // What one call works on; shared by all threads.
 struct Job {
-  int64_t num_channels, map_height, map_width, height, width;
-  AxisPositions<float> rows, columns;
+  int64_t num_channels;
+  MapFrame frame;  // of all maps
   float offset_scale_y, offset_scale_x;
   std::vector<int32_t> channel_to_class;
   std::vector<uint8_t> is_thing;          // by class
   std::vector<uint8_t> channel_is_thing;  // by channel
   bool with_probability;
-
-  // Whether the maps have the output's resolution already.
-  bool is_identity() const { return rows.is_identity && columns.is_identity; }
 };
 
 // The maps of one image.
@@ -83,51 +58,51 @@ class RowWorker {
   RowWorker(const Job& job, const CenterList& centers)
       : job_(job),
         centers_(centers),
-        blended_((job.num_channels + 2) * job.map_width),
-        steps_((job.num_channels + 2) * job.map_width),
-        values_(job.num_channels * kPixelsAtOnce),
-        best_(kPixelsAtOnce),
-        total_(kPixelsAtOnce),
-        channel_(kPixelsAtOnce),
-        probability_(job.width, 0),
-        offset_y_(job.width),
-        offset_x_(job.width),
-        is_thing_(job.width),
+        logits_(job.frame, job.num_channels),
+        offsets_(job.frame, 2),
+        best_(kChannelPixels),
+        total_(kChannelPixels),
+        channel_(kChannelPixels),
+        probability_(job.frame.width, 0),
+        offset_y_(job.frame.width),
+        offset_x_(job.frame.width),
+        is_thing_(job.frame.width),
         grouping_(centers.size()) {}
 
   // Class, center and (in `probability_`) probability of every pixel of row y.
   void predict(const Image& image, int64_t y) {
     predict_classes(image, y);
     bool has_things = false;
-    for (int64_t x = 0; x < job_.width; ++x) {
+    for (int64_t x = 0; x < job_.frame.width; ++x) {
       has_things |= is_thing_[x] != 0;
     }
-    int32_t* instance = image.instance + y * job_.width;
+    int32_t* instance = image.instance + y * job_.frame.width;
     if (!has_things || centers_.size() == 0) {
-      std::fill_n(instance, job_.width, 0);
+      std::fill_n(instance, job_.frame.width, 0);
       return;
     }
     upsample_offsets(image, y);
-    group_row(centers_, y, offset_y_.data(), offset_x_.data(), is_thing_.data(), job_.width,
+    group_row(centers_, y, offset_y_.data(), offset_x_.data(), is_thing_.data(), job_.frame.width,
               grouping_, instance);
-    for (int64_t x = 0; x < job_.width; ++x) {
+    for (int64_t x = 0; x < job_.frame.width; ++x) {
       instance[x] = is_thing_[x] ? instance[x] : 0;
     }
   }
 
   // Adds the row's runs of equal class and center.
   void count(const Image& image, int64_t y, SegmentCounts& counts) const {
-    const int32_t* semantic = image.semantic + y * job_.width;
-    const int32_t* instance = image.instance + y * job_.width;
-    for (int64_t first = 0; first < job_.width;) {
+    const int32_t* semantic = image.semantic + y * job_.frame.width;
+    const int32_t* instance = image.instance + y * job_.frame.width;
+    for (int64_t first = 0; first < job_.frame.width;) {
       int64_t last = first;
       int64_t probability = 0;
-      while (last < job_.width && semantic[last] == semantic[first] &&
+      while (last < job_.frame.width && semantic[last] == semantic[first] &&
              instance[last] == instance[first]) {
         probability += probability_[last++];
       }
       if (semantic[first] >= 0 && (!job_.is_thing[semantic[first]] || instance[first] > 0)) {
-        counts.add_run(instance[first], semantic[first], y, first, last, job_.width, probability);
+        counts.add_run(instance[first], semantic[first], y, first, last, job_.frame.width,
+                       probability);
       }
       first = last;
     }
@@ -138,31 +113,30 @@ class RowWorker {
   // category: (K) class of each center; sums: (K).
   void add_outvoted(const Image& image, int64_t y, const int32_t* category,
                     const std::vector<int32_t>& class_to_channel, std::vector<int64_t>& sums) {
-    const int32_t* semantic = image.semantic + y * job_.width;
-    const int32_t* instance = image.instance + y * job_.width;
+    const int32_t* semantic = image.semantic + y * job_.frame.width;
+    const int32_t* instance = image.instance + y * job_.frame.width;
     const auto is_outvoted = [&](int64_t x) {
       return instance[x] > 0 && semantic[x] != category[instance[x] - 1];
     };
     bool is_started = false;
-    for (int64_t first = 0; first < job_.width; first += kPixelsAtOnce) {
-      int64_t end = std::min(first + kPixelsAtOnce, job_.width), begin = first;
+    for (int64_t first = 0; first < job_.frame.width; first += kChannelPixels) {
+      int64_t end = std::min(first + kChannelPixels, job_.frame.width), begin = first;
       while (begin < end && !is_outvoted(begin)) {
         ++begin;
       }
       if (begin == end) {
         continue;
       }
-      begin -= begin % 4;  // `expand` is faster there
       while (!is_outvoted(end - 1)) {
         --end;
       }
       if (!is_started) {
-        start_row(image, y);
+        logits_.start(image.logits, y);
         is_started = true;
       }
       int64_t stride;
       const int64_t count = end - begin;
-      const float* values = values_at(image, y, begin, count, stride);
+      const float* values = logits_.values(image.logits, y, begin, count, stride);
       largest_channel(values, stride, job_.num_channels, count, best_.data(), channel_.data());
       sum_exponentials(values, stride, job_.num_channels, count, best_.data(), total_.data());
       for (int64_t i = 0; i < count; ++i) {
@@ -177,34 +151,13 @@ class RowWorker {
   }
 
  private:
-  // Makes row y of the logits ready for `values_at`.
-  void start_row(const Image& image, int64_t y) {
-    for (int64_t c = 0; !job_.is_identity() && c < job_.num_channels; ++c) {
-      blend(image.logits + c * job_.map_height * job_.map_width, y, 1.0f, c);
-    }
-  }
-
-  // Logits of the pixels first .. first + count - 1 of row y; channel c begins at c * `stride`.
-  const float* values_at(const Image& image, int64_t y, int64_t first, int64_t count,
-                         int64_t& stride) {
-    if (job_.is_identity()) {
-      stride = job_.height * job_.width;
-      return image.logits + y * job_.width + first;
-    }
-    stride = kPixelsAtOnce;
-    for (int64_t c = 0; c < job_.num_channels; ++c) {
-      expand(c, first, count, &values_[c * kPixelsAtOnce]);
-    }
-    return values_.data();
-  }
-
   void predict_classes(const Image& image, int64_t y) {
-    int32_t* semantic = image.semantic + y * job_.width;
-    start_row(image, y);
-    for (int64_t first = 0; first < job_.width; first += kPixelsAtOnce) {
-      const int64_t count = std::min(kPixelsAtOnce, job_.width - first);
+    int32_t* semantic = image.semantic + y * job_.frame.width;
+    logits_.start(image.logits, y);
+    for (int64_t first = 0; first < job_.frame.width; first += kChannelPixels) {
+      const int64_t count = std::min(kChannelPixels, job_.frame.width - first);
       int64_t stride;
-      const float* values = values_at(image, y, first, count, stride);
+      const float* values = logits_.values(image.logits, y, first, count, stride);
       largest_channel(values, stride, job_.num_channels, count, best_.data(), semantic + first);
       if (job_.with_probability) {
         sum_exponentials(values, stride, job_.num_channels, count, best_.data(), total_.data());
@@ -213,7 +166,7 @@ class RowWorker {
         }
       }
     }
-    for (int64_t x = 0; x < job_.width; ++x) {
+    for (int64_t x = 0; x < job_.frame.width; ++x) {
       const int32_t channel = semantic[x];
       semantic[x] = job_.channel_to_class[channel];
       is_thing_[x] = job_.channel_is_thing[channel];
@@ -221,50 +174,25 @@ class RowWorker {
   }
 
   void upsample_offsets(const Image& image, int64_t y) {
-    const int64_t area = job_.map_height * job_.map_width;
-    if (job_.is_identity()) {
-      const float* offsets = image.offsets + y * job_.width;
-      for (int64_t x = 0; x < job_.width; ++x) {
+    const int64_t area = job_.frame.map_area();
+    if (job_.frame.is_identity()) {
+      const float* offsets = image.offsets + y * job_.frame.width;
+      for (int64_t x = 0; x < job_.frame.width; ++x) {
         offset_y_[x] = offsets[x] * job_.offset_scale_y;
         offset_x_[x] = offsets[area + x] * job_.offset_scale_x;
       }
       return;
     }
-    blend(image.offsets, y, job_.offset_scale_y, job_.num_channels);
-    blend(image.offsets + area, y, job_.offset_scale_x, job_.num_channels + 1);
-    expand(job_.num_channels, 0, job_.width, offset_y_.data());
-    expand(job_.num_channels + 1, 0, job_.width, offset_x_.data());
-  }
-
-  // The rows of a map (times a factor) between which output row y lies, blended into `slot`.
-  void blend(const float* map, int64_t y, float factor, int64_t slot) {
-    const int64_t lower = job_.rows.lower[y];
-    const int64_t upper = std::min(lower + 1, job_.map_height - 1);
-    float* row = &blended_[slot * job_.map_width];
-    const float* above = map + lower * job_.map_width;
-    const float* below = map + upper * job_.map_width;
-    if (factor == 1.0f) {
-      blend_rows(above, below, job_.rows.weight[y], job_.map_width, row);
-    } else {
-      blend_scaled_rows(above, below, factor, job_.rows.weight[y], job_.map_width, row);
-    }
-    row_steps(row, job_.map_width, &steps_[slot * job_.map_width]);
-  }
-
-  void expand(int64_t slot, int64_t first, int64_t count, float* out) const {
-    const float* row = &blended_[slot * job_.map_width];
-    const float* step = &steps_[slot * job_.map_width];
-    if (job_.columns.is_quarter && first % 4 == 0) {
-      expand_row_by_4(row + first / 4, step + first / 4, count, out);
-      return;
-    }
-    expand_row(row, step, &job_.columns.lower[first], &job_.columns.weight[first], count, out);
+    offsets_.blend(image.offsets, y, job_.offset_scale_y, 0);
+    offsets_.blend(image.offsets + area, y, job_.offset_scale_x, 1);
+    offsets_.expand(0, 0, job_.frame.width, offset_y_.data());
+    offsets_.expand(1, 0, job_.frame.width, offset_x_.data());
   }
 
   const Job& job_;
   const CenterList& centers_;
-  std::vector<float> blended_, steps_;  // (C + 2, w)
-  std::vector<float> values_;           // (C, kPixelsAtOnce)
+  ChannelRows logits_;
+  MapRows offsets_;
   std::vector<float> best_, total_;
   std::vector<int32_t> channel_;
   std::vector<int32_t> probability_;
@@ -285,7 +213,7 @@ std::vector<int64_t> outvoted_probability(const Job& job, const Image& image,
   }
   std::vector<std::vector<int64_t>> sums(at::get_num_threads(),
                                          std::vector<int64_t>(num_centers, 0));
-  at::parallel_for(0, job.height, 8, [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, job.frame.height, 8, [&](int64_t begin, int64_t end) {
     RowWorker worker(job, centers);
     std::vector<int64_t>& own = sums[at::get_thread_num()];
     for (int64_t y = begin; y < end; ++y) {
@@ -322,7 +250,7 @@ void process_image(const Job& job, const Image& image, const CenterList& centers
                    int64_t stuff_area_limit, const SegmentRows& rows, float* probability) {
   std::vector<SegmentCounts> counts(at::get_num_threads(),
                                     SegmentCounts(num_centers, job.is_thing.size()));
-  at::parallel_for(0, job.height, 8, [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, job.frame.height, 8, [&](int64_t begin, int64_t end) {
     RowWorker worker(job, centers);
     SegmentCounts& own = counts[at::get_thread_num()];
     for (int64_t y = begin; y < end; ++y) {
@@ -334,9 +262,9 @@ void process_image(const Job& job, const Image& image, const CenterList& centers
     counts[0].add(counts[thread]);
   }
   write_rows(counts[0], job.is_thing, center_scores, label_divisor, stuff_area_limit, rows);
-  at::parallel_for(0, job.height, 16, [&](int64_t begin, int64_t end) {
-    const int64_t first = begin * job.width;
-    label_row(image.semantic + first, image.instance + first, (end - begin) * job.width,
+  at::parallel_for(0, job.frame.height, 16, [&](int64_t begin, int64_t end) {
+    const int64_t first = begin * job.frame.width;
+    label_row(image.semantic + first, image.instance + first, (end - begin) * job.frame.width,
               job.is_thing, rows.panoptic_label, num_centers, image.panoptic + first);
   });
   if (job.with_probability) {
@@ -369,12 +297,7 @@ PanopticResult panoptic_from_logits_cpu(const at::Tensor& semantic_logits,
     channel_is_thing.push_back(id >= 0 && is_thing[id]);
   }
   const Job job{num_channels,
-                map_height,
-                map_width,
-                size[0],
-                size[1],
-                AxisPositions<float>(size[0], map_height, static_cast<float>(scale[0])),
-                AxisPositions<float>(size[1], map_width, static_cast<float>(scale[1])),
+                MapFrame(map_height, map_width, size, scale),
                 static_cast<float>(offset_scale[0]),
                 static_cast<float>(offset_scale[1]),
                 std::vector<int32_t>(channel_to_class.begin(), channel_to_class.end()),
