@@ -6,14 +6,13 @@ counts of multiply-adds. On a GPU from the image's tensor to the panoptic map.
 """
 
 import statistics
-import time
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Tuple
 
 import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.modeling import build_model
-from measuring import Measurement, measure
+from measuring import Measurement, measure, read_clock
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -21,7 +20,8 @@ from deeplab2_d2.config import add_deeplab2_config
 
 Size = Tuple[int, int]
 
-_CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "Cityscapes-PanopticSegmentation"
+_CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+_FOLDER = "Cityscapes-PanopticSegmentation/"
 _GPU_MODELS = {
     "MobileNetV3-L": "panoptic_deeplab_MobileNetV3_large_os16_poly_60k_bs64_crop_1025_2049.yaml",
     "ResNet-50": "panoptic_deeplab_R_50_os16_paper_poly_60k_bs32_crop_1025_2049.yaml",
@@ -48,7 +48,7 @@ def _cpu_rows(args: Any) -> Iterator[Dict[str, Any]]:
     size = (129, 257) if args.quick else (513, 1025)
     # Sizes that each of the two takes without padding.
     even = (size[0] - 1, size[1] - 1)
-    ours = _our_model(_GPU_MODELS["ResNet-50"], "cpu")
+    ours = our_model(_FOLDER + _GPU_MODELS["ResNet-50"], "cpu")
     theirs = detectron2_model(even, "cpu")
     images, even_images = torch.randn(1, 3, *size), torch.randn(1, 3, *even)
 
@@ -68,30 +68,31 @@ def _cpu_rows(args: Any) -> Iterator[Dict[str, Any]]:
             "peer": f"Detectron2's ({work[1] / 1e9:.0f} B), scaled to our M-Adds",
             "peer_seconds": peer.seconds * work[0] / work[1],
         }
-        parts = _time_parts(ours, images, repeats=args.repeats)
+        rooms = (ours.backbone, ours.head)
+        modules = {name: part for room in rooms for name, part in room.named_children()}
+        parts = time_parts(modules, lambda: ours.predict(images), repeats=args.repeats)
         for name, seconds in parts.items():
             yield {"name": f"... of which {name}", "measurement": Measurement(*seconds, None)}
 
 
-def _time_parts(
-    model: nn.Module, images: Tensor, *, repeats: int
+def time_parts(
+    parts: Mapping[str, nn.Module], call: Callable[[], object], *, repeats: int
 ) -> Dict[str, Tuple[float, float, int]]:
-    """(median, fastest, repeats) in seconds of the parts of backbone and head."""
+    """(median, fastest, repeats) in seconds on a CPU of the parts that a call runs once each."""
     times: Dict[str, List[float]] = {}
     handles = []
-    for room in (model.backbone, model.head):
-        for name, part in room.named_children():
-            starts: List[float] = []
+    for name, part in parts.items():
+        starts: List[float] = []
 
-            def before(*_: Any, starts: List[float] = starts) -> None:
-                starts.append(time.perf_counter())
+        def before(*_: Any, starts: List[float] = starts) -> None:
+            starts.append(read_clock())
 
-            def after(*_: Any, name: str = name, starts: List[float] = starts) -> None:
-                times.setdefault(name, []).append(time.perf_counter() - starts.pop())
+        def after(*_: Any, name: str = name, starts: List[float] = starts) -> None:
+            times.setdefault(name, []).append(read_clock() - starts.pop())
 
-            handles += [part.register_forward_pre_hook(before), part.register_forward_hook(after)]
+        handles += [part.register_forward_pre_hook(before), part.register_forward_hook(after)]
     for _ in range(repeats):
-        model.predict(images)
+        call()
     for handle in handles:
         handle.remove()
     return {
@@ -114,7 +115,7 @@ def _gpu_rows(args: Any) -> Iterator[Dict[str, Any]]:
             "measurement": measure(call, repeats=args.repeats, warmups=3, device="cuda"),
         }
     for name, path in _GPU_MODELS.items():
-        model = _our_model(path, "cuda")
+        model = our_model(_FOLDER + path, "cuda")
         for dtype in (torch.float32, torch.bfloat16):
             for is_compiled in (False, True):
                 if is_compiled:
@@ -142,12 +143,15 @@ def _end_to_end(model: nn.Module, image: Tensor, dtype: torch.dtype) -> Callable
     return call
 
 
-def _our_model(path: str, device: str) -> nn.Module:
+def our_model(path: str, device: str) -> nn.Module:
+    """A config's model with random weights; the path is below ``configs``."""
     cfg = get_cfg()
     add_deeplab2_config(cfg)
     cfg.merge_from_file(str(_CONFIGS / path))
     cfg.MODEL.DEVICE = device
     cfg.MODEL.DEEPLAB2.NORM.NAME = "BN"
+    # Images have their own size.
+    cfg.TEST.DEEPLAB2.PAD_TO = (0, 0)
     # The panoptic map alone.
     cfg.MODEL.DEEPLAB2.POSTPROCESSING.SEMANTIC_OUTPUT = False
     cfg.MODEL.DEEPLAB2.POSTPROCESSING.INSTANCE_OUTPUT = False
@@ -155,7 +159,12 @@ def _our_model(path: str, device: str) -> nn.Module:
     return build_model(cfg).eval()
 
 
-def detectron2_model(size: Size, device: str) -> nn.Module:
+def detectron2_model(
+    size: Size,
+    device: str,
+    num_classes: int = 19,
+    dataset: str = "cityscapes_fine_panoptic_train",
+) -> nn.Module:
     """Detectron2's project with a ResNet-50 at stride 16, for images of a size."""
     from detectron2.projects import panoptic_deeplab
 
@@ -173,12 +182,13 @@ def detectron2_model(size: Size, device: str) -> nn.Module:
         node.PROJECT_CHANNELS, node.CONVS_DIM, node.NORM = [32, 64], convs, "BN"
         node.ASPP_CHANNELS, node.ASPP_DILATIONS, node.COMMON_STRIDE = 256, [6, 12, 18], 4
         node.USE_DEPTHWISE_SEPARABLE_CONV = True
-    model.SEM_SEG_HEAD.NUM_CLASSES, model.SEM_SEG_HEAD.LOSS_TYPE = 19, "hard_pixel_mining"
+    model.SEM_SEG_HEAD.NUM_CLASSES = num_classes
+    model.SEM_SEG_HEAD.LOSS_TYPE = "hard_pixel_mining"
     model.PANOPTIC_DEEPLAB.PREDICT_INSTANCES = False
     model.PANOPTIC_DEEPLAB.USE_DEPTHWISE_SEPARABLE_CONV = True
     crop = cfg.INPUT.CROP
     crop.ENABLED, crop.TYPE, crop.SIZE = True, "absolute", list(size)
-    cfg.DATASETS.TRAIN = ("cityscapes_fine_panoptic_train",)
+    cfg.DATASETS.TRAIN = (dataset,)
     torch.manual_seed(0)
     return build_model(cfg).eval()
 

@@ -1,7 +1,8 @@
 """
 How the benchmarks measure: the median time of repeats, and the peak memory above the start.
 
-Time is wall-clock time of one call on the CPU; on a GPU that between two CUDA events around the
+Time is wall-clock time of one call on the CPU, or after ``choose_clock("process")`` the processor
+time of all its threads; on a GPU that between two CUDA events around the
 call, once all work before it is done. Memory is what a call adds at its
 worst moment: on the GPU what PyTorch's allocator counts; on the CPU the high-water mark of the
 process (Linux only), which sees every allocation, also those of C++ and of NumPy.
@@ -13,13 +14,27 @@ import statistics
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Optional
+from typing import Callable, Dict, List, Mapping, Optional
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
+
+CLOCKS = {"wall": time.perf_counter, "process": time.process_time}
+_clock = CLOCKS["wall"]
+
+
+def choose_clock(name: str) -> None:
+    """What the CPU's times are from now on: "wall" or "process"."""
+    global _clock
+    _clock = CLOCKS[name]
+
+
+def read_clock() -> float:
+    """Seconds of the clock that was chosen."""
+    return _clock()
 
 
 @dataclass(frozen=True)
@@ -46,7 +61,7 @@ def measure(
     warmups: int = 1,
     device: str = "cpu",
     seconds_at_most: float = 60.0,
-    clock: Callable[[], float] = time.perf_counter,
+    clock: Callable[[], float] = read_clock,
 ) -> Measurement:
     """
     Measure a call. Memory is measured in a call of its own, so that it cannot disturb the time.
@@ -57,15 +72,54 @@ def measure(
         warmups: calls before, not timed.
         device: "cpu" or "cuda": whose memory is meant, and whether the GPU is waited for.
     """
+    measured = measure_in_turns(
+        {"": call},
+        repeats=repeats,
+        warmups=warmups,
+        device=device,
+        seconds_at_most=seconds_at_most,
+        clock=clock,
+    )
+    return measured[""]
+
+
+def measure_in_turns(
+    calls: Mapping[str, Callable[[], object]],
+    *,
+    repeats: int = 5,
+    warmups: int = 1,
+    device: str = "cpu",
+    seconds_at_most: float = 60.0,
+    clock: Callable[[], float] = read_clock,
+) -> Dict[str, Measurement]:
+    """
+    Measure calls that are compared: each once, then each again, so that all share what disturbs.
+
+    Args:
+        calls: by name.
+        repeats, warmups, device: of each; see :func:`measure`.
+        seconds_at_most: of each on average.
+    """
     if repeats < 1:
         raise ValueError(f"repeats must be at least 1, got {repeats}")
     for _ in range(warmups):
-        call()
-    times = []
-    while len(times) < repeats and (not times or sum(times) < seconds_at_most):
-        times.append(_time(call, clock) if device == "cpu" else _time_on_gpu(call))
-    peak = peak_memory(call, device=device)
-    return Measurement(statistics.median(times), min(times), len(times), peak)
+        for call in calls.values():
+            call()
+    times: Dict[str, List[float]] = {name: [] for name in calls}
+    for _ in range(repeats):
+        if sum(map(sum, times.values())) >= seconds_at_most * len(calls):
+            break
+        for name, call in calls.items():
+            times[name].append(_time(call, clock) if device == "cpu" else _time_on_gpu(call))
+    return {
+        name: Measurement(
+            statistics.median(found),
+            min(found),
+            len(found),
+            peak_memory(calls[name], device=device),
+        )
+        for name, found in times.items()
+    }
 
 
 def _time(call: Callable[[], object], clock: Callable[[], float]) -> float:

@@ -7,7 +7,8 @@ Every file ``bench_*.py`` has a function ``rows(args)`` that yields dicts, one f
     measurement    a `measuring.Measurement`
     peer           what it is compared with (optional)
     peer_seconds   the peer's median, measured in the same run (optional)
-It gets the arguments below, and measures on ``args.device`` with ``args.repeats`` repeats.
+It gets the arguments below, and measures on ``args.device`` with ``args.repeats`` repeats. On a
+machine that does other work, ``--threads 1 --clock process`` counts the processor's time alone.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 import torch
+from measuring import CLOCKS, choose_clock
 
 COLUMNS = ("name", "median", "fastest", "peak memory", "peer", "peer's median", "ratio")
 
@@ -28,6 +30,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--repeats", type=int, default=5, help="timed calls; their median counts")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--clock", default="wall", choices=tuple(CLOCKS), help="on the CPU")
     parser.add_argument("--quick", action="store_true", help="small inputs, to try the programs")
     return parser.parse_args()
 
@@ -42,7 +45,8 @@ def machine(args: argparse.Namespace) -> str:
     if args.device == "cuda":
         name = f"{torch.cuda.get_device_name()} (CUDA {torch.version.cuda}), {name}"
     versions = f"PyTorch {torch.__version__}, Python {platform.python_version()}"
-    return f"{name}, {args.threads} threads, {versions}"
+    clock = "" if args.clock == "wall" else f", {args.clock} time"
+    return f"{name}, {args.threads} threads{clock}, {versions}"
 
 
 def format_seconds(seconds: float) -> str:
@@ -75,6 +79,7 @@ def main() -> None:
     # As our programs do; what peers run is in the same process.
     is_kept = args.device == "cpu" and ours.keep_freed_memory()
     torch.set_num_threads(args.threads)
+    choose_clock(args.clock)
     folder = Path(__file__).parent
     names = sorted(path.stem for path in folder.glob("bench_*.py"))
     wanted = [name for name in names if not args.only or name[len("bench_") :] in args.only]

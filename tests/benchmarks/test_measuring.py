@@ -1,6 +1,14 @@
 import pytest
 import torch
-from measuring import Measurement, measure, peak_memory
+from measuring import (
+    CLOCKS,
+    Measurement,
+    choose_clock,
+    measure,
+    measure_in_turns,
+    peak_memory,
+    read_clock,
+)
 from run import format_row
 
 MIB = 2**20
@@ -19,6 +27,31 @@ def test_repeats_end_when_the_time_is_spent():
     times = iter([0.0, 40.0, 40.0, 80.0])
     result = measure(lambda: None, repeats=5, seconds_at_most=60.0, clock=lambda: next(times))
     assert result.repeats == 2
+
+
+def test_calls_that_are_compared_take_turns_so_that_a_slow_while_is_shared():
+    # Each is called once as a warm-up, then twice, and once more for its memory.
+    calls = []
+    times = iter([0.0, 1.0, 1.0, 3.0, 10.0, 13.0, 13.0, 17.0])
+    result = measure_in_turns(
+        {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")},
+        repeats=2,
+        clock=lambda: next(times),
+    )
+    assert "".join(calls) == "ab" + "abab" + "ab"
+    assert (result["a"].seconds, result["a"].fastest) == (2.0, 1.0)
+    assert (result["b"].seconds, result["b"].fastest) == (3.0, 2.0)
+
+
+def test_the_clock_that_is_chosen_counts(monkeypatch):
+    times = iter([1.0, 4.0, 9.0])
+    monkeypatch.setitem(CLOCKS, "process", lambda: next(times))
+    choose_clock("process")
+    try:
+        assert read_clock() == 1.0
+        assert measure(lambda: None, repeats=1, warmups=0).seconds == 5.0
+    finally:
+        choose_clock("wall")
 
 
 @pytest.mark.parametrize("size", [32, 128])

@@ -10,11 +10,11 @@ from training_memory import TrainingStep, count_training_memory, make_samples
 from deeplab2_d2.checkpoint.convert import load_config
 from deeplab2_d2.engine.live_memory import LiveMemory
 
-_TINY = (
-    Path(__file__).resolve().parents[2]
-    / "configs/Shapes-PanopticSegmentation"
-    / "max_deeplab_tiny_os16_poly_bs8_crop_129_161.yaml"
-)
+_CONFIGS = Path(__file__).resolve().parents[2] / "configs/Shapes-PanopticSegmentation"
+_MODELS = {
+    "MaX": "max_deeplab_tiny_os16_poly_bs8_crop_129_161.yaml",
+    "kMaX": "kmax_deeplab_tiny_os32_poly_bs8_crop_129_161.yaml",
+}
 _SIZE = (129, 161)
 _KINDS = ["basic", "bottleneck", "axial", "transformer"]
 
@@ -35,8 +35,8 @@ def test_a_storage_counts_once_and_as_long_as_it_is_alive():
         assert memory.current == 0
 
 
-def _config(*options):
-    cfg = load_config(str(_TINY))
+def _config(model, *options):
+    cfg = load_config(str(_CONFIGS / _MODELS[model]))
     cfg.merge_from_list(list(options))
     return cfg
 
@@ -53,15 +53,16 @@ def _count_both_ways(cfg):
 
 
 @pytest.mark.slow
-def test_the_count_without_data_is_that_of_a_real_step_and_sees_what_saves_memory():
+@pytest.mark.parametrize("model", _MODELS)
+def test_the_count_without_data_is_that_of_a_real_step_and_sees_what_saves_memory(model):
     options = [
         "SOLVER.AMP.ENABLED",
         True,
         "MODEL.DEEPLAB2.BACKBONE.RESIDUAL.CHECKPOINTED_KINDS",
         _KINDS,
     ]
-    plain, real = _count_both_ways(_config())
-    lean, lean_real = _count_both_ways(_config(*options))
+    plain, real = _count_both_ways(_config(model))
+    lean, lean_real = _count_both_ways(_config(model, *options))
     # The results of the matching alone differ, which has none without data.
     assert plain == pytest.approx(real, rel=0.005)
     assert lean == pytest.approx(lean_real, rel=0.005)

@@ -200,6 +200,24 @@ def test_a_model_with_mask_slots_has_no_centers():
     assert (node.NMS_KERNEL, node.THING_AREA_LIMIT) == (13, 256)
 
 
+def test_kmax_deeplab_draws_pixels_for_one_loss_alone_and_says_so_of_the_other():
+    model = {key: value for key, value in MODEL.items() if key != "panoptic_deeplab"}
+    sampling = {"instance_discrimination_sample_k": 4096, "semantic_sample_k": 4096}
+    sampling["instance_discrimination_sample_temperature"] = 1.5
+    sampling["semantic_sample_temperature"] = 2.0
+    heads = {"pixel_space_head": HEAD, "auxiliary_semantic_head": HEAD, **sampling}
+    model["backbone"] = {"name": "kmax_resnet50", "output_stride": 32}
+    imported = import_options({"model_options": {**model, "max_deeplab": heads}})
+    cfg = imported.to_config()
+    assert cfg.MODEL.META_ARCHITECTURE == "DeepLab2KMaXDeepLab"
+    assert cfg.MODEL.DEEPLAB2.LOSS.INSTANCE_DISCRIMINATION_SAMPLING == [4096, 1.5]
+    # DeepLab2's loss builder never reads these two.
+    node, reason = "model_options.max_deeplab.", "has no effect in DeepLab2 either"
+    assert imported.unsupported[node + "semantic_sample_k"] == reason
+    assert imported.unsupported[node + "semantic_sample_temperature"] == reason
+    assert node + "semantic_sample_k" not in imported.mapped
+
+
 @pytest.mark.parametrize(
     "options, culprit",
     [

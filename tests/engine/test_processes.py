@@ -30,6 +30,9 @@ MODELS = {
     f"{SHAPES}/max_deeplab_tiny_os16_poly_bs8_crop_129_161": (
         "MODEL.DEEPLAB2.POSTPROCESSING.CONFIDENCE_THRESHOLDS [0.0,0.0]"
     ),
+    f"{SHAPES}/kmax_deeplab_tiny_os32_poly_bs8_crop_129_161": (
+        "MODEL.DEEPLAB2.POSTPROCESSING.CONFIDENCE_THRESHOLDS [0.0,0.0]"
+    ),
     # With seed 3 an activation is so near to 0 that rounding decides on which side of its ReLU it
     # is, which moves gradients by more than rounding does.
     f"{VIDEOS}/motion_deeplab_tiny_os16_poly_bs8_crop_129_257": SMALL_CROPS + "SEED 4 " + CENTERS,

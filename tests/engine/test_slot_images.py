@@ -17,12 +17,11 @@ from deeplab2_d2.layers import record_memory_attention
 from deeplab2_d2.visualization.slots.__main__ import main
 from deeplab2_d2.visualization.slots.sizes import resize
 
-CONFIG = str(
-    Path(__file__).resolve().parents[2]
-    / "configs/Shapes-PanopticSegmentation"
-    / "max_deeplab_tiny_os16_poly_bs8_crop_129_161.yaml"
-)
+CONFIGS = Path(__file__).resolve().parents[2] / "configs/Shapes-PanopticSegmentation"
+CONFIG = str(CONFIGS / "max_deeplab_tiny_os16_poly_bs8_crop_129_161.yaml")
+KMAX = str(CONFIGS / "kmax_deeplab_tiny_os32_poly_bs8_crop_129_161.yaml")
 PANOPTIC = CONFIG.replace("max_deeplab", "panoptic_deeplab")
+both_models = pytest.mark.parametrize("config", [CONFIG, KMAX], ids=["MaX", "kMaX"])
 NODE = "MODEL.DEEPLAB2.POSTPROCESSING"
 # A narrow network; every slot of an untrained one is confident enough.
 OPTIONS = [
@@ -32,8 +31,8 @@ OPTIONS = [
 COLORS = np.arange(21, dtype=np.uint8).reshape(7, 3) * 10
 
 
-def model_and_samples(*options):
-    cfg = load_config(CONFIG, [*OPTIONS, *map(str, options)])
+def model_and_samples(*options, config=CONFIG):
+    cfg = load_config(config, [*OPTIONS, *map(str, options)])
     model = load_test_model(cfg, allow_random_weights=True)
     return model, [s for (s,) in build_test_loader(cfg, "shapes_panoptic_val")]
 
@@ -49,8 +48,9 @@ def cut(sample, height, width):
 
 
 @pytest.mark.slow
-def test_things_are_counted_as_the_model_returns_them(dataset):
-    model, samples = model_and_samples()
+@both_models
+def test_things_are_counted_as_the_model_returns_them(dataset, config):
+    model, samples = model_and_samples(config=config)
     slots = SlotImages(model, COLORS)
     expected = np.zeros((32, 7), int)
     for sample in samples:
@@ -67,9 +67,10 @@ def test_things_are_counted_as_the_model_returns_them(dataset):
 
 
 @pytest.mark.slow
-def test_average_masks_are_softmax_probabilities_within_the_image(dataset):
-    model, samples = model_and_samples()
-    # 128 x 160 is padded to 129 x 161; 100 x 150 to 113 x 161, whose masks are 29 x 41.
+@both_models
+def test_average_masks_are_softmax_probabilities_within_the_image(dataset, config):
+    model, samples = model_and_samples(config=config)
+    # 128 x 160 is padded to 129 x 161; 100 x 150, at stride 16, to 113 x 161 with masks of 29 x 41.
     parts = [samples[0], cut(samples[1], 100, 150)]
     slots = SlotImages(model, COLORS)
     sums, counts = np.zeros((32, 52, 65)), np.zeros(32)
@@ -125,6 +126,27 @@ def test_attention_is_that_of_the_largest_segments(dataset):
 
 
 @pytest.mark.slow
+def test_attention_of_kmeans_is_the_assignment_by_the_masks_of_each_layer(dataset):
+    model, samples = model_and_samples(config=KMAX)
+    found = SlotImages(model, COLORS).look(samples[0], is_pictured=True)
+    model.head.has_auxiliary_in_evaluation = True
+    with torch.no_grad():
+        prediction = model.predict(model.batch([samples[0]]).tensor)
+    titles = [f"kmax_decoder {k} block1\nstride {s}" for k, s in enumerate((32, 16, 8, 8))]
+    assert [layer.title for layer in found.layers] == titles
+    chosen = [segment.slot for segment in found.chosen]
+    assert len(chosen) > 1
+    for index, layer in enumerate(found.layers):
+        owners = prediction[f"auxiliary{index}/mask_logits"][0].argmax(0)
+        is_own = torch.stack([owners == slot for slot in chosen]).float()[None]
+        # The image of 128 x 160 is the upper left part of the input, 129 x 161.
+        whole = F.interpolate(is_own, (129, 161), mode="bilinear", align_corners=True)
+        np.testing.assert_allclose(layer.weights, whole[..., :128, :160].numpy(), atol=1e-6)
+        has_pixels = is_own.amax((2, 3)).numpy()
+        np.testing.assert_allclose(layer.pixel_share, has_pixels)
+
+
+@pytest.mark.slow
 def test_chosen_slots_need_no_segment(dataset):
     model, samples = model_and_samples(f"{NODE}.CONFIDENCE_THRESHOLDS", [1.0, 0.4])
     slots = SlotImages(model, COLORS, masks=[5, 3])
@@ -148,11 +170,11 @@ def test_three_pixel_features_are_shown_as_they_are(dataset):
     assert np.abs(found.pictures["pixel features"].astype(int) - expected).max() <= 1
 
 
-def test_a_network_without_dual_path_layers_is_refused():
+def test_a_network_of_which_no_slot_reads_pixels_is_refused():
     network = nn.Module()
     network.backbone = nn.Conv2d(3, 3, 1)
     with pytest.raises(
-        ConfigError, match="must have dual-path transformer .* got Conv2d with none"
+        ConfigError, match="must have dual-path transformer .* got Module with none"
     ):
         SlotImages(network, COLORS)
 

@@ -15,6 +15,7 @@ from deeplab2_d2.data.shapes import ShapesOptions, prepare_shapes
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = "configs/Shapes-PanopticSegmentation/max_deeplab_tiny_os16_poly_bs8_crop_129_161.yaml"
+KMAX = CONFIG.replace("max_deeplab_tiny_os16", "kmax_deeplab_tiny_os32")
 NODE = "MODEL.DEEPLAB2.POSTPROCESSING"
 # Every slot of an untrained network is confident enough.
 UNTRAINED = [
@@ -32,10 +33,10 @@ def datasets(tmp_path_factory):
     return folder
 
 
-def draw(datasets, output, *options):
+def draw(datasets, output, *options, config=CONFIG):
     """The page that the command writes."""
     environment = {**os.environ, "DETECTRON2_DATASETS": str(datasets), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "deeplab2_d2.visualization.slots", "--config-file", CONFIG]
+    command = [sys.executable, "-m", "deeplab2_d2.visualization.slots", "--config-file", config]
     arguments = [
         "--output",
         output,
@@ -53,13 +54,14 @@ def draw(datasets, output, *options):
     return (output / "index.html").read_text()
 
 
-def test_the_command_writes_a_page_with_all_its_pictures(datasets, tmp_path):
+@pytest.mark.parametrize("config, num_layers", [(CONFIG, 2), (KMAX, 4)], ids=["MaX", "kMaX"])
+def test_the_command_writes_a_page_with_all_its_pictures(datasets, tmp_path, config, num_layers):
     options = ["--dataset", "shapes_panoptic_train", "--images", "000001", "--masks", "5,3"]
-    text = draw(datasets, tmp_path / "slots", *options, "--heads", *UNTRAINED)
+    text = draw(datasets, tmp_path / "slots", *options, "--heads", *UNTRAINED, config=config)
     shown = re.findall(r'<img src="([^"]+)"', text)
     maps = ["image", "panoptic_map", "slots", "pixel_features"]
     expected = ["joint_distribution", "average_masks", *(f"image1_{name}" for name in maps)]
-    expected += ["image1_attention", "image1_heads1", "image1_heads2"]
+    expected += ["image1_attention", *(f"image1_heads{k + 1}" for k in range(num_layers))]
     assert shown == [f"{name}.png" for name in expected]
     # Each is there, is a picture with something in it, and no temporary file is left.
     files = {path.name for path in (tmp_path / "slots").iterdir()}

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..data.reading import read_image
-from ..layers import DualPathTransformerLayer, MemoryAttention, record_memory_attention
+from ..layers import MemoryAttention, has_memory_attention, record_memory_attention
 from ..models import Segmenter, SlotInference
 from ..ops import SlotSegmentation
 from ..postprocessing import Frames, crop_to_image, to_output, to_panoptic_seg
@@ -35,6 +35,7 @@ from .setup import ConfigError
 NUM_MASKS = 4
 # Longer sides, in pixels: of average masks, of pictures of attention, of an image's pictures.
 _MASK_SIDE, _SMALL_SIDE, _LARGE_SIDE = 65, 240, 1024
+_LEAST_TOTAL = 1e-12
 
 
 class SlotImages:
@@ -47,14 +48,14 @@ class SlotImages:
         masks: slots whose attention is drawn; () for those of the largest segments.
 
     Raises:
-        ConfigError: if the network has no dual-path layer.
+        ConfigError: if the network has no layer in which slots read pixels.
     """
 
     def __init__(self, model: Segmenter, colors: np.ndarray, masks: Sequence[int] = ()):
-        if not any(isinstance(part, DualPathTransformerLayer) for part in model.modules()):
+        if not has_memory_attention(model):
             raise ConfigError(
-                "the backbone must have dual-path transformer layers, whose attention is drawn; "
-                f"got {type(model.backbone).__name__} with none"
+                "the network must have dual-path transformer layers, or layers of k-means, whose "
+                f"attention is drawn; got {type(model).__name__} with none"
             )
         self._model = model
         self._inference = cast(SlotInference, model.inference)
@@ -78,7 +79,7 @@ class SlotImages:
         images = self._model.batch([sample])
         recording: ContextManager[Mapping[str, MemoryAttention]] = contextlib.nullcontext({})
         if is_pictured:
-            recording = record_memory_attention(self._model.backbone)
+            recording = record_memory_attention(self._model)
         with recording as attention:
             prediction = self._model.predict(images.tensor)
         size = (int(sample["height"]), int(sample["width"]))
@@ -167,12 +168,18 @@ def _layer_attention(
         if attention.to_memory is not None:
             total = on_pixels + attention.to_memory[0, :, slots].float().sum(dim=2)
         stride = (frames.input_size[0] - 1) // max(int(pixels.shape[-2]) - 1, 1)
-        title = f"{name.replace('_transformer', '').replace('.', ' ')}\n"
         layers.append(
             LayerAttention(
-                title + f"stride {stride}",
+                f"{_layer_name(name)}\nstride {stride}",
                 to_output(pixels, "probability", frames).cpu().numpy(),
-                (on_pixels / total).cpu().numpy(),
+                # A center of k-means may have no pixel.
+                (on_pixels / total.clamp(min=_LEAST_TOTAL)).cpu().numpy(),
             )
         )
     return layers
+
+
+def _layer_name(name: str) -> str:
+    """Its last words: "stage5 block1" of "backbone.stage5.block1_transformer"."""
+    words = name.replace("_transformer", "").split(".")[1:]
+    return " ".join(words[-3:])

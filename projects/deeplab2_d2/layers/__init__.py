@@ -3,7 +3,11 @@
 from .activation import ACTIVATIONS, Activation, hard_sigmoid
 from .aspp import ASPP, ASPPPool
 from .attention_2d import AxialAttention2d, GlobalAttention2d
-from .attention_recording import MemoryAttention, record_memory_attention
+from .attention_recording import (
+    MemoryAttention,
+    has_memory_attention,
+    record_memory_attention,
+)
 from .attention_spec import AttentionSpec
 from .axial_attention import AxialAttention
 from .axis_parts import split_axis
@@ -40,6 +44,7 @@ from .norm import (
     TFBatchNorm2d,
     num_processes,
 )
+from .pixel_assignment import PixelAssignment
 from .position_encoding import MAX_SPAN, AbsolutePositionEncoding, RelativePositionEncoding
 from .resized_fuse import ResizedFuse
 from .resizing import resize_align_corners

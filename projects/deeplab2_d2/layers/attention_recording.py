@@ -10,6 +10,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional
 from torch import Tensor, nn
 
 from .dual_path_transformer import DualPathTransformerLayer
+from .pixel_assignment import PixelAssignment
 
 
 class MemoryAttention(NamedTuple):
@@ -17,7 +18,8 @@ class MemoryAttention(NamedTuple):
     What each memory slot of a layer attends to, after the softmax (or sigmoid).
 
     Attributes:
-        to_pixels: (N, H, M, h, w), M2P. With softmax, a slot's weights of both kinds sum to one.
+        to_pixels: (N, H, M, h, w), M2P. With softmax, a slot's weights of both kinds sum to one. A
+            step of k-means has one head: 1 for the pixels assigned to a slot, 0 for others.
         to_memory: (N, H, M, M), M2M, the attending slot first; None without M2M.
     """
 
@@ -25,10 +27,17 @@ class MemoryAttention(NamedTuple):
     to_memory: Optional[Tensor]
 
 
+def has_memory_attention(network: nn.Module) -> bool:
+    """Whether a network has layers that :func:`record_memory_attention` records."""
+    kinds = (DualPathTransformerLayer, PixelAssignment)
+    return any(isinstance(part, kinds) for part in network.modules())
+
+
 @contextmanager
 def record_memory_attention(network: nn.Module) -> Iterator[Dict[str, MemoryAttention]]:
     """
-    Record the memory's attention in every dual-path layer that runs within the block.
+    Record the memory's attention in every dual-path layer, and in every layer of k-means, that runs
+    within the block.
 
     Forward hooks, which are gone after the block: values, parameters and traces of the network are
     those of one that was never recorded. The network must run eagerly while it is recorded.
@@ -45,6 +54,8 @@ def record_memory_attention(network: nn.Module) -> Iterator[Dict[str, MemoryAtte
     for name, layer in network.named_modules():
         if isinstance(layer, DualPathTransformerLayer):
             handles += _add_hooks(name, layer, recorded)
+        elif isinstance(layer, PixelAssignment):
+            handles.append(_add_assignment_hook(name.rpartition(".")[0], layer, recorded))
     try:
         yield recorded
     finally:
@@ -71,3 +82,13 @@ def _add_hooks(
         layer.memory_attention.attention_activation.register_forward_hook(keep_weights),
         layer.register_forward_hook(split_weights),
     ]
+
+
+def _add_assignment_hook(
+    name: str, assignment: PixelAssignment, recorded: Dict[str, MemoryAttention]
+) -> Any:
+    def keep(module: nn.Module, inputs: Any, owners_NPM: Tensor) -> None:
+        pixels = owners_NPM.transpose(1, 2).unflatten(2, inputs[0].shape[-2:])
+        recorded[name] = MemoryAttention(pixels[:, None], None)
+
+    return assignment.register_forward_hook(keep)

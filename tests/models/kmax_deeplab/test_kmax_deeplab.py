@@ -9,10 +9,9 @@ from detectron2.modeling import build_model
 from torch import Tensor
 
 from deeplab2_d2.engine import load_config
-from deeplab2_d2.layers import resize_align_corners
+from deeplab2_d2.layers import PixelAssignment, resize_align_corners
 from deeplab2_d2.models import average_views
 from deeplab2_d2.models.kmax_deeplab import RECORD
-from deeplab2_d2.models.kmax_deeplab.transformer_decoder import gather_pixels
 from deeplab2_d2.solver import KerasAdamW, build_optimizer
 
 CONFIG = str(
@@ -59,14 +58,14 @@ def test_a_center_gains_the_sum_of_the_pixels_that_are_nearest_to_it():
     # (a tie goes to the first).
     logits = torch.tensor([[[5.0, 1.0, 2.0, 9.0], [0.0, 4.0, 2.0, 1.0], [1.0, 3.0, 2.0, 8.0]]])
     values = torch.tensor([[[1.0, 2.0, 4.0, 8.0], [10.0, 20.0, 40.0, 80.0]]])
-    gathered = gather_pixels(logits.view(1, 3, 2, 2), values)
+    gathered = values @ PixelAssignment()(logits.view(1, 3, 2, 2), values)
     assert gathered.tolist() == [[[13.0, 2.0, 0.0], [130.0, 20.0, 0.0]]]
 
 
 def test_the_assignment_has_no_gradient_and_the_values_have_that_of_their_center():
     logits = torch.tensor([[[[1.0, 0.0]], [[0.0, 1.0]]]], requires_grad=True)
     values = torch.zeros(1, 1, 2, requires_grad=True)
-    gathered = gather_pixels(logits, values)
+    gathered = values @ PixelAssignment()(logits, values)
     (gathered * torch.tensor([3.0, 5.0])).sum().backward()
     assert logits.grad is None
     assert values.grad.tolist() == [[[3.0, 5.0]]]

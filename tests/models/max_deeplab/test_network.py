@@ -11,8 +11,6 @@ from detectron2.utils.visualizer import Visualizer
 
 from deeplab2_d2.engine import load_config
 from deeplab2_d2.losses import MaskOutputs, build_mask_targets
-from deeplab2_d2.models import average_views
-from deeplab2_d2.models.max_deeplab import RECORD
 from deeplab2_d2.models.max_deeplab.averaging import match_slots
 from deeplab2_d2.models.target_batch import stack_targets
 
@@ -331,37 +329,3 @@ def test_views_of_which_the_slots_are_shuffled_average_to_the_first_view():
     found = match_slots(masks, classes, masks[:, order], classes[:, order])
     # Slots 3 and 5 are found again; the others have nothing to be told apart by.
     assert order[found[0, 3]] == 3 and order[found[0, 5]] == 5
-
-
-def test_models_with_other_numbers_of_slots_cannot_be_averaged():
-    networks = [model(), model("MODEL.DEEPLAB2.BACKBONE.RESIDUAL.MEMORY.NUM_SLOTS", "16")]
-    images = networks[0].batch([{"image": image(33, 49)}]).tensor
-    with pytest.raises(ValueError, match="same number of mask slots .*NUM_SLOTS.*got 32 and 16"):
-        average_views(networks, images, averaging=RECORD.averaging)
-
-
-def test_a_flipped_view_mirrors_the_average():
-    network, images = model(), model().batch([{"image": image(33, 49)}]).tensor
-    network.head.has_semantic_in_evaluation = True
-    mean = average_views([network], images, flip=True, averaging=RECORD.averaging).prediction()
-    mirrored = average_views(
-        [network], images.flip(3), flip=True, averaging=RECORD.averaging
-    ).prediction()
-    # The order of the slots is that of the first view.
-    order = match_slots(
-        mean["mask_logits"].softmax(1),
-        mean["class_logits"].softmax(2),
-        mirrored["mask_logits"].softmax(1).flip(3),
-        mirrored["class_logits"].softmax(2),
-    )
-    index = order[:, :, None].expand_as(mean["class_logits"])
-    # The same two views, so the same sums wherever the slots were matched alike.
-    torch.testing.assert_close(
-        mean["semantic_logits"], mirrored["semantic_logits"].flip(3), rtol=1e-4, atol=1e-5
-    )
-    torch.testing.assert_close(
-        mean["class_logits"].exp().sum(1),
-        mirrored["class_logits"].gather(1, index).exp().sum(1),
-        rtol=1e-4,
-        atol=1e-5,
-    )

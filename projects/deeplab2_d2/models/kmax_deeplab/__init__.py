@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from ...records import register
 from ..max_deeplab import RECORD as MAX_RECORD
+from ..max_deeplab import slot_averaging
 from .config import add_config, check_config
 from .head import KMaXDeepLabHead, LayerPredictor
 from .network import DeepLab2KMaXDeepLab
@@ -24,6 +25,7 @@ RECORD = replace(
     MAX_RECORD,
     add_config=add_config,
     check_config=check_config,
+    averaging=slot_averaging("MODEL.DEEPLAB2.KMAX_DEEPLAB.NUM_CENTERS"),
     checkpoint_modules=CHECKPOINT_MODULES,
     state_dict_rules=STATE_DICT_RULES,
     state_dict_layouts=STATE_DICT_LAYOUTS,

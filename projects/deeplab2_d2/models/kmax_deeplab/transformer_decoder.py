@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, Callable, List, Sequence, Tuple
 
 import torch
-import torch.nn.functional as F
 from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
@@ -18,6 +17,7 @@ from ...layers import (
     CrossAttention,
     DropPath,
     Norm,
+    PixelAssignment,
     SequenceConvNormAct,
     split_axis,
     truncated_normal_,
@@ -108,6 +108,7 @@ class KMeansLayer(nn.Module):
         self.auxiliary_clustering_predictor = build_predictor(
             ShapeSpec(channels=channels), MemoryShape(spec.num_slots, channels, channels)
         )
+        self.assignment = PixelAssignment()
         self.drop_path = DropPath(spec.drop_path_keep_prob)
 
     def forward(self, pixels: Tensor, centers: Tensor) -> Tuple[Tensor, Prediction]:
@@ -126,7 +127,8 @@ class KMeansLayer(nn.Module):
                 {PIXEL_FEATURE: split_axis(sequence, 2, pixels.shape[-2:])}, Memory(memory, memory)
             )
         )
-        gathered = gather_pixels(prediction["mask_logits"], self.pixel_v_conv_bn(sequence))
+        values = self.pixel_v_conv_bn(sequence)
+        gathered = values @ self.assignment(prediction["mask_logits"], values)
         gathered = self.kmeans_memory_batch_norm_retrieved_value(gathered[..., None])[..., 0]
         centers = centers + self.drop_path(self.kmeans_memory_conv3_bn(gathered))
         depth = self.key_depth
@@ -135,22 +137,6 @@ class KMeansLayer(nn.Module):
         centers = self.activation(centers + self.drop_path(update))
         update = self.memory_ffn_conv2_bn(self.memory_ffn_conv1_bn_act(centers))
         return self.activation(centers + self.drop_path(update)), prediction
-
-
-def gather_pixels(mask_logits: Tensor, values: Tensor) -> Tensor:
-    """
-    The sum of the values of each center's pixels; the assignment has no gradient.
-
-    Args:
-        mask_logits: (N, K, h, w); a pixel belongs to the center of its largest.
-        values: (N, C, P), P = h * w.
-
-    Returns:
-        (N, C, K).
-    """
-    owners_NP = mask_logits.detach().flatten(2).argmax(dim=1)
-    is_owner_NPK = F.one_hot(owners_NP, mask_logits.shape[1]).to(values.dtype)
-    return values @ is_owner_NPK
 
 
 class TransformerDecoder(nn.Module):

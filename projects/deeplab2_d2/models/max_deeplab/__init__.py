@@ -9,7 +9,7 @@ slots over views, ``oracle.py`` and ``pictures.py`` what evaluation and training
 
 from ...config import outputs_from_config
 from ...records import ModelRecord, register
-from .averaging import AVERAGING
+from .averaging import slot_averaging
 from .config import add_config, check_config
 from .criterion import MaXDeepLabCriterion
 from .graph import build_graph
@@ -26,7 +26,7 @@ RECORD = ModelRecord(
     check_config=check_config,
     build_mapper=build_mapper,
     outputs=outputs_from_config,
-    averaging=AVERAGING,
+    averaging=slot_averaging("MODEL.DEEPLAB2.BACKBONE.RESIDUAL.MEMORY.NUM_SLOTS"),
     build_oracle=SlotStrideOracle.from_config,
     build_pictures=SlotPictures.from_config,
     build_graph=build_graph,
@@ -43,4 +43,5 @@ __all__ = [
     "MaXDeepLabHead",
     "MaXDeepLabInference",
     "RECORD",
+    "slot_averaging",
 ]

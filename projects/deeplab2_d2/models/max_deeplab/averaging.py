@@ -1,5 +1,7 @@
 """How mask slots of several views are brought into one order."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -11,7 +13,18 @@ from ...structures import Prediction
 _EPSILON = 1e-5
 
 
-def align_slots(first: Prediction, other: Prediction) -> Prediction:
+def slot_averaging(key: str) -> Averaging:
+    """
+    How models with mask slots are averaged: at the size of the masks, slot by slot.
+
+    Args:
+        key: of the config, that decides the number of slots.
+    """
+    # At the size of the input K masks would take much memory.
+    return Averaging(at_input_size=False, align=partial(align_slots, key=key))
+
+
+def align_slots(first: Prediction, other: Prediction, *, key: str) -> Prediction:
     """
     A view's slots in the order of the first view's.
 
@@ -22,6 +35,7 @@ def align_slots(first: Prediction, other: Prediction) -> Prediction:
     Args:
         first, other: ``mask_logits`` (N, K, h, w), ``class_logits`` (N, K, C + 1) and what else
             there is, all of them as probabilities.
+        key: of the config, that decides the number of slots.
 
     Raises:
         ValueError: if the numbers of slots differ.
@@ -30,17 +44,13 @@ def align_slots(first: Prediction, other: Prediction) -> Prediction:
     if found != expected:
         raise ValueError(
             "models that are averaged must have the same number of mask slots (config key "
-            f"MODEL.DEEPLAB2.BACKBONE.RESIDUAL.MEMORY.NUM_SLOTS), got {expected} and {found}"
+            f"{key}), got {expected} and {found}"
         )
     order = match_slots(
         first["mask_logits"], first["class_logits"], other["mask_logits"], other["class_logits"]
     )
     reordered = {name: _reorder(other[name], order) for name in ("mask_logits", "class_logits")}
     return {**other, **reordered}
-
-
-# At the size of the masks: K of them at the size of the input would take much memory.
-AVERAGING = Averaging(at_input_size=False, align=align_slots)
 
 
 def match_slots(

@@ -269,5 +269,7 @@ _ATTENTION = (
     "dual-path transformer layer from the first to the last, for the slots of some masks "
     "(Fig. A.6). Each map is scaled to its own largest weight, white; the cyan line is the mask "
     "that the slot predicts in the end. How much of the attention is on pixels at all stands "
-    "below; the rest is on other slots (M2M, in the same softmax)."
+    "below; the rest is on other slots (M2M, in the same softmax). In layers of k-means "
+    "(arXiv:2207.04044, Eq. 7) a slot reads the sum of the pixels that are assigned to it: their "
+    "weight is 1, that of others 0."
 )

@@ -1,4 +1,4 @@
-"""MaX-DeepLab through the trainer, the loaders and the evaluators."""
+"""MaX-DeepLab and kMaX-DeepLab through the trainer, the loaders and the evaluators."""
 
 from pathlib import Path
 
@@ -13,23 +13,25 @@ from deeplab2_d2.engine import DeepLab2Trainer, load_config
 from deeplab2_d2.engine.baselines import score_baselines
 from deeplab2_d2.engine.loaders import build_test_loader, build_train_loader
 from deeplab2_d2.engine.testing import evaluate, load_test_model
-from deeplab2_d2.models.max_deeplab import RECORD
+from deeplab2_d2.records import find_record
 
-CONFIG = str(
-    Path(__file__).resolve().parents[2]
-    / "configs/Shapes-PanopticSegmentation"
-    / "max_deeplab_tiny_os16_poly_bs8_crop_129_161.yaml"
-)
+CONFIGS = Path(__file__).resolve().parents[2] / "configs/Shapes-PanopticSegmentation"
+MODELS = {
+    "MaX": str(CONFIGS / "max_deeplab_tiny_os16_poly_bs8_crop_129_161.yaml"),
+    "kMaX": str(CONFIGS / "kmax_deeplab_tiny_os32_poly_bs8_crop_129_161.yaml"),
+}
 NARROW = ["MODEL.DEEPLAB2.BACKBONE.WIDTH_MULTIPLIER", "1.0", "DATALOADER.NUM_WORKERS", "0"]
 
 pytestmark = pytest.mark.slow
 
 
-def config(*options):
-    return load_config(CONFIG, [*NARROW, *map(str, options)])
+@pytest.fixture(params=MODELS)
+def config(request):
+    """Makes a narrow config of a model with more options."""
+    return lambda *options: load_config(MODELS[request.param], [*NARROW, *map(str, options)])
 
 
-def test_the_loader_numbers_the_things_of_an_image(dataset):
+def test_the_loader_numbers_the_things_of_an_image(config, dataset):
     sample, *_ = next(iter(build_train_loader(config("SOLVER.IMS_PER_BATCH", 1))))
     numbers = np.unique(sample["thing_masks"])
     count = int((sample["thing_classes"] >= 0).sum())
@@ -51,7 +53,7 @@ def pixels_of_classes(name):
 
 
 @pytest.fixture
-def sure_of_stuff(dataset, tmp_path):
+def sure_of_stuff(config, dataset, tmp_path):
     """Weights of a network of which all slots are the stuff class of most pixels; that class."""
     model = load_test_model(config(), allow_random_weights=True)
     things = model.inference.thing_ids
@@ -71,28 +73,33 @@ def sure_of_stuff(dataset, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "views",
+    "views, num_models",
     [
-        [],
-        ["TEST.AUG.ENABLED", True, "TEST.AUG.FLIP", False, "TEST.DEEPLAB2.SCALES", [1.0]],
-        ["TEST.AUG.ENABLED", True, "TEST.AUG.FLIP", True, "TEST.DEEPLAB2.SCALES", [1.0, 0.75]],
+        ([], 1),
+        (["TEST.AUG.ENABLED", True, "TEST.AUG.FLIP", False, "TEST.DEEPLAB2.SCALES", [1.0]], 1),
+        (["TEST.AUG.ENABLED", True, "TEST.AUG.FLIP", True, "TEST.DEEPLAB2.SCALES", [1.0, 0.75]], 1),
+        ([], 2),
     ],
-    ids=["no averaging", "one view", "four views"],
+    ids=["no averaging", "one view", "four views", "ensemble"],
 )
 def test_a_network_that_sees_one_stuff_class_everywhere_scores_what_that_map_scores(
-    sure_of_stuff, views
+    config, sure_of_stuff, views, num_models
 ):
     options, most = sure_of_stuff
     cfg = config(*options, *views)
-    scores = evaluate(cfg)
+    ensemble = [cfg.MODEL.WEIGHTS] * (num_models - 1)
+    scores = evaluate(cfg, ensemble=ensemble)
     pixels = pixels_of_classes("shapes_panoptic_val")
     accuracy = 100 * pixels[:, most].sum() / pixels.sum()
     assert scores["sem_seg"]["pACC"] == pytest.approx(accuracy)
     assert scores["sem_seg"]["mIoU"] == pytest.approx(accuracy / (pixels.sum(0) > 0).sum())
     name = "shapes_panoptic_val"
     judge = COCOPanopticEvaluator(name)
-    model = load_test_model(cfg)
-    assert not views or (model.averaging is RECORD.averaging and model.flip == views[3])
+    model = load_test_model(cfg, ensemble=ensemble)
+    if views or ensemble:
+        assert model.averaging is find_record(cfg).averaging
+        assert model.flip == (views[3] if views else False)
+        assert len(model.others) == num_models - 1
     expected = inference_on_dataset(model, build_test_loader(cfg, name), judge)
     # PQ of the one class: of images where it has more than half of the pixels, their overlaps.
     overlaps = pixels[:, most] / pixels.sum(1)
@@ -108,13 +115,13 @@ def test_a_network_that_sees_one_stuff_class_everywhere_scores_what_that_map_sco
         assert scores["panoptic_seg"][key] == pytest.approx(value), key
 
 
-def test_the_oracle_is_nearly_perfect(dataset):
+def test_the_oracle_is_nearly_perfect(config, dataset):
     scores = score_baselines(config(), "shapes_panoptic_val")
     # Masks at a quarter of the resolution lose borders, and things of a few pixels.
     assert scores["oracle"]["PQ"] > 75 > scores["trivial"]["PQ"]
 
 
-def test_pictures_and_metrics_during_training(dataset, tmp_path):
+def test_pictures_and_metrics_during_training(config, dataset, tmp_path):
     options = ["OUTPUT_DIR", tmp_path, "SOLVER.MAX_ITER", 2, "SOLVER.IMS_PER_BATCH", 2]
     options += ["SOLVER.DEEPLAB2.LOG_PERIOD", 2, "DATASETS.TEST", "('shapes_panoptic_val',)"]
     trainer = DeepLab2Trainer(config(*options, "VIS_PERIOD", 2, "TEST.EVAL_PERIOD", 3))
