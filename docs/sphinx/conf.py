@@ -53,6 +53,9 @@ autoclass_content = "both"
 napoleon_use_ivar = True
 
 html_theme = "furo"
+html_static_path = ["static"]
+# Wider pages: the tables of models have many columns.
+html_css_files = ["pages.css"]
 templates_path = ["templates"]
 html_additional_pages = {"index": "redirect.html"}
 html_show_sphinx = False

@@ -1,7 +1,8 @@
 """
-Models for Python programs, in three lines.
+Models for Python programs, in three lines::
 
     from deeplab2_d2 import load_model
+
     model = load_model("panoptic_deeplab/resnet50_os32_cityscapes")
     result = model("street.jpg")
 """
@@ -116,12 +117,12 @@ class Model:
 
     @property
     def classes(self) -> Tuple[str, ...]:
-        """Names of the classes, by contiguous id: ``classes[segment.class_id]``."""
+        """Names of the classes, ``classes[segment.class_id]``."""
         return self._palette.names
 
     @property
     def categories(self) -> Tuple[Dict[str, Any], ...]:
-        """COCO's ``categories``: ``id``, ``name`` and ``isthing`` of each class."""
+        """``id``, ``name`` and ``isthing`` of each class, as COCO's ``categories``."""
         return tuple(dict(category) for category in self._palette.categories)
 
     def to(self, device: Device) -> "Model":

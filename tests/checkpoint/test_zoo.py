@@ -363,5 +363,5 @@ def test_the_command_answers_wrong_names(cache, capsys):
 def test_no_row_is_listed_as_one_that_cannot_be_used():
     *lines, count = list_rows().splitlines()
     assert count == f"{len(zoo_rows())} of {len(zoo_rows())} rows"
-    uses = [line.split("  ")[-1].strip() for line in lines[2:]]
+    uses = [line.split("  ")[0].strip() for line in lines[2:]]
     assert set(uses) == {"a start", "backbone", *short_names()} and len(uses) == len(zoo_rows())

@@ -107,18 +107,19 @@ def list_rows(text: str = "") -> str:
     ]
     cells = [
         (
-            row.name,
+            # First what a terminal of few columns has to show.
+            short.get(row.name, _START if row.config else _WITHOUT_CONFIG.get(row.model, "")),
+            _scores(row),
             row.model,
             row.backbone.split(" (aka")[0],
             row.dataset,
             row.output_stride or "",
             row.input or "",
-            _scores(row),
-            short.get(row.name, _START if row.config else _WITHOUT_CONFIG.get(row.model, "")),
+            row.name,
         )
         for row in kept
     ]
-    headers = ("name", "model", "backbone", "dataset", "stride", "input", "published", "load_model")
+    headers = ("load_model", "published", "model", "backbone", "dataset", "stride", "input", "name")
     return tabulate(cells, headers=headers) + f"\n{len(kept)} of {len(zoo_rows())} rows"
 
 

@@ -37,7 +37,7 @@ class MaskTargets:
 
     @property
     def exists(self) -> Tensor:
-        """(N, G) bool: whether the image has the mask."""
+        """(N, G) bool, whether the image has the mask."""
         return self.classes >= 0
 
     def one_hot_masks(self) -> Tensor:

@@ -196,7 +196,7 @@ class Segmenter(nn.Module):
     @property
     def network(self) -> nn.Sequential:
         """
-        Backbone and head as one module, of the same parameters: normalised images to raw maps.
+        Backbone and head as one module, from normalised images to raw maps, of the same parameters.
 
         What ``torch.export``, ``torch.jit.trace`` (with ``strict=False``, for the dict) and
         counters of operations take.

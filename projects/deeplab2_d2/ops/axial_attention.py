@@ -29,7 +29,7 @@ def axial_attention(
 
     Reference: Axial-DeepLab (arXiv:2003.07853), Eq. 4, with the batch norms of DeepLab2 as scales
     and shifts. Queries q, keys k and values v are ``scale * raw + shift``. With relative positions
-    ``r = m - l + L - 1`` and the encodings ``a``, ``b``, ``c`` of queries, keys and values,
+    ``r = m - l + L - 1`` and the encodings ``a``, ``b``, ``c`` of queries, keys and values::
 
         logit[l, m] = s0 (q_l . k_m) + s1 (q_l . a_r) + s2 (k_m . b_r) + logit_shift
         retrieved[l] = sum_m softmax(logit[l])[m] * v_m, and the same of c_r
