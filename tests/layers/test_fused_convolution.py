@@ -187,3 +187,40 @@ def test_channels_first_is_left_to_pytorch(layer):
     assert fast_layout(features).is_contiguous(memory_format=torch.channels_last)
     with torch.enable_grad():
         assert fast_layout(features) is features
+
+
+@pytest.mark.parametrize("num_images", [1, 2])
+@pytest.mark.parametrize("is_transposed", [False, True])
+@pytest.mark.parametrize("layout", ["first", "last", "transposed", "sliced"])
+@torch.no_grad()
+def test_a_projection_equals_the_product_whatever_the_layout(num_images, is_transposed, layout):
+    features = torch.randn(num_images, 12, 7, 10)
+    if layout != "first":
+        features = features.contiguous(memory_format=torch.channels_last)
+    if layout == "transposed":
+        features = features.transpose(2, 3)
+    if layout == "sliced":
+        features = features[:, :, ::2, ::2]
+    kernel = torch.randn(12, 20) if is_transposed else torch.randn(20, 12)
+    kept = fused_convolution.FoldedKernel()
+    projected = fused_convolution.project_channels(
+        features, kernel, kept, is_transposed=is_transposed
+    )
+    rows = (kernel.t() if is_transposed else kernel).double()
+    expected = torch.einsum("kc,nchw->nkhw", rows, features.double())
+    assert projected.is_contiguous()
+    np.testing.assert_allclose(projected, expected, rtol=1e-4, atol=1e-5)
+    kernel.mul_(2.0)
+    again = fused_convolution.project_channels(features, kernel, kept, is_transposed=is_transposed)
+    np.testing.assert_allclose(again, 2 * expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_projection_has_gradients():
+    features = torch.randn(2, 12, 7, 10, dtype=torch.float64, requires_grad=True)
+    kernel = torch.randn(12, 20, dtype=torch.float64, requires_grad=True)
+    kept = fused_convolution.FoldedKernel()
+    assert torch.autograd.gradcheck(
+        lambda f, k: fused_convolution.project_channels(f, k, kept, is_transposed=True),
+        (features, kernel),
+        fast_mode=True,
+    )

@@ -12,7 +12,6 @@ D channels of a head.
 from typing import Any, List, Optional, Tuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops import axial_attention
@@ -22,6 +21,7 @@ from .attention_spec import AttentionSpec
 from .axis_parts import split_axis
 from .channel_normalization import channel_moments, per_channel, scaled_sum
 from .chunking import map_rows, split_rows, sum_rows
+from .fused_convolution import FoldingModule, fast_layout, project_channels
 from .initialization import truncated_normal_
 from .norm import Moments, Norm, has_batch_statistics, scale_and_shift
 from .position_encoding import RelativePositionEncoding
@@ -38,7 +38,7 @@ _CHUNK_ELEMENTS = {"cpu": 2**20, "meta": 2**60}
 _CHUNK_ELEMENTS_ELSEWHERE = 2**24
 
 
-class AxialAttention(nn.Module):
+class AxialAttention(FoldingModule):
     """Every pixel attends to the pixels of its column: (N, C, L, S) to (N, value_depth, L, S)."""
 
     def __init__(
@@ -80,9 +80,11 @@ class AxialAttention(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         # (N, C, S, L): sequences are in one piece.
-        raw = F.conv2d(features.transpose(2, 3), self.qkv_kernel.t()[:, :, None, None])
+        raw = project_channels(
+            features.transpose(2, 3), self.qkv_kernel, self._kernel, is_transposed=True
+        )
         attend = self._attend_by_operator if self._has_operator(raw) else self._attend
-        return attend(raw).transpose(2, 3)
+        return fast_layout(attend(raw)).transpose(2, 3)
 
     def _encodings(self, length: int) -> Encodings:
         tables = (self.query_rpe, self.key_rpe, self.value_rpe)

@@ -7,9 +7,10 @@ the channels last, and back, which costs more than that spares. Training, autogr
 tracers and counters of operations see the plain operations.
 """
 
-from typing import Any, List, Optional, Tuple
+from typing import Any, Callable, List, Optional, Sequence, Tuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _len_torch_dispatch_stack
 
@@ -39,12 +40,18 @@ def may_fuse(norm: Optional[nn.Module], features: Tensor) -> bool:
     is_constant = norm is None or (is_batch_norm(norm) and not has_batch_statistics(norm))
     return (
         is_constant
-        and type(features) is Tensor
+        and _may_use_onednn(features)
+        and features.is_contiguous(memory_format=torch.channels_last)
+    )
+
+
+def _may_use_onednn(features: Tensor) -> bool:
+    return (
+        type(features) is Tensor
         and features.device.type == "cpu"
         and is_plain_inference()
         and features.dtype in _DTYPES
         and features.numel() > 0
-        and features.is_contiguous(memory_format=torch.channels_last)
         and torch.backends.mkldnn.enabled
         and not torch.compiler.is_compiling()
         and not _len_torch_dispatch_stack()
@@ -64,10 +71,10 @@ def fast_layout(images: Tensor) -> Tensor:
 
 class FoldedKernel:
     """
-    Kernel and bias of a convolution times its batch norm, kept while both stay as they are.
+    What is computed from parameters and buffers, kept while they stay as they are.
 
     Whoever writes into ``parameter.data`` in evaluation, past PyTorch's count of changes, is not
-    seen; after ``train()`` it is folded anew in any case. A copied or saved module begins without
+    seen; after ``train()`` it is computed anew in any case. A copied or saved module begins without
     one.
     """
 
@@ -81,24 +88,28 @@ class FoldedKernel:
         return FoldedKernel, ()
 
     def clear(self) -> None:
-        """Forget the kernel."""
+        """Forget it."""
         self._key: List[Any] = []
-        self._folded: Tuple[Tensor, Optional[Tensor]] = (torch.empty(0), None)
+        self._folded: Tuple[Optional[Tensor], ...] = ()
 
-    def fold(
-        self, conv: nn.Conv2d, norm: Optional[nn.Module], dtype: torch.dtype
-    ) -> Tuple[Tensor, Optional[Tensor]]:
+    def get(
+        self,
+        sources: Sequence[Optional[Tensor]],
+        dtype: torch.dtype,
+        fold: Callable[[], Tuple[Optional[Tensor], ...]],
+    ) -> Any:
         """
         Args:
-            conv, norm: the convolution, and the batch norm after it; None for no norm.
+            sources: what it is computed from.
             dtype: of the result.
+            fold: computes it.
 
         Returns:
-            kernel, channels last, and bias. They must not be changed.
+            What ``fold`` has returned. It must not be changed.
         """
-        key = _state(conv, norm, dtype)
+        key = _state(sources, dtype)
         if key is None or not _is_same(key, self._key):
-            self._key, self._folded = key or [], _fold(conv, norm, dtype)
+            self._key, self._folded = key or [], fold()
         return self._folded
 
 
@@ -134,12 +145,51 @@ def fused_convolution(
     """
     if torch.is_autocast_enabled("cpu"):
         features = features.to(torch.get_autocast_dtype("cpu"))
-    weight, bias = kernel.fold(conv, norm, features.dtype)
+    sources = [conv.weight, conv.bias]
+    if norm is not None:
+        sources += [norm.weight, norm.bias, norm.running_mean, norm.running_var]  # type: ignore
+    dtype = features.dtype
+    weight, bias = kernel.get(sources, dtype, lambda: _fold(conv, norm, dtype))
     name, numbers = _ACTIVATIONS[activation]
     return _fused_operator()(
         *(features, weight, bias, conv.padding, conv.stride, conv.dilation, conv.groups),
         *(name, numbers, ""),
     )
+
+
+def project_channels(
+    features: Tensor, kernel: Tensor, kept: FoldedKernel, *, is_transposed: bool = False
+) -> Tensor:
+    """
+    A 1x1 convolution whose result has its channels first, as attention along an axis reads them.
+
+    In evaluation on a CPU the pixels are the rows of oneDNN's product, however they lie in memory;
+    with one thread PyTorch's own convolution takes twice as long.
+
+    Args:
+        features: (N, C, h, w), of any strides.
+        kernel: (K, C).
+        kept: of this kernel.
+        is_transposed: the kernel is (C, K).
+
+    Returns:
+        (N, K, h, w), contiguous.
+    """
+    if not _may_use_onednn(features) or torch.is_autocast_enabled("cpu"):
+        kernel = kernel.t() if is_transposed else kernel
+        return F.conv2d(features, kernel[:, :, None, None])
+    num_images, channels, height, width = features.shape
+    if is_transposed or not kernel.is_contiguous():
+        source = kernel
+        rows = source.t() if is_transposed else source
+        (kernel,) = kept.get([source], features.dtype, lambda: (rows.detach().contiguous(),))
+    images = features.permute(0, 2, 3, 1).reshape(num_images, height * width, channels)
+    maps = [
+        torch.ops.mkldnn._linear_pointwise(kernel, pixels, None, "none", [], "")
+        for pixels in images
+    ]
+    stacked = maps[0][None] if num_images == 1 else torch.stack(maps)
+    return stacked.view(num_images, -1, height, width)
 
 
 def is_fusible(activation: str) -> bool:
@@ -164,16 +214,13 @@ def _fold(
     return weight.detach(), None if bias is None else bias.to(dtype).detach()
 
 
-def _state(conv: nn.Conv2d, norm: Optional[nn.Module], dtype: torch.dtype) -> Optional[List[Any]]:
-    """What the folded kernel depends on; None where changes cannot be noticed."""
-    tensors = [conv.weight, conv.bias]
-    if norm is not None:
-        tensors += [norm.weight, norm.bias, norm.running_mean, norm.running_var]  # type: ignore
-    if any(tensor is not None and tensor.is_inference() for tensor in tensors):
-        return None
+def _state(sources: Sequence[Optional[Tensor]], dtype: torch.dtype) -> Optional[List[Any]]:
+    """What tells one content of tensors from another; None where changes cannot be noticed."""
     state: List[Any] = [dtype]
-    for tensor in tensors:
+    for tensor in sources:
         if tensor is not None:
+            if tensor.is_inference():
+                return None
             state += [tensor, tensor.data_ptr(), tensor._version]
     return state
 

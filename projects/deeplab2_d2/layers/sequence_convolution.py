@@ -3,11 +3,12 @@
 from torch import Tensor, nn
 
 from .activation import Activation
+from .fused_convolution import FoldingModule, project_channels
 from .initialization import he_normal_
 from .norm import Norm
 
 
-class SequenceConvNormAct(nn.Module):
+class SequenceConvNormAct(FoldingModule):
     """1x1 convolution, batch norm and activation of (N, C, L)."""
 
     def __init__(
@@ -28,4 +29,5 @@ class SequenceConvNormAct(nn.Module):
         self.activation = Activation(activation)
 
     def forward(self, features: Tensor) -> Tensor:
-        return self.activation(self.batch_norm(self.conv(features)[..., None])[..., 0])
+        projected = project_channels(features[..., None], self.conv.weight[..., 0], self._kernel)
+        return self.activation(self.batch_norm(projected)[..., 0])
