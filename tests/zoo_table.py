@@ -192,7 +192,7 @@ class CostFile:
             print(f"{row.name}: {self.models[row.name]}", flush=True)
 
     def measure(self, row: ZooRow) -> None:
-        """Measure the time of a model that was counted; other weights of its network take as long."""
+        """Measure a model that was counted; other weights of its network take as long."""
         self.machine = _machine()
         self.keep_seconds(row.name, round(measure_seconds(row), 2))
 
