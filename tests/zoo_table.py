@@ -192,11 +192,17 @@ class CostFile:
             print(f"{row.name}: {self.models[row.name]}", flush=True)
 
     def measure(self, row: ZooRow) -> None:
-        """Measure the time of a model that was counted."""
+        """Measure a model that was counted; other weights of its network take as long."""
         self.machine = _machine()
-        seconds = round(measure_seconds(row), 2)
-        self.models[row.name] = self.models[row.name]._replace(seconds=seconds)
-        print(f"{row.name}: {seconds} s", flush=True)
+        self.keep_seconds(row.name, round(measure_seconds(row), 2))
+
+    def keep_seconds(self, name: str, seconds: float) -> None:
+        """Of a model, and of those of the same size of input, parameters and multiply-adds."""
+        network = self.models[name]._replace(seconds=None)
+        for other, costs in self.models.items():
+            if costs._replace(seconds=None) == network:
+                self.models[other] = costs._replace(seconds=seconds)
+                print(f"{other}: {seconds} s", flush=True)
 
     def write(self) -> None:
         # A line a model.

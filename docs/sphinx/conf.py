@@ -25,6 +25,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "contents",
+    "named_tuples",
     "notebook_pages",
     "repository_links",
 ]
