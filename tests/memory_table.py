@@ -1,10 +1,11 @@
 """
-Write the table of docs/memory.md: the memory that training MaX-DeepLab takes, by crop and batch.
+Write the table of docs/memory.md: the memory that training a mask transformer takes, by crop and
+batch.
 
-    python tests/memory_table.py [--device cuda]
+    python tests/memory_table.py [--network NAME] [--device cuda]
 
-It is counted, without a GPU, which takes half an hour; with ``--device cuda`` it is measured there
-and only printed.
+It is counted, without a GPU, which takes half an hour; with ``--network`` the rows of one network
+alone, while the others stay. With ``--device cuda`` it is measured there and only printed.
 """
 
 import argparse
@@ -30,6 +31,7 @@ _NETWORKS: Tuple[Tuple[str, str], ...] = (
     ("MaX-DeepLab-S", "max_deeplab_S_os16_poly_100k_bs64_crop_641_641"),
     ("MaX-DeepLab-S", "max_deeplab_S_os16_poly_100k_bs64_crop_1025_1025"),
     ("MaX-DeepLab-L", "max_deeplab_L_os16_poly_100k_bs64_crop_1025_1025"),
+    ("kMaX-DeepLab-R50", "kmax_deeplab_R_50_os32_poly_150k_bs64_crop_1281_1281"),
 )
 _ALL_KINDS = ["basic", "bottleneck", "axial", "transformer"]
 MODES: Dict[str, Dict[str, Any]] = {
@@ -81,25 +83,42 @@ def measured_row(name: str, leaf: str, mode: str) -> List[str]:
     return [name, f"{height} x {width}", mode] + [f"{cell / 2**30:.1f} GiB" for cell in cells]
 
 
+def replace_rows(page: str, rows: List[List[str]]) -> str:
+    """The page with the rows of the networks that are given; its other rows stay."""
+    mark = r"(<!-- table: memory -->\n)(.*?)(\n<!-- end -->)"
+    found = re.search(mark, page, flags=re.DOTALL)
+    if found is None:
+        raise ValueError(f"{DOCUMENT} must have a table between <!-- table: memory --> and end")
+    names = {row[0] for row in rows}
+    lines = found[2].splitlines()[2:]
+    kept = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    order = [name for name, _ in _NETWORKS]
+    # Sorting keeps the order of the rows of a network.
+    table = sorted(
+        [*(row for row in kept if row[0] not in names), *rows], key=lambda row: order.index(row[0])
+    )
+    return page[: found.start(2)] + format_table(table) + page[found.end(2) :]
+
+
 def format_table(rows: List[List[str]]) -> str:
     return tabulate(rows, HEADERS, tablefmt="github", disable_numparse=True)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Write the table of docs/memory.md.")
+    parser.add_argument("--network", choices=sorted(dict(_NETWORKS)), help="default: all")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     args = parser.parse_args()
     row = memory_row if args.device == "cpu" else measured_row
     rows = []
     for name, leaf in _NETWORKS:
+        if args.network not in (None, name):
+            continue
         for mode in MODES:
             rows.append(row(name, leaf, mode))
             print(" | ".join(rows[-1]), flush=True)
     if args.device == "cpu":
-        text = DOCUMENT.read_text(encoding="utf-8")
-        mark = r"(<!-- table: memory -->\n).*?(\n<!-- end -->)"
-        table = format_table(rows)
-        text = re.sub(mark, lambda match: match[1] + table + match[2], text, flags=re.DOTALL)
+        text = replace_rows(DOCUMENT.read_text(encoding="utf-8"), rows)
         DOCUMENT.write_text(text, encoding="utf-8")
     return 0
 

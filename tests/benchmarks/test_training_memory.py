@@ -75,3 +75,17 @@ def test_modes_of_the_table_are_configs_that_train():
         assert cfg.SOLVER.AMP.ENABLED == ("bfloat16" in mode)
         kinds = cfg.MODEL.DEEPLAB2.BACKBONE.RESIDUAL.CHECKPOINTED_KINDS
         assert kinds == (_KINDS if "checkpointed" in mode else None)
+
+
+def test_rows_of_one_network_are_written_and_the_others_stay():
+    page = memory_table.DOCUMENT.read_text(encoding="utf-8")
+    row = ["MaX-DeepLab-L", "1 x 1", "float32", "1 GiB", "2 GiB", "3 GiB", "4 GiB"]
+    written = memory_table.replace_rows(page, [row])
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in written.splitlines()]
+    assert [cells for cells in lines if cells[0] == "MaX-DeepLab-L"] == [row]
+    others = [cells for cells in lines if cells[0] == "MaX-DeepLab-S"]
+    assert len(others) == 6 and ["MaX-DeepLab-S", "641 x 641", "bfloat16"] in [
+        o[:3] for o in others
+    ]
+    # Written again, the page is what it was, but for the width of columns.
+    assert memory_table.replace_rows(written, [row]) == written

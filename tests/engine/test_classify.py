@@ -3,10 +3,12 @@
 import pytest
 import torch
 from detectron2.config import get_cfg
+from detectron2.utils.env import seed_all_rng
 
 from deeplab2_d2 import add_deeplab2_config
 from deeplab2_d2.config import merge_config_file
-from deeplab2_d2.engine import classify
+from deeplab2_d2.data import register_image_folder
+from deeplab2_d2.engine import DeepLab2Trainer, classify, load_config
 
 FOLDER = "configs/ImageNet-Classification"
 
@@ -93,3 +95,30 @@ def test_it_learns_goes_on_and_leaves_the_averaged_backbone(tmp_path, monkeypatc
         )
     )
     assert evaluated["classification"] == results["classification"]
+
+
+@pytest.mark.slow
+def test_a_step_in_bfloat16_has_the_gradients_of_one_in_float32(tmp_path):
+    drawn = str(tmp_path / "drawn")
+    classify.prepare_shapes_classification(drawn, num_train=4, num_val=1)
+    train, val = register_image_folder("shapes_in_bfloat16", drawn)
+    options = ["SOLVER.MAX_ITER", "1", "SOLVER.IMS_PER_BATCH", "8", "DATALOADER.NUM_WORKERS", "0"]
+    options += ["DATASETS.TRAIN", f"('{train}',)", "DATASETS.TEST", f"('{val}',)"]
+    options += ["TEST.EVAL_PERIOD", "0", "SOLVER.AMP.ENABLED"]
+    gradients, losses = [], []
+    for is_mixed in (False, True):
+        folder = tmp_path / f"mixed_{is_mixed}"
+        folder.mkdir()
+        seed_all_rng(1)  # of the weights and of the crops
+        trainer = DeepLab2Trainer(
+            load_config(classify.DEMO, [*options, str(is_mixed), "OUTPUT_DIR", str(folder)])
+        )
+        trainer.train()
+        parameters = dict(trainer.checkpointer.model.named_parameters())
+        assert {p.dtype for p in parameters.values()} == {torch.float32}
+        gradients.append(torch.cat([p.grad.flatten() for p in parameters.values()]))
+        losses.append(trainer.storage.history("total_loss").latest())
+    # Not the same numbers, but those of sums of products of eight bits.
+    assert losses[0] != losses[1] == pytest.approx(losses[0], rel=0.02)
+    error = (gradients[1] - gradients[0]).norm() / gradients[0].norm()
+    assert 0 < error < 0.1

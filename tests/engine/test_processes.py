@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from deeplab2_d2.data.shapes import ShapesOptions, prepare_shapes
+from deeplab2_d2.data.shapes_classification import prepare_shapes_classification
 from deeplab2_d2.data.shapes_video import ShapesVideoOptions, prepare_shapes_video
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,6 +26,7 @@ CENTERS = (
 )
 SMALL_CROPS = "INPUT.CROP.SIZE [65,129] "
 SHAPES, VIDEOS = "Shapes-PanopticSegmentation", "ShapesVideo-PanopticSegmentation"
+CLASSIFIER = "Shapes-Classification/resnet_tiny_os32_cosine_bs32_crop_33_33"
 MODELS = {
     f"{SHAPES}/panoptic_deeplab_tiny_os16_poly_bs8_crop_129_161": CENTERS,
     f"{SHAPES}/max_deeplab_tiny_os16_poly_bs8_crop_129_161": (
@@ -37,6 +39,7 @@ MODELS = {
     # is, which moves gradients by more than rounding does.
     f"{VIDEOS}/motion_deeplab_tiny_os16_poly_bs8_crop_129_257": SMALL_CROPS + "SEED 4 " + CENTERS,
     f"{VIDEOS}/vip_deeplab_tiny_os16_poly_bs8_crop_129_257": SMALL_CROPS + CENTERS,
+    CLASSIFIER: "",
 }
 TASKS = {"sem_seg", "panoptic_seg", "segm"}
 VIDEO_TASKS = {"motion": {"stq", "vpq"}, "vip": {"stq", "vpq", "dstq", "dvpq", "depth"}}
@@ -49,6 +52,7 @@ def jobs(tmp_path_factory):
     """Folders of what a job of one process and a job of two have saved, by model in each."""
     datasets = tmp_path_factory.mktemp("datasets")
     prepare_shapes(str(datasets / "shapes"), ShapesOptions(num_train=6, num_val=5))
+    prepare_shapes_classification(str(datasets / "shapes_classification"), num_train=2, num_val=3)
     # Two sequences to evaluate: one for each process.
     prepare_shapes_video(str(datasets / "shapes_video"), ShapesVideoOptions(1, 2))
     environment = {
@@ -81,6 +85,8 @@ def results(request, jobs):
         files = [folder / request.param / f"rank{rank}.pth" for rank in range(count)]
         saved[count] = [torch.load(file, weights_only=False) for file in files]
     saved["tasks"] = TASKS | VIDEO_TASKS.get(request.param.split("/")[1].split("_")[0], set())
+    if request.param == CLASSIFIER:
+        saved["tasks"] = {"classification"}
     return saved
 
 
@@ -106,6 +112,10 @@ def test_an_evaluation_split_over_two_processes_equals_that_of_one_to_the_last_d
     assert set(expected) == results["tasks"]
     assert repr(actual) == repr(expected)
     assert results[2][1]["scores"] is None
+    if "classification" in expected:
+        # Of 4 x 3 images, as it says one class of all of them or not.
+        assert 0 < expected["classification"]["top-1"] < 100
+        return
     assert expected["sem_seg"]["pACC"] > 0
     if "stq" in expected:
         assert expected["stq"]["SQ"] > 0
