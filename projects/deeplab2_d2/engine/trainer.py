@@ -261,10 +261,8 @@ class DeepLab2Trainer(DefaultTrainer):
     @classmethod
     def test(cls, cfg: CfgNode, model: nn.Module, evaluators: Any = None) -> Dict[str, Any]:
         """
-        Evaluate on DATASETS.TEST; of videos sequence by sequence, the state handed on.
-
-        Evaluators work in the background, and models make no semantic scores unless one of the
-        evaluators may read them; see :func:`evaluators_at_work`.
+        Evaluate on DATASETS.TEST; of videos sequence by sequence, the state handed on. See
+        :func:`evaluators_at_work` for what evaluators and models do otherwise than in Detectron2.
 
         Args:
             cfg: TEST.DEEPLAB2.TRACKER tracks what a model of single images predicts.
@@ -278,11 +276,9 @@ class DeepLab2Trainer(DefaultTrainer):
             try:
                 evaluators = [cls.build_evaluator(cfg, name) for name in cfg.DATASETS.TEST]
             except NotImplementedError:
-                # A subclass has none: Detectron2 says so.
-                return super().test(cfg, runner)
-        elif isinstance(evaluators, DatasetEvaluator):
-            evaluators = [evaluators]
-        with evaluators_at_work(evaluators) as working:
+                return super().test(cfg, runner)  # which says that there is none
+        several = [evaluators] if isinstance(evaluators, DatasetEvaluator) else evaluators
+        with evaluators_at_work(several) as working:
             return super().test(cfg, runner, working)
 
     @classmethod

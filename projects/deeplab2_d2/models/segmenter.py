@@ -219,8 +219,7 @@ class Segmenter(nn.Module):
             - ``instances``: Detectron2 ``Instances`` with boxes, masks, classes and scores;
 
             as far as the config asks for them and the model predicts them. Within
-            :func:`labels_are_enough` there is, in place of ``sem_seg``, ``sem_seg_labels``: its
-            arg-max, (height, width) int32.
+            :func:`labels_are_enough`, ``sem_seg_labels``, (height, width) int32, for ``sem_seg``.
         """
         images = self.batch(batched_inputs)
         prediction = self.predict(images.tensor)
