@@ -202,7 +202,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=_DOCS, help="folder to write in")
     args = parser.parse_args()
     deeplab2_d2.keep_freed_memory()
-    args.device, args.threads = "cpu", torch.get_num_threads()
+    args.device, args.threads, args.clock = "cpu", torch.get_num_threads(), "wall"
     text = (
         "# How the cost grows\n\n"
         f"Written by `OMP_NUM_THREADS={args.threads} python tests/growth_table.py` on "

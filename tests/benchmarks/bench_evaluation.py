@@ -53,7 +53,7 @@ def rows(args: Any) -> Iterator[Dict[str, Any]]:
 
 def _rows(args: Any, name: str, folder: str) -> Iterator[Dict[str, Any]]:
     options = ["MODEL.DEVICE", args.device, "DATASETS.TEST", f"('{_DATASET}',)"]
-    options += ["OUTPUT_DIR", folder]
+    options += ["OUTPUT_DIR", folder, "MODEL.WEIGHTS", ""]
     configs = [
         load_config(str(_CONFIGS / _MODELS[name]), [*options, *more])
         for more in (
