@@ -27,6 +27,7 @@ _CHANNELS_LAST = ["SOLVER.DEEPLAB2.CHANNELS_LAST", True]
 
 
 def rows(args: argparse.Namespace) -> Iterator[Dict[str, Any]]:
+    """``--quick`` takes small crops, of Panoptic-DeepLab alone."""
     if args.device != "cpu":
         print("training steps beside Detectron2's: skipped, --device is not cpu")
         return
@@ -48,7 +49,9 @@ def rows(args: argparse.Namespace) -> Iterator[Dict[str, Any]]:
             "peer": "Detectron2, scaled to our M-Adds",
             "peer_seconds": scale * peer.seconds,
         }
-    side = 65 if args.quick else 641
+    if args.quick:
+        return
+    side = 641
     for words, options in (("", []), (", channels last", _CHANNELS_LAST)):
         call = {**shared, "config": _MAX_S, "size": (side, side), "batch": 1, "options": options}
         yield {
