@@ -6,13 +6,14 @@ import sys
 
 import pytest
 
-# Pages of 4 KB that a process had to map for the last of some tensors of 64 MiB.
+# Pages of 4 KB that a process had to map for the last of some tensors of 64 MiB. The first ones
+# find the places that are used again.
 _PROGRAM = """
 import resource, sys, torch
 from deeplab2_d2.allocation import keep_freed_memory
 torch.set_num_threads(1)
 kept = sys.argv[1] == "keep" and keep_freed_memory()
-for _ in range(3):
+for _ in range(6):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     torch.ones(2**24)
 print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)

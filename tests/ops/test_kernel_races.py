@@ -83,6 +83,7 @@ CALLS = {
     "group_pixels": _case("group_pixels"),
     "group_pixels_many": _many_centers_a_pixel,
     "merge_panoptic": _case("merge_panoptic"),
+    "resampling": _case("resampling"),
     "fused_path": _fused_path,
     # A row of 4 pixels a thread between 2 or 3 columns of the map, or one pixel.
     "slots_quarter": _mixed_slots((5, 9), (17, 33), torch.float32, True),

@@ -64,7 +64,8 @@ def fast_layout(images: Tensor) -> Tensor:
     What a network of convolutions is given: images (N, C, H, W), in evaluation on a CPU with their
     channels last in memory, in which :func:`may_fuse` holds for all that follows.
     """
-    if images.device.type != "cpu" or not is_plain_inference() or not torch.backends.mkldnn.enabled:
+    is_seen = not is_plain_inference() or torch.compiler.is_compiling()
+    if images.device.type != "cpu" or is_seen or not torch.backends.mkldnn.enabled:
         return images
     return images.contiguous(memory_format=torch.channels_last)
 

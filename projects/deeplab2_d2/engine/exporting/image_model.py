@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from detectron2.config import CfgNode
 from torch import Tensor, nn
 
+from ...layers import fast_layout
 from ...models import Segmenter
 from ...records import GraphInference, find_record
 from ..config_error import ConfigError
@@ -94,7 +95,7 @@ class ImageModel(nn.Module):
         Returns:
             The outputs of ``names``.
         """
-        prediction = self.network(self.prepare(image))
+        prediction = self.network(fast_layout(self.prepare(image)))
         if self.graph is not None:
             size = (image.shape[2], image.shape[3])
             prediction = self.graph(prediction, self.map_stride, size)
