@@ -2,8 +2,8 @@
 How a process on a CPU keeps the memory that its tensors have left.
 
 glibc gives blocks of more than some MB back to the system as soon as they are freed, and the next
-tensor's pages are then cleared and mapped one by one, at 4 KB each: of a network's time on a large
-image up to 40 % (``make bench ARGS=networks``).
+tensor's pages are then cleared and mapped one by one, at 4 KB each. ``make bench ARGS=forms`` shows
+what that costs a network.
 
 This module imports nothing of ours, so that every program may use it.
 """
