@@ -2,6 +2,7 @@
 
 import copy
 import io
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -27,10 +28,14 @@ def _randomised(layer):
     return layer.eval()
 
 
+def _conv_of(layer):
+    return getattr(layer, "conv", None) or layer.depthwise_conv
+
+
 def _plain(layer, features):
     """The three operations in float64."""
     layer = copy.deepcopy(layer).double()
-    conv = getattr(layer, "conv", None) or layer.depthwise_conv
+    conv = _conv_of(layer)
     output = nn.functional.conv2d(
         features.double(),
         *(conv.weight, conv.bias, conv.stride, conv.padding, conv.dilation, conv.groups),
@@ -52,7 +57,7 @@ def test_it_equals_the_three_operations(activation, norm, kernel_size, stride, r
     else:
         layer = _randomised(ConvNormAct(16, 24, kernel_size, **options))
     features = fast_layout(torch.randn(2, 16, 13, 18))
-    assert fused_convolution.may_fuse(layer.batch_norm, features)
+    assert fused_convolution.may_fuse(_conv_of(layer), layer.batch_norm, features)
     output = layer(features)
     assert output.is_contiguous(memory_format=torch.channels_last)
     np.testing.assert_allclose(output, _plain(layer, features), rtol=1e-4, atol=1e-4)
@@ -129,6 +134,25 @@ def test_the_kernel_is_folded_once(layer, features, monkeypatch):
     assert len(folds) == 1
 
 
+def test_threads_that_fold_at_once_get_kernels(layer, features):
+    expected = _plain(layer, features).detach()
+
+    @torch.no_grad()
+    def predict(_):
+        layer._kernel.clear()
+        return layer(features)
+
+    with ThreadPoolExecutor(4) as threads:
+        for output in threads.map(predict, range(200)):
+            np.testing.assert_allclose(output, expected, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_another_type_is_refused_as_by_the_convolution(layer, features):
+    with pytest.raises(RuntimeError):
+        layer(features.bfloat16())
+
+
 @torch.no_grad()
 def test_copies_and_files_have_no_kernel(layer, features):
     output = layer(features)
@@ -143,7 +167,7 @@ def test_copies_and_files_have_no_kernel(layer, features):
     assert file.tell() < 2 * 4 * layer.conv.weight.numel()
     file.seek(0)
     for other in (copy.deepcopy(layer), torch.load(file, weights_only=False)):
-        assert other._kernel is not layer._kernel and other._kernel._key == []
+        assert other._kernel is not layer._kernel and other._kernel._kept == ([], ())
         assert torch.equal(other(features), output)
 
 
@@ -182,7 +206,7 @@ def test_who_looks_at_operations_sees_the_plain_ones(layer, features):
 @torch.no_grad()
 def test_channels_first_is_left_to_pytorch(layer):
     features = torch.randn(1, 16, 9, 9)
-    assert not fused_convolution.may_fuse(layer.batch_norm, features)
+    assert not fused_convolution.may_fuse(_conv_of(layer), layer.batch_norm, features)
     np.testing.assert_allclose(layer(features), _plain(layer, features), rtol=1e-4, atol=1e-4)
     assert fast_layout(features).is_contiguous(memory_format=torch.channels_last)
     with torch.enable_grad():
@@ -202,16 +226,14 @@ def test_a_projection_equals_the_product_whatever_the_layout(num_images, is_tran
     if layout == "sliced":
         features = features[:, :, ::2, ::2]
     kernel = torch.randn(12, 20) if is_transposed else torch.randn(20, 12)
-    kept = fused_convolution.FoldedKernel()
-    projected = fused_convolution.project_channels(
-        features, kernel, kept, is_transposed=is_transposed
-    )
+    kept = fused_convolution.FoldedKernel() if is_transposed else None
+    projected = fused_convolution.project_channels(features, kernel, kept)
     rows = (kernel.t() if is_transposed else kernel).double()
     expected = torch.einsum("kc,nchw->nkhw", rows, features.double())
     assert projected.is_contiguous()
     np.testing.assert_allclose(projected, expected, rtol=1e-4, atol=1e-5)
     kernel.mul_(2.0)
-    again = fused_convolution.project_channels(features, kernel, kept, is_transposed=is_transposed)
+    again = fused_convolution.project_channels(features, kernel, kept)
     np.testing.assert_allclose(again, 2 * expected, rtol=1e-4, atol=1e-5)
 
 
@@ -220,7 +242,7 @@ def test_a_projection_has_gradients():
     kernel = torch.randn(12, 20, dtype=torch.float64, requires_grad=True)
     kept = fused_convolution.FoldedKernel()
     assert torch.autograd.gradcheck(
-        lambda f, k: fused_convolution.project_channels(f, k, kept, is_transposed=True),
+        lambda f, k: fused_convolution.project_channels(f, k, kept),
         (features, kernel),
         fast_mode=True,
     )

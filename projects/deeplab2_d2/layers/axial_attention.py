@@ -80,9 +80,7 @@ class AxialAttention(FoldingModule):
 
     def forward(self, features: Tensor) -> Tensor:
         # (N, C, S, L): sequences are in one piece.
-        raw = project_channels(
-            features.transpose(2, 3), self.qkv_kernel, self._kernel, is_transposed=True
-        )
+        raw = project_channels(features.transpose(2, 3), self.qkv_kernel, self._kernel)
         attend = self._attend_by_operator if self._has_operator(raw) else self._attend
         return fast_layout(attend(raw)).transpose(2, 3)
 

@@ -1,6 +1,6 @@
 """Convolutions padded as DeepLab2 pads them, with norm and activation."""
 
-from typing import Optional, Tuple, Union
+from typing import Any, Optional, Tuple, Union
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -79,14 +79,14 @@ class PaddedConv2d(nn.Conv2d):
 
 
 def _convolve(
-    conv: nn.Module,
+    conv: Any,
     kernel: FoldedKernel,
     norm: Optional[nn.Module],
     activation: Activation,
     features: Tensor,
 ) -> Tensor:
     """``activation(norm(conv(features)))``, in evaluation on a CPU as one operation."""
-    if is_padded_evenly(conv) and may_fuse(norm, features):
+    if _is_padded_evenly(conv) and may_fuse(conv, norm, features):
         name = activation.name if is_fusible(activation.name) else "none"
         features = fused_convolution(conv, kernel, norm, name, features)
         return features if name == activation.name else activation(features)
@@ -112,7 +112,7 @@ def _convolve_and_normalise(conv: nn.Module, norm: nn.Module, features: Tensor) 
     return conv.convolve(features, conv.weight * scale.view(-1, 1, 1, 1), shift)
 
 
-def is_padded_evenly(conv: nn.Module) -> bool:
+def _is_padded_evenly(conv: nn.Module) -> bool:
     """Whether a convolution has as much padding before as after."""
     return isinstance(conv, PaddedConv2d) and conv.padding_before == conv.padding_after
 

@@ -29,11 +29,12 @@ _ACTIVATIONS = {
 _DTYPES = (torch.float32, torch.bfloat16)
 
 
-def may_fuse(norm: Optional[nn.Module], features: Tensor) -> bool:
+def may_fuse(conv: nn.Conv2d, norm: Optional[nn.Module], features: Tensor) -> bool:
     """
     Whether a convolution of ``features`` may be one operation with what follows it.
 
     Args:
+        conv: whose type must be the features', or autocast's to decide: oneDNN would not check it.
         norm: after the convolution; None for no norm.
         features: (N, C, h, w); the channels must be last in memory.
     """
@@ -41,6 +42,7 @@ def may_fuse(norm: Optional[nn.Module], features: Tensor) -> bool:
     return (
         is_constant
         and _may_use_onednn(features)
+        and (features.dtype == conv.weight.dtype or torch.is_autocast_enabled("cpu"))
         and features.is_contiguous(memory_format=torch.channels_last)
     )
 
@@ -90,8 +92,8 @@ class FoldedKernel:
 
     def clear(self) -> None:
         """Forget it."""
-        self._key: List[Any] = []
-        self._folded: Tuple[Optional[Tensor], ...] = ()
+        # What it was computed from, and the result: one attribute, which threads may share.
+        self._kept: Tuple[List[Any], Tuple[Optional[Tensor], ...]] = ([], ())
 
     def get(
         self,
@@ -109,9 +111,11 @@ class FoldedKernel:
             What ``fold`` has returned. It must not be changed.
         """
         key = _state(sources, dtype)
-        if key is None or not _is_same(key, self._key):
-            self._key, self._folded = key or [], fold()
-        return self._folded
+        known, folded = self._kept
+        if key is None or not _is_same(key, known):
+            folded = fold()
+            self._kept = (key or [], folded)
+        return folded
 
 
 class FoldingModule(nn.Module):
@@ -144,12 +148,13 @@ def fused_convolution(
         features: (N, C, h, w), channels last, as the result. With autocast the convolution is of
             its type.
     """
+    dtype = conv.weight.dtype
     if torch.is_autocast_enabled("cpu"):
-        features = features.to(torch.get_autocast_dtype("cpu"))
+        dtype = torch.get_autocast_dtype("cpu")
+        features = features.to(dtype)
     sources = [conv.weight, conv.bias]
     if norm is not None:
         sources += [norm.weight, norm.bias, norm.running_mean, norm.running_var]  # type: ignore
-    dtype = features.dtype
     weight, bias = kernel.get(sources, dtype, lambda: _fold(conv, norm, dtype))
     name, numbers = _ACTIVATIONS[activation]
     return _fused_operator()(
@@ -159,7 +164,7 @@ def fused_convolution(
 
 
 def project_channels(
-    features: Tensor, kernel: Tensor, kept: FoldedKernel, *, is_transposed: bool = False
+    features: Tensor, kernel: Tensor, transpose: Optional[FoldedKernel] = None
 ) -> Tensor:
     """
     A 1x1 convolution whose result has its channels first, as attention along an axis reads them.
@@ -169,21 +174,20 @@ def project_channels(
 
     Args:
         features: (N, C, h, w), of any strides.
-        kernel: (K, C).
-        kept: of this kernel.
-        is_transposed: the kernel is (C, K).
+        kernel: (K, C), contiguous; (C, K) with ``transpose``.
+        transpose: what keeps the kernel's transpose.
 
     Returns:
         (N, K, h, w), contiguous.
     """
-    if not _may_use_onednn(features) or torch.is_autocast_enabled("cpu"):
-        kernel = kernel.t() if is_transposed else kernel
+    is_plain = features.dtype != kernel.dtype or torch.is_autocast_enabled("cpu")
+    if is_plain or not _may_use_onednn(features):
+        kernel = kernel if transpose is None else kernel.t()
         return F.conv2d(features, kernel[:, :, None, None])
     num_images, channels, height, width = features.shape
-    if is_transposed or not kernel.is_contiguous():
-        source = kernel
-        rows = source.t() if is_transposed else source
-        (kernel,) = kept.get([source], features.dtype, lambda: (rows.detach().contiguous(),))
+    if transpose is not None:
+        rows = kernel.detach().t()
+        (kernel,) = transpose.get([kernel], kernel.dtype, lambda: (rows.contiguous(),))
     images = features.permute(0, 2, 3, 1).reshape(num_images, height * width, channels)
     maps = [
         torch.ops.mkldnn._linear_pointwise(kernel, pixels, None, "none", [], "")

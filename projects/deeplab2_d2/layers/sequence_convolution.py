@@ -3,12 +3,12 @@
 from torch import Tensor, nn
 
 from .activation import Activation
-from .fused_convolution import FoldingModule, project_channels
+from .fused_convolution import project_channels
 from .initialization import he_normal_
 from .norm import Norm
 
 
-class SequenceConvNormAct(FoldingModule):
+class SequenceConvNormAct(nn.Module):
     """1x1 convolution, batch norm and activation of (N, C, L)."""
 
     def __init__(
@@ -29,5 +29,5 @@ class SequenceConvNormAct(FoldingModule):
         self.activation = Activation(activation)
 
     def forward(self, features: Tensor) -> Tensor:
-        projected = project_channels(features[..., None], self.conv.weight[..., 0], self._kernel)
+        projected = project_channels(features[..., None], self.conv.weight[..., 0])
         return self.activation(self.batch_norm(projected)[..., 0])
