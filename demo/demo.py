@@ -26,7 +26,7 @@ from deeplab2_d2 import keep_freed_memory
 from deeplab2_d2.command import run_command
 from deeplab2_d2.data.reading import read_image
 from deeplab2_d2.data.user_code import add_register_argument, register_user_modules
-from deeplab2_d2.engine import ConfigError, add_random_weights_flag
+from deeplab2_d2.engine import ConfigError, add_overrides, add_random_weights_flag
 from deeplab2_d2.engine.evaluators import model_outputs
 from deeplab2_d2.engine.model_source import config_of_model
 from deeplab2_d2.engine.prediction_files import (
@@ -90,14 +90,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     add_random_weights_flag(parser)
     add_register_argument(parser)
-    parser.add_argument(
-        "--opts",
-        dest="further_opts",
-        nargs=argparse.REMAINDER,
-        default=[],
-        help="config overrides, too: KEY VALUE ...",
-    )
-    parser.add_argument("opts", nargs=argparse.REMAINDER, help="config overrides: KEY VALUE ...")
+    add_overrides(parser)
     args = parser.parse_args()
     args.input, behind = split_overrides(args.input)
     args.opts = [*behind, *args.opts, *args.further_opts]

@@ -33,7 +33,7 @@ from tqdm import tqdm
 from deeplab2_d2 import keep_freed_memory
 from deeplab2_d2.command import run_command
 from deeplab2_d2.data.user_code import add_register_argument, register_user_modules
-from deeplab2_d2.engine import add_random_weights_flag
+from deeplab2_d2.engine import add_overrides, add_random_weights_flag
 from deeplab2_d2.engine.model_source import config_of_model
 from deeplab2_d2.engine.video_input import VideoInput, open_video
 from deeplab2_d2.engine.video_output import TrackLog, VideoFile
@@ -196,14 +196,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     add_random_weights_flag(parser)
     add_register_argument(parser)
-    parser.add_argument(
-        "--opts",
-        dest="further_opts",
-        nargs=argparse.REMAINDER,
-        default=[],
-        help="config overrides, too: KEY VALUE ...",
-    )
-    parser.add_argument("opts", nargs=argparse.REMAINDER, help="config overrides: KEY VALUE ...")
+    add_overrides(parser)
     args = parser.parse_args()
     args.opts = [*args.opts, *args.further_opts]
     if args.frames_per_second is not None and args.frames_per_second <= 0:

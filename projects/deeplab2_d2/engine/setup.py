@@ -51,6 +51,18 @@ def add_random_weights_flag(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_overrides(parser: argparse.ArgumentParser) -> None:
+    """KEY VALUE ... at the end (``opts``), and behind ``--opts`` (``further_opts``)."""
+    parser.add_argument(
+        "--opts",
+        dest="further_opts",
+        nargs=argparse.REMAINDER,
+        default=[],
+        help="config overrides, too: KEY VALUE ...",
+    )
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help="config overrides: KEY VALUE ...")
+
+
 def load_config(config_file: str = "", overrides: "Sequence[Any] | None" = None) -> CfgNode:
     """
     Detectron2's defaults and ours, then a file, then overrides; checked, not frozen.
