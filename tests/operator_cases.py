@@ -187,6 +187,17 @@ def _axial_attention(*tensors: Tensor) -> Sequence[Tensor]:
     return [ops.axial_attention(*tensors, **options)]
 
 
+def _feature_maps(seed: int) -> List[Tensor]:
+    generator = _generator(seed)
+    sizes = [(2, 20, 9, 13), (20, 5, 5), (20,)]
+    return [torch.randn(size, generator=generator) for size in sizes]
+
+
+def _depthwise_convolution(*tensors: Tensor) -> Sequence[Tensor]:
+    options = {"stride": (1, 2), "padding": (4, 2), "dilation": (2, 1), "activation": "hard_swish"}
+    return [ops.depthwise_convolution(*tensors, **options)]
+
+
 CASES: Dict[str, OperatorCase] = {
     "find_centers": OperatorCase(["find_centers"], _heatmap, _find_centers),
     "resampling": OperatorCase(["resample_aligned", "resample_argmax"], _semantic, _resample),
@@ -205,5 +216,8 @@ CASES: Dict[str, OperatorCase] = {
     "dense_crf": OperatorCase(["dense_crf"], _scores, _dense_crf, has_cuda=False),
     "axial_attention": OperatorCase(
         ["axial_attention"], _sequences, _axial_attention, has_cuda=False
+    ),
+    "depthwise_convolution": OperatorCase(
+        ["depthwise_convolution"], _feature_maps, _depthwise_convolution, has_cuda=False
     ),
 }

@@ -3,8 +3,9 @@ Convolution, batch norm and activation as one operation, in evaluation on a CPU.
 
 The kernel is scaled by the norm once, not at every call, and oneDNN adds the bias and activates
 while a pixel is in its registers. Of features with their channels first it would make a copy with
-the channels last, and back, which costs more than that spares. Training, autograd, compilers,
-tracers and counters of operations see the plain operations.
+the channels last, and back, which costs more than that spares. Depthwise convolutions of stride 1
+are our own operator. Training, autograd, compilers, tracers and counters of operations see the
+plain operations.
 """
 
 from typing import Any, Callable, List, Optional, Sequence, Tuple
@@ -14,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _len_torch_dispatch_stack
 
+from .. import ops
+from ..ops.extension import has_kernels
 from .inference import is_plain_inference
 from .norm import has_batch_statistics, is_batch_norm, scale_and_shift
 
@@ -156,6 +159,14 @@ def fused_convolution(
     if norm is not None:
         sources += [norm.weight, norm.bias, norm.running_mean, norm.running_var]  # type: ignore
     weight, bias = kernel.get(sources, dtype, lambda: _fold(conv, norm, dtype))
+    if _is_own_operator(conv, activation, dtype):
+        return ops.depthwise_convolution(
+            *(features, weight[:, 0], bias),
+            stride=conv.stride,
+            padding=conv.padding,
+            dilation=conv.dilation,
+            activation=activation,
+        )
     name, numbers = _ACTIVATIONS[activation]
     return _fused_operator()(
         *(features, weight, bias, conv.padding, conv.stride, conv.dilation, conv.groups),
@@ -216,7 +227,26 @@ def _fold(
         bias = shift if bias is None else shift + bias * scale
         weight = weight * scale.view(-1, 1, 1, 1)
     weight = weight.to(dtype).contiguous(memory_format=torch.channels_last)
+    if _is_dense_depthwise(conv):
+        # As our operator reads it.
+        weight = weight.permute(2, 3, 1, 0).contiguous().permute(3, 2, 0, 1)
     return weight.detach(), None if bias is None else bias.to(dtype).detach()
+
+
+def _is_dense_depthwise(conv: nn.Conv2d) -> bool:
+    """Whether a convolution of stride 1 has one filter a channel."""
+    is_depthwise = 1 < conv.groups == conv.in_channels == conv.out_channels
+    return is_depthwise and tuple(conv.stride) == (1, 1)
+
+
+def _is_own_operator(conv: nn.Conv2d, activation: str, dtype: torch.dtype) -> bool:
+    """Whether a convolution is our own operator, where that is faster than oneDNN's."""
+    return (
+        _is_dense_depthwise(conv)
+        and dtype == torch.float32
+        and activation in ops.DEPTHWISE_ACTIVATIONS
+        and has_kernels("depthwise_convolution", "cpu")
+    )
 
 
 def _state(sources: Sequence[Optional[Tensor]], dtype: torch.dtype) -> Optional[List[Any]]:

@@ -3,8 +3,8 @@ Operators: one public function each, and their plain PyTorch reference.
 
 The public functions check their arguments, then call the compiled kernels if the extension is
 there, else the reference (see `has_extension` and `use_reference`). Both give the same integers.
-`dense_crf` has no kernel for a GPU, and refuses its tensors; `axial_attention` has none, either,
-and runs its reference there.
+`dense_crf` has no kernel for a GPU, and refuses its tensors; `axial_attention` and
+`depthwise_convolution` have none, either, and run their references there.
 """
 
 from .assignment import linear_assignment
@@ -12,6 +12,7 @@ from .axial_attention import axial_attention
 from .centers import find_centers
 from .cross_entropy import upsampled_cross_entropy
 from .dense_crf import dense_crf
+from .depthwise_convolution import DEPTHWISE_ACTIVATIONS, depthwise_convolution
 from .extension import has_extension, use_reference
 from .grouping import group_pixels
 from .merging import merge_panoptic
@@ -29,6 +30,7 @@ from .slots import panoptic_from_slots
 from .targets import panoptic_targets
 
 __all__ = [
+    "DEPTHWISE_ACTIVATIONS",
     "VOID_PANOPTIC_LABEL",
     "PanopticSegmentation",
     "SegmentTable",
@@ -36,6 +38,7 @@ __all__ = [
     "TargetMaps",
     "axial_attention",
     "dense_crf",
+    "depthwise_convolution",
     "find_centers",
     "group_pixels",
     "has_extension",

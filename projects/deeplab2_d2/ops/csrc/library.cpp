@@ -68,6 +68,9 @@ TORCH_LIBRARY(deeplab2_d2, m) {
       "(Tensor raw, Tensor scale, Tensor shift, Tensor logit_scale, Tensor logit_shift, "
       "Tensor query_encoding, Tensor key_encoding, Tensor value_encoding)");
   m.def(
+      "depthwise_convolution(Tensor features, Tensor weight, Tensor? bias, *, int[2] stride, "
+      "int[2] padding, int[2] dilation, str activation) -> Tensor");
+  m.def(
       "dense_crf(Tensor logits, Tensor image, *, int num_iterations, float[2] weights, "
       "float[3] thetas, str normalization) -> Tensor");
 }

@@ -12,6 +12,7 @@ from .axial_attention import axial_attention
 from .centers import find_centers
 from .cross_entropy import upsampled_cross_entropy
 from .dense_crf import dense_crf, exact_dense_crf
+from .depthwise_convolution import depthwise_convolution
 from .grouping import group_pixels
 from .merging import merge_panoptic
 from .overlap import label_overlap
@@ -23,6 +24,7 @@ from .targets import panoptic_targets
 __all__ = [
     "axial_attention",
     "dense_crf",
+    "depthwise_convolution",
     "exact_dense_crf",
     "find_centers",
     "group_pixels",
