@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from deeplab2_d2 import ops
 from deeplab2_d2.layers import ConvNormAct, Norm, fast_layout, fused_convolution
 from deeplab2_d2.layers.convolution import DepthwiseConvNormAct
 
@@ -61,6 +62,30 @@ def test_it_equals_the_three_operations(activation, norm, kernel_size, stride, r
     output = layer(features)
     assert output.is_contiguous(memory_format=torch.channels_last)
     np.testing.assert_allclose(output, _plain(layer, features), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.skipif(
+    not ops.has_extension("depthwise_convolution"), reason="the compiled operators are not built"
+)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@torch.no_grad()
+def test_a_depthwise_convolution_is_our_operator_or_onednns(activation, monkeypatch):
+    options = {"atrous_rate": (3, 2), "norm": Norm("BN"), "activation": activation}
+    layer = _randomised(DepthwiseConvNormAct(21, 3, **options))
+    features = fast_layout(torch.randn(2, 21, 13, 18))
+    expected, calls = _plain(layer, features), []
+    operator = ops.depthwise_convolution
+    monkeypatch.setattr(
+        ops, "depthwise_convolution", lambda *args, **kw: calls.append(1) or operator(*args, **kw)
+    )
+    np.testing.assert_allclose(layer(features), expected, rtol=1e-4, atol=1e-4)
+    # oneDNN has swish; what it has not comes after the convolution.
+    assert len(calls) == (activation != "swish")
+    # With the kernel that is known by now.
+    with ops.use_reference():
+        output = layer(features)
+    assert len(calls) == (activation != "swish")
+    np.testing.assert_allclose(output, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.fixture
