@@ -54,6 +54,14 @@ def _resample(maps: Tensor) -> Sequence[Tensor]:
     return [ops.resample_aligned(maps, *frame), ops.resample_argmax(maps, *frame)]
 
 
+def _photo(seed: int) -> List[Tensor]:
+    return [255 * torch.rand(9, 13, 3, generator=_generator(seed))]
+
+
+def _resize_window(image: Tensor) -> Sequence[Tensor]:
+    return [ops.resize_window(image, (17, 21), (-2, 3, 15, 20), fill=127.5)]
+
+
 def _grouping(seed: int) -> List[Tensor]:
     generator = _generator(seed)
     centers = 60 * torch.rand(2, 9, 2, generator=generator)
@@ -190,6 +198,7 @@ def _axial_attention(*tensors: Tensor) -> Sequence[Tensor]:
 CASES: Dict[str, OperatorCase] = {
     "find_centers": OperatorCase(["find_centers"], _heatmap, _find_centers),
     "resampling": OperatorCase(["resample_aligned", "resample_argmax"], _semantic, _resample),
+    "resize_window": OperatorCase(["resize_window"], _photo, _resize_window, has_cuda=False),
     "group_pixels": OperatorCase(["group_pixels"], _grouping, _group_pixels),
     "merge_panoptic": OperatorCase(["merge_panoptic"], _merging, _merge_panoptic),
     "fused_path": OperatorCase(["find_centers", "panoptic_from_logits"], _maps, _postprocess),

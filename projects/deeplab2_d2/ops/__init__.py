@@ -3,8 +3,8 @@ Operators: one public function each, and their plain PyTorch reference.
 
 The public functions check their arguments, then call the compiled kernels if the extension is
 there, else the reference (see `has_extension` and `use_reference`). Both give the same integers.
-`dense_crf` has no kernel for a GPU, and refuses its tensors; `axial_attention` has none, either,
-and runs its reference there.
+`dense_crf` has no kernel for a GPU, and refuses its tensors; `axial_attention` and `resize_window`
+have none, either, and run their references there.
 """
 
 from .assignment import linear_assignment
@@ -18,6 +18,7 @@ from .merging import merge_panoptic
 from .overlap import label_overlap
 from .panoptic import panoptic_from_logits
 from .resampling import resample_aligned, resample_argmax
+from .resize_window import resize_window
 from .results import (
     VOID_PANOPTIC_LABEL,
     PanopticSegmentation,
@@ -47,6 +48,7 @@ __all__ = [
     "panoptic_targets",
     "resample_aligned",
     "resample_argmax",
+    "resize_window",
     "upsampled_cross_entropy",
     "use_reference",
 ]

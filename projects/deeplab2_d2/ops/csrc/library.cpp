@@ -21,6 +21,9 @@ TORCH_LIBRARY(deeplab2_d2, m) {
       "int nms_kernel, SymInt top_k) -> (Tensor centers, Tensor scores, Tensor counts)");
   m.def("resample_aligned(Tensor maps, SymInt[2] size, float[2] scale) -> Tensor");
   m.def("resample_argmax(Tensor maps, SymInt[2] size, float[2] scale) -> Tensor");
+  m.def(
+      "resize_window(Tensor image, SymInt[2] size, float[2] scale, SymInt[4] window, *, "
+      "float fill) -> Tensor");
   m.def("group_pixels(Tensor centers, Tensor num_centers, Tensor offsets) -> Tensor");
   m.def(
       "merge_panoptic(Tensor semantic, Tensor instance, Tensor center_scores, *, int num_classes, "

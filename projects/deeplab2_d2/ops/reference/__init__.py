@@ -17,6 +17,7 @@ from .merging import merge_panoptic
 from .overlap import label_overlap
 from .panoptic import panoptic_from_logits
 from .resampling import resample_aligned, resample_argmax
+from .resize_window import resize_window
 from .slots import panoptic_from_slots
 from .targets import panoptic_targets
 
@@ -34,5 +35,6 @@ __all__ = [
     "panoptic_targets",
     "resample_aligned",
     "resample_argmax",
+    "resize_window",
     "upsampled_cross_entropy",
 ]
