@@ -12,6 +12,7 @@ from detectron2.utils import comm
 from tabulate import tabulate
 from torch import Tensor
 
+from ..ops import resample_argmax
 from ..structures import SEMANTIC_LABELS, DatasetClasses, read_label_map, read_panoptic_png
 from .ground_truth import classes_of_ids, segment_classes
 from .label_pairs import count_label_pairs
@@ -80,7 +81,7 @@ class SemanticEvaluator(DatasetEvaluator):
     def _classes_of(self, prediction: Tensor, file_name: str) -> Tensor:
         count = len(self._class_names)
         if prediction.dim() == 3 and len(prediction) == count:
-            return prediction.argmax(dim=0)
+            return _largest_class(prediction)
         is_integer = not (prediction.is_floating_point() or prediction.dtype == torch.bool)
         if prediction.dim() == 2 and is_integer:
             return prediction
@@ -144,6 +145,14 @@ class SemanticEvaluator(DatasetEvaluator):
         if np.isnan(result["pACC"]):
             logger.warning("pACC is NaN: no pixel of the ground truth has a class")
         return OrderedDict(sem_seg=result)
+
+
+def _largest_class(scores: Tensor) -> Tensor:
+    """``scores.argmax(dim=0)``, several times as fast on a CPU."""
+    if scores.dtype == torch.float64 or not scores.is_floating_point() or scores.numel() == 0:
+        return scores.argmax(dim=0)
+    height, width = scores.shape[1:]
+    return resample_argmax(scores[None], (height, width), (1.0, 1.0))[0]
 
 
 def tabulate_classes(result: Mapping[str, float], class_names: Sequence[str]) -> str:
