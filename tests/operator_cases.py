@@ -190,6 +190,10 @@ def _sequences(seed: int) -> List[Tensor]:
     return [torch.randn(size, generator=generator) for size in sizes]
 
 
+def _attention_moments(raw: Tensor, scale: Tensor, shift: Tensor, *_: Tensor) -> Sequence[Tensor]:
+    return ops.attention_moments(raw, scale, shift, num_heads=2, key_depth=8)
+
+
 def _axial_attention(*tensors: Tensor) -> Sequence[Tensor]:
     options = {"value_depth": 16, "retrieve_content": True, "span": 9}
     return [ops.axial_attention(*tensors, **options)]
@@ -212,6 +216,9 @@ CASES: Dict[str, OperatorCase] = {
     "linear_assignment": OperatorCase(["linear_assignment"], _costs, _assign),
     "panoptic_targets": OperatorCase(["panoptic_targets"], _segments, _targets, has_cuda=False),
     "dense_crf": OperatorCase(["dense_crf"], _scores, _dense_crf, has_cuda=False),
+    "attention_moments": OperatorCase(
+        ["attention_moments"], _sequences, _attention_moments, has_cuda=False
+    ),
     "axial_attention": OperatorCase(
         ["axial_attention"], _sequences, _axial_attention, has_cuda=False
     ),

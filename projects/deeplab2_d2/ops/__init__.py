@@ -3,11 +3,12 @@ Operators: one public function each, and their plain PyTorch reference.
 
 The public functions check their arguments, then call the compiled kernels if the extension is
 there, else the reference (see `has_extension` and `use_reference`). Both give the same integers.
-`dense_crf` has no kernel for a GPU, and refuses its tensors; `axial_attention` and `resize_window`
-have none, either, and run their references there.
+`dense_crf` has no kernel for a GPU, and refuses its tensors; `attention_moments`,
+`axial_attention` and `resize_window` have none, either, and run their references there.
 """
 
 from .assignment import linear_assignment
+from .attention_moments import AttentionMoments, attention_moments
 from .axial_attention import axial_attention
 from .centers import find_centers
 from .cross_entropy import upsampled_cross_entropy
@@ -31,10 +32,12 @@ from .targets import panoptic_targets
 
 __all__ = [
     "VOID_PANOPTIC_LABEL",
+    "AttentionMoments",
     "PanopticSegmentation",
     "SegmentTable",
     "SlotSegmentation",
     "TargetMaps",
+    "attention_moments",
     "axial_attention",
     "dense_crf",
     "find_centers",

@@ -71,6 +71,13 @@ TORCH_LIBRARY(deeplab2_d2, m) {
       "(Tensor raw, Tensor scale, Tensor shift, Tensor logit_scale, Tensor logit_shift, "
       "Tensor query_encoding, Tensor key_encoding, Tensor value_encoding)");
   m.def(
+      "attention_moments(Tensor raw, Tensor scale, Tensor shift, *, int num_heads, "
+      "int key_depth) -> (Tensor content, Tensor sums, Tensor products)");
+  m.def(
+      "attention_moments_backward(Tensor content, Tensor sums, Tensor products, Tensor raw, "
+      "Tensor scale, Tensor shift, *, int num_heads, int key_depth) -> (Tensor raw, Tensor scale, "
+      "Tensor shift)");
+  m.def(
       "dense_crf(Tensor logits, Tensor image, *, int num_iterations, float[2] weights, "
       "float[3] thetas, str normalization) -> Tensor");
 }

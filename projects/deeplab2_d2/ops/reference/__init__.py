@@ -8,6 +8,7 @@ threshold.
 """
 
 from .assignment import linear_assignment
+from .attention_moments import attention_moments
 from .axial_attention import axial_attention
 from .centers import find_centers
 from .cross_entropy import upsampled_cross_entropy
@@ -22,6 +23,7 @@ from .slots import panoptic_from_slots
 from .targets import panoptic_targets
 
 __all__ = [
+    "attention_moments",
     "axial_attention",
     "dense_crf",
     "exact_dense_crf",
