@@ -54,6 +54,14 @@ def _resample(maps: Tensor) -> Sequence[Tensor]:
     return [ops.resample_aligned(maps, *frame), ops.resample_argmax(maps, *frame)]
 
 
+def _photo(seed: int) -> List[Tensor]:
+    return [255 * torch.rand(9, 13, 3, generator=_generator(seed))]
+
+
+def _resize_window(image: Tensor) -> Sequence[Tensor]:
+    return [ops.resize_window(image, (17, 21), (-2, 3, 15, 20), fill=127.5)]
+
+
 def _grouping(seed: int) -> List[Tensor]:
     generator = _generator(seed)
     centers = 60 * torch.rand(2, 9, 2, generator=generator)
@@ -182,6 +190,10 @@ def _sequences(seed: int) -> List[Tensor]:
     return [torch.randn(size, generator=generator) for size in sizes]
 
 
+def _attention_moments(raw: Tensor, scale: Tensor, shift: Tensor, *_: Tensor) -> Sequence[Tensor]:
+    return ops.attention_moments(raw, scale, shift, num_heads=2, key_depth=8)
+
+
 def _axial_attention(*tensors: Tensor) -> Sequence[Tensor]:
     options = {"value_depth": 16, "retrieve_content": True, "span": 9}
     return [ops.axial_attention(*tensors, **options)]
@@ -201,6 +213,7 @@ def _depthwise_convolution(*tensors: Tensor) -> Sequence[Tensor]:
 CASES: Dict[str, OperatorCase] = {
     "find_centers": OperatorCase(["find_centers"], _heatmap, _find_centers),
     "resampling": OperatorCase(["resample_aligned", "resample_argmax"], _semantic, _resample),
+    "resize_window": OperatorCase(["resize_window"], _photo, _resize_window, has_cuda=False),
     "group_pixels": OperatorCase(["group_pixels"], _grouping, _group_pixels),
     "merge_panoptic": OperatorCase(["merge_panoptic"], _merging, _merge_panoptic),
     "fused_path": OperatorCase(["find_centers", "panoptic_from_logits"], _maps, _postprocess),
@@ -214,6 +227,9 @@ CASES: Dict[str, OperatorCase] = {
     "linear_assignment": OperatorCase(["linear_assignment"], _costs, _assign),
     "panoptic_targets": OperatorCase(["panoptic_targets"], _segments, _targets, has_cuda=False),
     "dense_crf": OperatorCase(["dense_crf"], _scores, _dense_crf, has_cuda=False),
+    "attention_moments": OperatorCase(
+        ["attention_moments"], _sequences, _attention_moments, has_cuda=False
+    ),
     "axial_attention": OperatorCase(
         ["axial_attention"], _sequences, _axial_attention, has_cuda=False
     ),

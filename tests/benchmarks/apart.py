@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any, Dict
 
 from measuring import Measurement
@@ -16,7 +17,13 @@ def measure_apart(program: str, call: Dict[str, Any], *, threads: int) -> Measur
         call: what to measure.
         threads: of the process.
     """
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    # The modules that tests and benchmarks share, too.
+    paths = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": str(threads),
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+    }
     command = [sys.executable, program, json.dumps({**call, "threads": threads})]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return Measurement(**json.loads(done.stdout.splitlines()[-1]))

@@ -1,6 +1,8 @@
 """
 Evaluations from image files to scores, an image at a time: where the time goes, and how much of it
-an evaluation takes that works on several images at once.
+an evaluation takes that works on several images at once. "As before" is in a process of its own: a
+plain loop whose network is without what :mod:`bench_forms` takes away, and whose semantic scores
+PyTorch resamples.
 
 Images are generated, of COCO's size and classes. The networks are whole and untrained; what they
 say is replaced by maps as a trained one gives them, so that post-processing and evaluators have
@@ -10,6 +12,8 @@ segments of usual number and size.
 import contextlib
 import functools
 import io
+import json
+import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -17,7 +21,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Callable, Dict, Iterator, List, Tuple
 
+import bench_forms
 import numpy as np
+from apart import answer, measure_apart
+
+# It makes Detectron2 importable, which comes next.
+import deeplab2_d2  # noqa: F401  isort: skip
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
@@ -31,6 +40,8 @@ from deeplab2_d2.data.panoptic_writer import PanopticWriter, Segment
 from deeplab2_d2.data.registration import panoptic_metadata, register_panoptic_dataset
 from deeplab2_d2.engine import DeepLab2Trainer, load_config
 from deeplab2_d2.engine.testing import load_test_model
+from deeplab2_d2.models import labels_are_enough
+from deeplab2_d2.ops import resampling
 
 _CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "COCO-PanopticSegmentation"
 _MODELS = {
@@ -42,35 +53,53 @@ _MODELS = {
 }
 _DATASET = "deeplab2_d2_benchmark_panoptic"
 _SIZE = (480, 640)
+_BEFORE = "as before"
 
 
 def rows(args: Any) -> Iterator[Dict[str, Any]]:
     names = ["MobileNetV3-L reduced"] if args.quick else list(_MODELS)
-    with tempfile.TemporaryDirectory() as folder, _dataset(Path(folder), 2 if args.quick else 10):
+    num_images = 2 if args.quick else 20
+    with tempfile.TemporaryDirectory() as folder, _dataset(Path(folder), num_images):
         for name in names:
             yield from _rows(args, name, folder)
 
 
-def _rows(args: Any, name: str, folder: str) -> Iterator[Dict[str, Any]]:
-    options = ["MODEL.DEVICE", args.device, "DATASETS.TEST", f"('{_DATASET}',)"]
-    options += ["OUTPUT_DIR", folder, "MODEL.WEIGHTS", ""]
-    configs = [
-        load_config(str(_CONFIGS / _MODELS[name]), [*options, *more])
-        for more in (
-            ["DATALOADER.NUM_WORKERS", "0"],
-            ["DATALOADER.NUM_WORKERS", "1"],
-            ["DATALOADER.NUM_WORKERS", "1", "TEST.DEEPLAB2.PQ_ON_THE_FLY", "True"],
-        )
-    ]
-    model = load_test_model(configs[0], allow_random_weights=True)
+def _load(name: str, folder: str, device: str, *options: str) -> CfgNode:
+    options = ("MODEL.DEVICE", device, "DATASETS.TEST", f"('{_DATASET}',)", *options)
+    options = ("OUTPUT_DIR", folder, "MODEL.WEIGHTS", "", *options)
+    return load_config(str(_CONFIGS / _MODELS[name]), list(options))
+
+
+def _build(cfg: CfgNode) -> Any:
+    model = load_test_model(cfg, allow_random_weights=True)
     model.head.register_forward_hook(_as_trained)
+    return model
+
+
+def _in_turn(cfg: CfgNode, model: nn.Module) -> Any:
+    loader = DeepLab2Trainer.build_test_loader(cfg, _DATASET)
+    evaluator = DeepLab2Trainer.build_evaluator(cfg, _DATASET)
+    return inference_on_dataset(model, loader, evaluator)
+
+
+def _rows(args: Any, name: str, folder: str) -> Iterator[Dict[str, Any]]:
+    load = functools.partial(_load, name, folder, args.device)
+    configs = [
+        load("DATALOADER.NUM_WORKERS", "0"),
+        load("DATALOADER.NUM_WORKERS", "1"),
+        load("DATALOADER.NUM_WORKERS", "1", "TEST.DEEPLAB2.PQ_ON_THE_FLY", "True"),
+    ]
+    model = _build(configs[0])
     num_images = len(DatasetCatalog.get(_DATASET))
     repeats = 1 if args.quick else min(args.repeats, 3)
+    before = None
+    if args.device == "cpu":
+        call = {"name": name, "num_images": num_images, "repeats": repeats}
+        before = measure_apart(__file__, call, threads=args.threads)
+        yield {"name": f"{name}, evaluation an image, in turn, {_BEFORE}", "measurement": before}
 
     def in_turn(cfg: CfgNode) -> Any:
-        loader = DeepLab2Trainer.build_test_loader(cfg, _DATASET)
-        evaluator = DeepLab2Trainer.build_evaluator(cfg, _DATASET)
-        return inference_on_dataset(model, loader, evaluator)
+        return _in_turn(cfg, model)
 
     def ours(cfg: CfgNode) -> Any:
         return DeepLab2Trainer.test(cfg, model)
@@ -105,6 +134,29 @@ def _rows(args: Any, name: str, folder: str) -> Iterator[Dict[str, Any]]:
                 "peer": peer,
                 "peer_seconds": median(seconds[peer]),
             }
+        if before is not None:
+            yield {
+                "name": f"{name}, evaluation an image, {label}",
+                "measurement": Measurement(median(times), min(times), repeats, None),
+                "peer": f"in turn, {_BEFORE}",
+                "peer_seconds": before.seconds,
+            }
+
+
+def _measure_before(call: Dict[str, Any]) -> Measurement:
+    for step in bench_forms.BEFORE:
+        step()
+    resampling.has_kernels = lambda *_: False
+    with tempfile.TemporaryDirectory() as folder, _dataset(Path(folder), call["num_images"]):
+        cfg = _load(call["name"], folder, "cpu", "DATALOADER.NUM_WORKERS", "0")
+        model = _build(cfg)
+        times = []
+        for _ in range(call["repeats"]):
+            start = time.perf_counter()
+            with contextlib.redirect_stdout(io.StringIO()):
+                _in_turn(cfg, model)
+            times.append((time.perf_counter() - start) / call["num_images"])
+    return Measurement(median(times), min(times), len(times), None)
 
 
 def _as_trained(head: nn.Module, inputs: Any, prediction: Dict[str, Tensor]) -> Dict[str, Tensor]:
@@ -152,9 +204,9 @@ def _parts_of(cfg: CfgNode, model: Any) -> Tuple[Any, Dict[str, List[float]]]:
         evaluator.process = timed(f"{type(evaluator).__name__}", evaluator.process)
         evaluator.evaluate = timed("scores at the end, of all images", evaluator.evaluate)
     model.predict = timed("network", model.predict)
-    model.postprocess = timed("post-processing with semantic scores", model.postprocess)
+    model.postprocess = timed("post-processing", model.postprocess)
     loader = DeepLab2Trainer.build_test_loader(cfg, _DATASET)
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()), labels_are_enough():
         scores = inference_on_dataset(model, loader, evaluators)
     del model.predict, model.postprocess
     end = parts.pop("scores at the end, of all images")
@@ -206,3 +258,7 @@ def _segments(rng: np.random.Generator, categories: List[Dict[str, Any]]) -> Lis
         (y, x), radius = rng.random(2) * _SIZE, rng.uniform(0.02, 0.12) * _SIZE[1]
         segments.append(Segment((ys - y) ** 2 + (xs - x) ** 2 < radius**2, int(category)))
     return segments
+
+
+if __name__ == "__main__":
+    answer(_measure_before(json.loads(sys.argv[1])))

@@ -70,3 +70,20 @@ def test_every_class_has_its_line_in_the_log(tiny_dataset, tiny_records, run, ca
         run(SemanticEvaluator(tiny_dataset), tiny_records, outputs)
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in caplog.text.splitlines()]
     assert ["cat", "60.00", "60.00"] in lines and ["dog", "100.00", "100.00"] in lines
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64, torch.int64])
+def test_scores_give_the_class_that_argmax_gives(tiny_dataset, tiny_records, run, dtype):
+    """With ties and NaN."""
+    generator = torch.Generator().manual_seed(0)
+    results = []
+    for is_chosen in (False, True):
+        outputs = []
+        for output in _truth(tiny_records):
+            scores = torch.randint(-3, 4, output["sem_seg"].shape, generator=generator).to(dtype)
+            if dtype.is_floating_point:
+                scores[2, ::3] = torch.nan
+            outputs.append({"sem_seg": scores.argmax(dim=0) if is_chosen else scores})
+        generator.manual_seed(0)
+        results.append(run(SemanticEvaluator(tiny_dataset), tiny_records, outputs))
+    assert repr(results[0]) == repr(results[1]) and results[0]["sem_seg"]["pACC"] > 0

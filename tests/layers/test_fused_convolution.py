@@ -215,6 +215,23 @@ def test_autocast_decides_the_type(layer, features):
     assert layer(features).dtype == torch.float32
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_type_that_onednn_does_not_compute_in_is_left_to_pytorch(
+    layer, features, dtype, monkeypatch
+):
+    """oneDNN has errors for bfloat16 and float16 on processors without instructions for them."""
+    monkeypatch.setattr(fused_convolution, "_is_computed", lambda dtype: dtype == torch.float32)
+    assert fused_convolution.may_fuse(_conv_of(layer), layer.batch_norm, features)
+    with torch.autocast("cpu", dtype=dtype):
+        assert not fused_convolution.may_fuse(_conv_of(layer), layer.batch_norm, features)
+        output = layer(features)
+    expected = _plain(layer, features)
+    assert (output.double() - expected).abs().max() < 2**-6 * expected.abs().max()
+    low = features.to(dtype)
+    assert not fused_convolution.may_fuse(_conv_of(layer.to(dtype)), layer.batch_norm, low)
+
+
 def test_who_looks_at_operations_sees_the_plain_ones(layer, features):
     from torch.utils.flop_counter import FlopCounterMode
 

@@ -5,6 +5,8 @@ import functools
 import logging
 import multiprocessing
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -22,7 +24,7 @@ needs_extension = pytest.mark.skipif(
 @pytest.fixture
 def undecided(monkeypatch):
     """Forget for a test whether the extension is there."""
-    for name in ("_is_loaded", "_has_kernels_for"):
+    for name in ("_load", "_has_kernels_for"):
         function = getattr(extension, name).__wrapped__
         monkeypatch.setattr(extension, name, functools.lru_cache(maxsize=None)(function))
 
@@ -230,3 +232,23 @@ def test_context_inside_of_traced_code_is_an_error():
 
     with pytest.raises(Exception, match="use_reference must be entered outside"):
         torch.compile(function, fullgraph=True, backend="eager")(torch.zeros(1, 2, 2))
+
+
+@needs_extension
+def test_first_calls_may_come_from_several_threads():
+    program = """
+import threading, torch, deeplab2_d2
+from deeplab2_d2 import ops
+start, errors = threading.Barrier(8), []
+def call():
+    start.wait()
+    try:
+        ops.label_overlap(torch.zeros(4, dtype=torch.int32), torch.zeros(4, dtype=torch.int32))
+    except BaseException as error:
+        errors.append(error)
+threads = [threading.Thread(target=call) for _ in range(8)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+assert not errors, errors
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -30,7 +30,7 @@ def apply_to_image(transform: T.Transform, image: np.ndarray) -> np.ndarray:
         return image
     if _takes_any_type(transform):
         return transform.apply_image(image)
-    as_bytes = np.clip(np.rint(image), 0, 255).astype(np.uint8)
+    as_bytes = np.clip(np.rint(image), 0, 255).astype(np.uint8, order="C")
     return transform.apply_image(as_bytes).astype(np.float32)
 
 

@@ -12,6 +12,7 @@ from .augmentation import AlignedResizeTransform
 from .foreign_transforms import apply_to_image, apply_to_map
 from .frame_targets import depth_target
 from .reading import read_image
+from .scale_and_crop import ResizeWindowTransform
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def _scale(transforms: Sequence[T.Transform]) -> float:
     for transform in transforms:
         if isinstance(transform, T.TransformList):
             scale *= _scale(transform.transforms)
-        elif isinstance(transform, AlignedResizeTransform):
+        elif isinstance(transform, (AlignedResizeTransform, ResizeWindowTransform)):
             (old, _), (new, _) = transform.old_size, transform.new_size
             scale *= (new - 1) / (old - 1) if old > 1 else 1.0
         elif isinstance(transform, T.ResizeTransform):

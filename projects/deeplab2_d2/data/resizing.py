@@ -8,7 +8,8 @@ from typing import Optional, Tuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+
+from ..ops import resize_window
 
 Size = Tuple[int, int]
 
@@ -22,13 +23,31 @@ def resize_bilinear(image: np.ndarray, size: Size) -> np.ndarray:
         size: (height, width) wanted.
 
     Returns:
-        (height, width, C) float32; ``image`` itself if it has that size already.
+        (height, width, C) float32, in memory its channels come first; ``image`` itself if it has
+        that size already.
     """
     if image.shape[:2] == tuple(size):
         return image
-    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
-    resized = F.interpolate(pixels, size=tuple(size), mode="bilinear", align_corners=True)
-    return np.ascontiguousarray(resized[0].permute(1, 2, 0).numpy())
+    return resize_and_cut(image, size, (0, 0, *size), fill=0.0)
+
+
+def resize_and_cut(
+    image: np.ndarray, size: Size, window: Tuple[int, int, int, int], *, fill: float
+) -> np.ndarray:
+    """
+    A window of what :func:`resize_bilinear` gives, without the rest.
+
+    Args:
+        image: (H, W, C) float32.
+        size: (height, width) that the whole image is resized to.
+        window: (top, left, height, width) in pixels of the resized image. It may reach beyond.
+        fill: value of pixels outside.
+
+    Returns:
+        (height, width, C) float32; in memory its channels come first.
+    """
+    pixels = torch.from_numpy(np.require(image, np.float32, ["C", "W"]))
+    return resize_window(pixels, size, window, fill=fill).numpy().transpose(1, 2, 0)
 
 
 def resize_nearest(labels: np.ndarray, size: Size) -> np.ndarray:
@@ -45,13 +64,18 @@ def resize_nearest(labels: np.ndarray, size: Size) -> np.ndarray:
     """
     if labels.shape[:2] == tuple(size):
         return labels
-    rows = _nearest_indices(labels.shape[0], size[0])
-    columns = _nearest_indices(labels.shape[1], size[1])
+    rows = nearest_indices(labels.shape[0], size[0])
+    columns = nearest_indices(labels.shape[1], size[1])
     return labels.take(rows, axis=0).take(columns, axis=1)
 
 
-def _nearest_indices(source: int, target: int) -> np.ndarray:
-    """Index into ``source`` pixels for each of ``target`` pixels, (target,) int64."""
+def nearest_indices(source: int, target: int) -> np.ndarray:
+    """
+    Where :func:`resize_nearest` takes the pixels of an axis from.
+
+    Returns:
+        (target,) int64: for each of ``target`` pixels an index into ``source`` ones.
+    """
     scale = np.float32(source - 1) / np.float32(target - 1) if target > 1 else np.float32(0)
     positions = np.arange(target, dtype=np.float32) * scale
     # Half away from zero, not numpy's half to even.

@@ -7,6 +7,9 @@ import torch
 
 from ..ops import label_overlap
 
+# Types that the operator counts as they are.
+_COUNTED = (np.uint8, np.int8, np.int16, np.int32, np.int64)
+
 
 class LabelPairs(NamedTuple):
     """
@@ -48,6 +51,6 @@ def _to_tensor(labels: np.ndarray) -> torch.Tensor:
         raise TypeError(f"labels must be integers, got {labels.dtype}")
     if labels.dtype == np.uint64 and labels.max(initial=0) > np.iinfo(np.int64).max:
         raise ValueError(f"labels must be below 2^63, got {labels.max()}")
-    if labels.dtype not in (np.int32, np.int64):
+    if labels.dtype not in _COUNTED:
         labels = labels.astype(np.int64)
-    return torch.from_numpy(np.ascontiguousarray(labels))
+    return torch.from_numpy(np.require(labels, requirements=["C", "W"]))

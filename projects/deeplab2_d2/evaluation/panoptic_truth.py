@@ -5,8 +5,6 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Dict, List, Mapping
 
-import numpy as np
-
 from ..structures import (
     DatasetClasses,
     check_distinct,
@@ -16,6 +14,7 @@ from ..structures import (
     read_json_object,
     read_panoptic_png,
 )
+from .label_pairs import count_label_pairs
 
 logger = logging.getLogger(__name__)
 
@@ -79,8 +78,8 @@ def correct_areas(annotations: List[Dict[str, Any]], panoptic_root: str) -> int:
 
     def areas_of(annotation: Mapping[str, Any]) -> Dict[int, int]:
         ids = read_panoptic_png(os.path.join(panoptic_root, annotation["file_name"]))
-        values, counts = np.unique(ids, return_counts=True)
-        return dict(zip(values.tolist(), counts.tolist()))
+        pairs = count_label_pairs(ids, ids)
+        return dict(zip(pairs.truth.tolist(), pairs.pixels.tolist()))
 
     wrong = 0
     with ThreadPoolExecutor(_NUM_THREADS) as pool:

@@ -5,14 +5,17 @@ from collections import OrderedDict
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
+import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from tabulate import tabulate
 from torch import Tensor
 
-from ..structures import SEMANTIC_LABELS, DatasetClasses, read_label_map
-from .ground_truth import decode_semantic_map
+from ..ops import resample_argmax
+from ..structures import SEMANTIC_LABELS, DatasetClasses, read_label_map, read_panoptic_png
+from .ground_truth import classes_of_ids, segment_classes
+from .label_pairs import count_label_pairs
 from .label_readers import reads_labels
 from .seen_images import SeenImages
 
@@ -73,46 +76,53 @@ class SemanticEvaluator(DatasetEvaluator):
             self._images.add(sample["file_name"])
             key = SEMANTIC_LABELS if SEMANTIC_LABELS in output else "sem_seg"
             prediction = self._classes_of(output[key], sample["file_name"])
-            self._add(prediction.cpu().numpy(), self._read(sample["file_name"]), sample)
+            self._add(prediction.cpu().numpy(), sample["file_name"])
 
     def _classes_of(self, prediction: Tensor, file_name: str) -> Tensor:
         count = len(self._class_names)
         if prediction.dim() == 3 and len(prediction) == count:
-            return prediction.argmax(dim=0)
-        if prediction.dim() == 2 and not prediction.is_floating_point():
+            return _largest_class(prediction)
+        is_integer = not (prediction.is_floating_point() or prediction.dtype == torch.bool)
+        if prediction.dim() == 2 and is_integer:
             return prediction
         raise ValueError(
             f"sem_seg of {file_name} must be scores of {count} classes, (C, H, W), or integer ids, "
             f"(H, W), got {tuple(prediction.shape)} of {prediction.dtype}"
         )
 
-    def _add(self, prediction: np.ndarray, truth: np.ndarray, sample: Mapping[str, Any]) -> None:
+    def _add(self, prediction: np.ndarray, file_name: str) -> None:
+        record = self._records[file_name]
+        has_map = "sem_seg_file_name" in record
+        truth = (
+            read_label_map(record["sem_seg_file_name"], "semantic ground truth")
+            if has_map
+            else read_panoptic_png(record["pan_seg_file_name"])
+        )
         if prediction.shape != truth.shape:
             raise ValueError(
-                f"the prediction for {sample['file_name']} is {prediction.shape}, its ground "
-                f"truth {truth.shape}: they must have the same size"
+                f"the prediction for {file_name} is {prediction.shape}, its ground truth "
+                f"{truth.shape}: they must have the same size"
             )
-        size = len(self._class_names) + 1
-        is_class = (truth >= 0) & (truth < size - 1) & (truth != self._ignore_label)
-        is_unknown = ~is_class & (truth != self._ignore_label)
-        if is_unknown.any():
-            raise ValueError(
-                f"the ground truth of {sample['file_name']} must have classes below {size - 1} and "
-                f"ignore_label {self._ignore_label}, got {int(truth[is_unknown][0])}"
-            )
-        truth = np.where(is_class, truth, size - 1)
-        prediction = prediction.astype(np.int64)
-        prediction = np.where((prediction >= 0) & (prediction < size), prediction, size - 1)
-        counts = np.bincount((size * prediction + truth).ravel(), minlength=size * size)
-        self._confusion += counts.reshape(size, size)
-
-    def _read(self, file_name: str) -> np.ndarray:
-        record = self._records[file_name]
-        if "sem_seg_file_name" not in record:
-            return decode_semantic_map(
+        pairs = count_label_pairs(truth, prediction)
+        true_classes = pairs.truth
+        if not has_map:
+            classes = segment_classes(
                 record, ignore_label=self._ignore_label, ignore_crowd=self._ignore_crowd
             )
-        return read_label_map(record["sem_seg_file_name"], "semantic ground truth")
+            true_classes = classes_of_ids(pairs.truth, classes, record)
+        size = len(self._class_names) + 1
+        is_void = true_classes == self._ignore_label
+        is_class = (true_classes >= 0) & (true_classes < size - 1) & ~is_void
+        if not np.all(is_class | is_void):
+            wrong = int(true_classes[~(is_class | is_void)][0])
+            raise ValueError(
+                f"the ground truth of {file_name} must have classes below {size - 1} and "
+                f"ignore_label {self._ignore_label}, got {wrong}"
+            )
+        predicted = pairs.prediction
+        columns = np.where(is_class, true_classes, size - 1)
+        rows = np.where((predicted >= 0) & (predicted < size), predicted, size - 1)
+        np.add.at(self._confusion, (rows, columns), pairs.pixels)
 
     def evaluate(self) -> Optional[Dict[str, Dict[str, float]]]:
         """
@@ -135,6 +145,14 @@ class SemanticEvaluator(DatasetEvaluator):
         if np.isnan(result["pACC"]):
             logger.warning("pACC is NaN: no pixel of the ground truth has a class")
         return OrderedDict(sem_seg=result)
+
+
+def _largest_class(scores: Tensor) -> Tensor:
+    """``scores.argmax(dim=0)``, several times as fast on a CPU."""
+    if scores.dtype == torch.float64 or not scores.is_floating_point() or scores.numel() == 0:
+        return scores.argmax(dim=0)
+    height, width = scores.shape[1:]
+    return resample_argmax(scores[None], (height, width), (1.0, 1.0))[0]
 
 
 def tabulate_classes(result: Mapping[str, float], class_names: Sequence[str]) -> str:

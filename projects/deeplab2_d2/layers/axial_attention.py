@@ -14,7 +14,7 @@ from typing import Any, List, Optional, Tuple
 import torch
 from torch import Tensor, nn
 
-from ..ops import axial_attention
+from ..ops import attention_moments, axial_attention
 from ..ops.extension import has_kernels
 from .activation import Activation
 from .attention_spec import AttentionSpec
@@ -29,6 +29,7 @@ from .similarity import (
     Encodings,
     folded_logits,
     similarity_sums,
+    sums_of_moments,
     visible_pairs,
 )
 
@@ -100,8 +101,9 @@ class AxialAttention(FoldingModule):
 
     def _attend_by_operator(self, raw: Tensor) -> Tensor:
         scale_C, shift_C = scale_and_shift(self.batch_norm_qkv, lambda: channel_moments(raw))
-        scale_TH, shift_TH = self._similarity_norm(raw, (scale_C, shift_C))
         dtype = torch.float64 if raw.dtype == torch.float64 else torch.float32
+        scale_C, shift_C = scale_C.to(dtype), shift_C.to(dtype)
+        scale_TH, shift_TH = self._similarity_norm(raw, (scale_C, shift_C), by_operator=True)
         scales_H = iter(scale_TH)
         is_used = (self.spec.use_content, self.query_rpe is not None, self.key_rpe is not None)
         terms = [next(scales_H) if used else torch.zeros_like(scale_TH[0]) for used in is_used]
@@ -111,8 +113,8 @@ class AxialAttention(FoldingModule):
         )
         retrieved = axial_attention(
             raw,
-            scale_C.to(dtype),
-            shift_C.to(dtype),
+            scale_C,
+            shift_C,
             torch.stack(terms).to(dtype),
             shift_TH.sum(dim=0).to(dtype),
             *tables,
@@ -126,10 +128,13 @@ class AxialAttention(FoldingModule):
             retrieved, scale.view(-1, self.value_depth), shift.view(-1, self.value_depth)
         )
 
-    def _similarity_norm(self, raw: Tensor, qkv_C: Tuple[Tensor, Tensor]) -> List[Tensor]:
+    def _similarity_norm(
+        self, raw: Tensor, qkv_C: Tuple[Tensor, Tensor], *, by_operator: bool = False
+    ) -> List[Tensor]:
         """(T, H) scales and shifts of the similarities."""
         norm = self.batch_norm_similarity
-        found = scale_and_shift(norm, lambda: self._similarity_moments(raw, qkv_C))
+        moments = self._moments_by_operator if by_operator else self._similarity_moments
+        found = scale_and_shift(norm, lambda: moments(raw, qkv_C))
         return [values.view(-1, self.spec.num_heads) for values in found]
 
     def _split_heads(self, qkv: Tensor) -> List[Tensor]:
@@ -175,6 +180,18 @@ class AxialAttention(FoldingModule):
     def _num_rows(self, raw: Tensor, elements: int) -> int:
         """How many sequences make maps of the size wanted, if one makes so many elements."""
         return _CHUNK_ELEMENTS.get(raw.device.type, _CHUNK_ELEMENTS_ELSEWHERE) // elements
+
+    def _moments_by_operator(self, raw: Tensor, qkv_C: Tuple[Tensor, Tensor]) -> Moments:
+        length = raw.shape[3]
+        if visible_pairs(length, self.spec.span, raw.device) is not None:
+            return self._similarity_moments(raw, qkv_C)
+        moments = attention_moments(
+            raw, *qkv_C, num_heads=self.spec.num_heads, key_depth=self.key_depth
+        )
+        use_content = self.spec.use_content
+        found = sums_of_moments(moments, self._encodings(length), use_content=use_content)
+        mean, square = found / (raw.shape[0] * raw.shape[2] * length**2)
+        return mean, square
 
     def _similarity_moments(self, raw: Tensor, qkv_C: Tuple[Tensor, Tensor]) -> Moments:
         length = raw.shape[3]

@@ -56,12 +56,26 @@ def _may_use_onednn(features: Tensor) -> bool:
         and features.device.type == "cpu"
         and is_plain_inference()
         and features.dtype in _DTYPES
+        and _is_computed(_computed_type(features))
         and features.numel() > 0
         and torch.backends.mkldnn.enabled
         and not torch.compiler.is_compiling()
         and not _len_torch_dispatch_stack()
         and _fused_operator() is not None
     )
+
+
+def _computed_type(features: Tensor) -> torch.dtype:
+    if torch.is_autocast_enabled("cpu"):
+        return torch.get_autocast_dtype("cpu")
+    return features.dtype
+
+
+def _is_computed(dtype: torch.dtype) -> bool:
+    """Whether oneDNN computes in it on this processor; PyTorch's convolutions take any."""
+    if dtype == torch.bfloat16:
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return dtype == torch.float32
 
 
 def fast_layout(images: Tensor) -> Tensor:
@@ -151,10 +165,8 @@ def fused_convolution(
         features: (N, C, h, w), channels last, as the result. With autocast the convolution is of
             its type.
     """
-    dtype = conv.weight.dtype
-    if torch.is_autocast_enabled("cpu"):
-        dtype = torch.get_autocast_dtype("cpu")
-        features = features.to(dtype)
+    dtype = _computed_type(features)
+    features = features.to(dtype)
     sources = [conv.weight, conv.bias]
     if norm is not None:
         sources += [norm.weight, norm.bias, norm.running_mean, norm.running_var]  # type: ignore

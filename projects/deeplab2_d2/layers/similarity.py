@@ -11,6 +11,8 @@ from typing import Callable, List, NamedTuple, Optional
 import torch
 from torch import Tensor
 
+from ..ops import AttentionMoments
+
 
 class Encodings(NamedTuple):
     """
@@ -106,6 +108,30 @@ def similarity_sums(
         gram_LDE = table.transpose(-1, -2) @ table
         weighted = torch.einsum("bhld,lde->bhle", values, gram_LDE)
         squares.append((weighted * values).sum(dim=(0, 2, 3)))
+    return torch.stack([torch.cat(sums), torch.cat(squares)])
+
+
+def sums_of_moments(
+    moments: AttentionMoments, encodings: Encodings, *, use_content: bool
+) -> Tensor:
+    """What :func:`similarity_sums` gives without a mask, of the operator's sums over sequences."""
+    sums, squares = ([row] for row in moments.content)
+    if not use_content:
+        sums, squares = [], []
+    for kind, encoding in enumerate((encodings.query, encodings.key)):
+        if encoding is None:
+            continue
+        # (position, its partner, D), as in `similarity_sums`.
+        table = encoding if kind == 0 else encoding.transpose(0, 1)
+        table = table.to(moments.sums.dtype)
+        total_DL = table.sum(1).t()
+        sums.append((moments.sums[kind] * total_DL).sum(dim=(1, 2)))
+        gram_LDE = table.transpose(-1, -2) @ table
+        rows, columns = torch.tril_indices(*gram_LDE.shape[1:], device=table.device)
+        # Each pair of different channels stands for two.
+        weights_P = torch.where(rows == columns, 1.0, 2.0).to(table.dtype)
+        gram_PL = (gram_LDE[:, rows, columns] * weights_P).t()
+        squares.append((moments.products[kind] * gram_PL).sum(dim=(1, 2)))
     return torch.stack([torch.cat(sums), torch.cat(squares)])
 
 

@@ -3,11 +3,13 @@ Operators: one public function each, and their plain PyTorch reference.
 
 The public functions check their arguments, then call the compiled kernels if the extension is
 there, else the reference (see `has_extension` and `use_reference`). Both give the same integers.
-`dense_crf` has no kernel for a GPU, and refuses its tensors; `axial_attention` and
-`depthwise_convolution` have none, either, and run their references there.
+`dense_crf` has no kernel for a GPU, and refuses its tensors; `attention_moments`,
+`axial_attention`, `depthwise_convolution` and `resize_window` have none, either, and run their
+references there.
 """
 
 from .assignment import linear_assignment
+from .attention_moments import AttentionMoments, attention_moments
 from .axial_attention import axial_attention
 from .centers import find_centers
 from .cross_entropy import upsampled_cross_entropy
@@ -19,6 +21,7 @@ from .merging import merge_panoptic
 from .overlap import label_overlap
 from .panoptic import panoptic_from_logits
 from .resampling import resample_aligned, resample_argmax
+from .resize_window import resize_window
 from .results import (
     VOID_PANOPTIC_LABEL,
     PanopticSegmentation,
@@ -32,10 +35,12 @@ from .targets import panoptic_targets
 __all__ = [
     "DEPTHWISE_ACTIVATIONS",
     "VOID_PANOPTIC_LABEL",
+    "AttentionMoments",
     "PanopticSegmentation",
     "SegmentTable",
     "SlotSegmentation",
     "TargetMaps",
+    "attention_moments",
     "axial_attention",
     "dense_crf",
     "depthwise_convolution",
@@ -50,6 +55,7 @@ __all__ = [
     "panoptic_targets",
     "resample_aligned",
     "resample_argmax",
+    "resize_window",
     "upsampled_cross_entropy",
     "use_reference",
 ]

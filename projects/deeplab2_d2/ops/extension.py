@@ -12,6 +12,7 @@ import functools
 import logging
 import os
 import re
+import threading
 from pathlib import Path
 from typing import Any, Callable, Dict, Optional, TypeVar
 
@@ -28,9 +29,18 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 _NUM_OPEN: contextvars.ContextVar[int] = contextvars.ContextVar(
     "deeplab2_d2_use_reference", default=0
 )
+_LOADING = threading.Lock()
+
+
+def _start_anew() -> None:
+    """A forked process starts as a spawned one does, which is the only kind on Windows."""
+    global _LOADING
+    _NUM_OPEN.set(0)
+    _LOADING = threading.Lock()
+
+
 if hasattr(os, "register_at_fork"):
-    # A forked process starts as a spawned one does, which is the only kind on Windows.
-    os.register_at_fork(after_in_child=lambda: _NUM_OPEN.set(0))
+    os.register_at_fork(after_in_child=_start_anew)
 
 _FAKES: Dict[str, Callable[..., Any]] = {}
 _SET_UPS: Dict[str, Callable[[], None]] = {}
@@ -64,8 +74,14 @@ def _why_unusable(library: Optional[Path]) -> Optional[str]:
     return None
 
 
-@functools.lru_cache(maxsize=None)
 def _is_loaded() -> bool:
+    # Registering twice is an error, and the first calls may come from several threads.
+    with _LOADING:
+        return _load()
+
+
+@functools.lru_cache(maxsize=None)
+def _load() -> bool:
     library = _find_library(Path(__file__).parent)
     reason = _why_unusable(library)
     if reason is not None:

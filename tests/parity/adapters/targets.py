@@ -28,6 +28,7 @@ from deeplab2_d2.data.frame_target_generators import (
 from deeplab2_d2.data.frame_targets import depth_target
 from deeplab2_d2.data.mask_targets import thing_id_targets
 from deeplab2_d2.data.resizing import size_in_range
+from deeplab2_d2.data.scale_and_crop import RandomScaleAndCrop
 from deeplab2_d2.data.segment_map import SegmentTable
 from deeplab2_d2.data.targets import PanopticTargetGenerator
 
@@ -132,8 +133,10 @@ def _augment(params: Dict[str, Any], aug_input: PanopticAugInput, padding: int =
     """Apply the augmentations of training in place; what was applied."""
     scales = [params.get(f"{end}_scale_factor", 1.0) for end in ("min", "max")]
     augmentations = [
-        RandomScale(*scales, params.get("scale_factor_step_size", 0)),
-        RandomCropOrPad(params["crop_size"], segment_pad_value=padding),
+        RandomScaleAndCrop(
+            RandomScale(*scales, params.get("scale_factor_step_size", 0)),
+            RandomCropOrPad(params["crop_size"], segment_pad_value=padding),
+        ),
         RandomHorizontalFlip(1.0 if params["flip"] else 0.0),
     ]
     return TransformList([augmentation(aug_input) for augmentation in augmentations])

@@ -21,6 +21,9 @@ TORCH_LIBRARY(deeplab2_d2, m) {
       "int nms_kernel, SymInt top_k) -> (Tensor centers, Tensor scores, Tensor counts)");
   m.def("resample_aligned(Tensor maps, SymInt[2] size, float[2] scale) -> Tensor");
   m.def("resample_argmax(Tensor maps, SymInt[2] size, float[2] scale) -> Tensor");
+  m.def(
+      "resize_window(Tensor image, SymInt[2] size, float[2] scale, SymInt[4] window, *, "
+      "float fill) -> Tensor");
   m.def("group_pixels(Tensor centers, Tensor num_centers, Tensor offsets) -> Tensor");
   m.def(
       "merge_panoptic(Tensor semantic, Tensor instance, Tensor center_scores, *, int num_classes, "
@@ -70,6 +73,13 @@ TORCH_LIBRARY(deeplab2_d2, m) {
   m.def(
       "depthwise_convolution(Tensor features, Tensor weight, Tensor? bias, *, int[2] stride, "
       "int[2] padding, int[2] dilation, str activation) -> Tensor");
+  m.def(
+      "attention_moments(Tensor raw, Tensor scale, Tensor shift, *, int num_heads, "
+      "int key_depth) -> (Tensor content, Tensor sums, Tensor products)");
+  m.def(
+      "attention_moments_backward(Tensor content, Tensor sums, Tensor products, Tensor raw, "
+      "Tensor scale, Tensor shift, *, int num_heads, int key_depth) -> (Tensor raw, Tensor scale, "
+      "Tensor shift)");
   m.def(
       "dense_crf(Tensor logits, Tensor image, *, int num_iterations, float[2] weights, "
       "float[3] thetas, str normalization) -> Tensor");

@@ -8,6 +8,7 @@ threshold.
 """
 
 from .assignment import linear_assignment
+from .attention_moments import attention_moments
 from .axial_attention import axial_attention
 from .centers import find_centers
 from .cross_entropy import upsampled_cross_entropy
@@ -18,10 +19,12 @@ from .merging import merge_panoptic
 from .overlap import label_overlap
 from .panoptic import panoptic_from_logits
 from .resampling import resample_aligned, resample_argmax
+from .resize_window import resize_window
 from .slots import panoptic_from_slots
 from .targets import panoptic_targets
 
 __all__ = [
+    "attention_moments",
     "axial_attention",
     "dense_crf",
     "depthwise_convolution",
@@ -36,5 +39,6 @@ __all__ = [
     "panoptic_targets",
     "resample_aligned",
     "resample_argmax",
+    "resize_window",
     "upsampled_cross_entropy",
 ]
