@@ -4,8 +4,8 @@ Convolution, batch norm and activation as one operation, in evaluation on a CPU.
 The kernel is scaled by the norm once, not at every call, and oneDNN adds the bias and activates
 while a pixel is in its registers. Of features with their channels first it would make a copy with
 the channels last, and back, which costs more than that spares. Depthwise convolutions of stride 1
-are our own operator. Training, autograd, compilers, tracers and counters of operations see the
-plain operations.
+in float32 are our own operator. Training, autograd, compilers, tracers and counters of operations
+see the plain operations.
 """
 
 from typing import Any, Callable, List, Optional, Sequence, Tuple
@@ -239,7 +239,7 @@ def _fold(
         bias = shift if bias is None else shift + bias * scale
         weight = weight * scale.view(-1, 1, 1, 1)
     weight = weight.to(dtype).contiguous(memory_format=torch.channels_last)
-    if _is_dense_depthwise(conv):
+    if dtype == torch.float32 and _is_dense_depthwise(conv):
         # As our operator reads it.
         weight = weight.permute(2, 3, 1, 0).contiguous().permute(3, 2, 0, 1)
     return weight.detach(), None if bias is None else bias.to(dtype).detach()
