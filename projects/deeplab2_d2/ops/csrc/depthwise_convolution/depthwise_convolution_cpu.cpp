@@ -15,8 +15,9 @@ namespace {
 // Multiplications that are worth a thread.
 constexpr int64_t kWorkPerTask = 1 << 18;
 // Pixels of a row that are computed before those below them: the rows that both read stay in the
-// cache.
+// cache. So many, or as many as have so many values in those rows.
 constexpr int64_t kSpanPixels = 64;
+constexpr int64_t kSpanValues = 96 * 1024;
 
 // One axis of the convolution.
 struct Axis {
@@ -43,13 +44,14 @@ struct Span {
   int64_t begin, end, first_tap, num_taps;
 };
 
-std::vector<Span> make_spans(const Axis& axis) {
+// Of most_pixels at most.
+std::vector<Span> make_spans(const Axis& axis, int64_t most_pixels) {
   std::vector<Span> spans;
   for (int64_t x = 0; x < axis.output_size; ++x) {
     const int64_t first = axis.first_tap(x);
     const int64_t count = std::max<int64_t>(axis.end_tap(x) - first, 0);
     if (spans.empty() || spans.back().first_tap != first || spans.back().num_taps != count ||
-        x - spans.back().begin == kSpanPixels) {
+        x - spans.back().begin == most_pixels) {
       spans.push_back({x, x, first, count});
     }
     spans.back().end = x + 1;
@@ -114,7 +116,8 @@ void convolve_images(const Axis& y, const Axis& x, DepthwiseActivation activatio
                      const at::Tensor& features, const at::Tensor& weight, const at::Tensor& bias,
                      const at::Tensor& output) {
   const int64_t channels = features.size(1);
-  const std::vector<Span> spans = make_spans(x);
+  const std::vector<Span> spans =
+      make_spans(x, std::max(kSpanPixels, kSpanValues / (channels * y.kernel_size * x.stride)));
   const DepthwiseRun run = make_run(y, x, channels, activation);
   const T* in = static_cast<const T*>(features.const_data_ptr());
   T* out = static_cast<T*>(output.mutable_data_ptr());
