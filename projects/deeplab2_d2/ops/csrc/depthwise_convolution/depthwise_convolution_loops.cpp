@@ -138,8 +138,15 @@ DEEPLAB2_D2_INLINE void convolve_block(const DepthwiseRun& run, const T* feature
 template <typename T, int num_pixels>
 DEEPLAB2_D2_INLINE void convolve_pixels(const DepthwiseRun& run, const T* features,
                                         const float* weight, const float* bias, T* output) {
+  // What the next pixels read for the first time, which comes from memory; it may lie behind the
+  // features, which is no harm.
+  const T* ahead = features + (run.num_rows - 1) * run.row_step +
+                   (run.num_columns - 1) * run.column_step + num_pixels * run.input_step;
   int64_t c = 0;
   for (; c + kVectors * kLanes <= run.channels; c += kVectors * kLanes) {
+    for (int pixel = 0; pixel < num_pixels; ++pixel) {
+      __builtin_prefetch(ahead + pixel * run.input_step + c);
+    }
     convolve_block<T, kLanes, num_pixels, kVectors>(run, features + c, weight + c, bias + c,
                                                     output + c);
   }
