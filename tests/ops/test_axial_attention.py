@@ -111,6 +111,20 @@ def test_registration():
 
 
 @needs_extension
+@pytest.mark.parametrize("num_tables", [0, 3])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_registration_of_the_gradient(num_tables, dtype):
+    tensors, value_depth = arguments(0, dtype=dtype)
+    tensors[5 + num_tables :] = [None] * (3 - num_tables)
+    options = {"value_depth": value_depth, "retrieve_content": True, "reach": 2}
+    grad = torch.ones(1, (2 if num_tables else 1) * value_depth, 2, 5, dtype=dtype)
+    operator = torch.ops.deeplab2_d2.axial_attention_backward.default
+    torch.library.opcheck(
+        operator, [grad, *tensors], options, test_utils=["test_schema", "test_faketensor"]
+    )
+
+
+@needs_extension
 def test_backward_is_the_same_for_any_number_of_threads():
     tensors, value_depth = arguments(3, others=13, length=21, dtype=torch.float32)
     found = []

@@ -146,6 +146,19 @@ def test_gradients_are_those_of_finite_differences(kernel_device, span):
     assert torch.autograd.gradcheck(lambda *t: ops.axial_attention(*t, **options), leaves)
 
 
+@pytest.mark.parametrize("num_tables", [0, 3])
+def test_gradients_share_no_memory(kernel_device, num_tables):
+    # Of one channel, whose transposed is itself.
+    tensors, value_depth = arguments(0, depths=(1, 1))
+    tensors[5 + num_tables :] = [None] * (3 - num_tables)
+    options = {"value_depth": value_depth, "retrieve_content": True, "reach": 2}
+    grad = torch.ones(1, (2 if num_tables else 1) * value_depth, 2, 5, dtype=torch.float64)
+    inputs = on_device(kernel_device, [grad, *tensors])
+    gradients = torch.ops.deeplab2_d2.axial_attention_backward(*inputs, **options)
+    places = [gradient.untyped_storage().data_ptr() for gradient in gradients if gradient.numel()]
+    assert len(set(places)) == len(places) == 5 + num_tables
+
+
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
 def test_what_is_not_finite_gives_what_it_gives_in_pytorch(kernel_device, value):
     tensors, value_depth = arguments(1, length=40, dtype=torch.float32)

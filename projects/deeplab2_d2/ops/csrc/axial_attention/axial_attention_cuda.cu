@@ -142,10 +142,15 @@ class AttentionPass {
         view_, by_key.tiles, by_key.chunks, statistics, sums, raw.mutable_data_ptr<scalar_t>());
     C10_CUDA_KERNEL_LAUNCH_CHECK();
     const std::array<at::Tensor, 3> tables = encoding_gradients(statistics);
-    const at::Tensor norm = of_norm.sum(1);
     // A softmax is the same whatever is added to all logits.
-    return {raw,       norm[0],   norm[1],  of_logits.sum(1), at::zeros_like(inputs_.logit_shift),
-            tables[0], tables[1], tables[2]};
+    return {raw,
+            of_norm[0].sum(0),
+            of_norm[1].sum(0),
+            of_logits.sum(1),
+            at::zeros_like(inputs_.logit_shift),
+            tables[0],
+            tables[1],
+            tables[2]};
   }
 
  private:
@@ -153,7 +158,9 @@ class AttentionPass {
   std::array<at::Tensor, 3> encoding_gradients(const Statistics<T>& statistics) const {
     const at::TensorOptions options = inputs_.scale.options();
     std::array<at::Tensor, 3> found;
-    found.fill(at::empty({0}, options));
+    for (at::Tensor& table : found) {
+      table = at::empty({0}, options);
+    }
     if (!by_query_.defined() && !by_key_.defined() && !by_value_.defined()) {
       return found;
     }
@@ -171,7 +178,9 @@ class AttentionPass {
         partial.sum(0).split_with_sizes({view_.key_depth, view_.key_depth, view_.value_depth});
     const at::Tensor* tables[] = {&by_query_, &by_key_, &by_value_};
     for (size_t i = 0; i < found.size(); ++i) {
-      found[i] = tables[i]->defined() ? channels[i].t().contiguous() : found[i];
+      if (tables[i]->defined()) {
+        found[i] = channels[i].t().clone(at::MemoryFormat::Contiguous);
+      }
     }
     return found;
   }
