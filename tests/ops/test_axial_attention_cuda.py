@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from kernel_schedules import assert_equal, few, schedules, to_device
 
 from deeplab2_d2 import ops
+from deeplab2_d2.layers import AttentionSpec, AxialAttention, Norm, axial_attention
 from deeplab2_d2.ops import reference
 
 
@@ -195,3 +196,30 @@ def test_a_gradient_of_another_size_is_refused(kernel_device):
     grad = torch.zeros(1, value_depth, 2, 5, dtype=torch.float64, device=kernel_device)
     with pytest.raises(RuntimeError, match="grad must be as what is retrieved"):
         torch.ops.deeplab2_d2.axial_attention_backward(grad, *tensors, **options)
+
+
+def test_layer_that_is_switched_to_the_kernels_gives_its_lean_form(kernel_device, monkeypatch):
+    monkeypatch.setattr(axial_attention, "_OPERATOR_DEVICES", ("cpu", "cuda"))
+    torch.manual_seed(0)
+    spec = AttentionSpec(num_heads=2, span=9)
+    layer = AxialAttention(6, key_depth=8, value_depth=16, spec=spec, norm=Norm("BN"))
+    layer = layer.double().train().to(kernel_device)
+    features = torch.randn(2, 6, 7, 3, dtype=torch.float64, device=kernel_device)
+
+    def outcome():
+        leaf = features.clone().requires_grad_()
+        output = layer(leaf)
+        inputs = [leaf, *layer.parameters()]
+        return [output, *torch.autograd.grad(output.square().sum(), inputs)]
+
+    calls = []
+    operator = axial_attention.axial_attention
+    monkeypatch.setattr(
+        axial_attention, "axial_attention", lambda *a, **k: calls.append(1) or operator(*a, **k)
+    )
+    found = outcome()
+    assert calls == [1]
+    with ops.use_reference():
+        expected = outcome()
+    for ours, theirs in zip(found, expected):
+        torch.testing.assert_close(ours, theirs)

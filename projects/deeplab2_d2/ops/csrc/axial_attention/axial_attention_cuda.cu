@@ -4,13 +4,13 @@
 // length, and a local span skips tiles. axial_attention_tiles.cuh says how a tile is divided.
 //
 // Forward, rows are queries; up to 64 channels are retrieved together, in registers. Backward,
-// weights and their gradients are computed anew in three kernels: rows are queries, whose keys go
-// by twice, the first time for the statistics of each query; keys, for the gradients of keys and
-// values; and relative positions, for those of the encodings, over a part of the sequences. All
-// sums are made in an order that the sizes alone decide, without atomics: a block's own are written
-// side by side and added up by PyTorch. Between the kernels lie two numbers a query and head, two a
-// channel and block, and at most kEncodingBlocks tiles of the encodings' gradients or, if these are
-// more, H of the encodings.
+// weights and their gradients are computed anew in four kernels: rows are queries, for the
+// statistics of each and then for its gradients; keys, for the gradients of keys and values; and
+// relative positions, for those of the encodings, over a part of the sequences. All sums are made
+// in an order that the sizes alone decide, without atomics: a block's own are written side by side
+// and added up by PyTorch. Between the kernels lie two numbers a query and head, two a channel and
+// block, and at most kEncodingBlocks tiles of the encodings' gradients or, if these are more, H of
+// the encodings.
 //
 // What bounds it are the multiplications of float32 outside tensor cores: with D and E channels of
 // a head's keys and values 3 D + 2 E a pair forward; backward 4 (3 D + 2 E) + 6 D + 2 E.
@@ -135,6 +135,10 @@ class AttentionPass {
         at::zeros({3, blocks * by_key.chunks * Tile::kWarps, view_.heads}, options);
     const PartialSums<T> sums{of_norm[0].mutable_data_ptr<T>(), of_norm[1].mutable_data_ptr<T>(),
                               of_logits.mutable_data_ptr<T>(), of_logits.size(1)};
+    const Division by_row = divide(1);
+    statistics_kernel<scalar_t>
+        <<<by_row.blocks, Tile::kThreads, 0, stream_>>>(view_, by_row.tiles, statistics);
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
     query_gradient_kernel<scalar_t><<<by_query.blocks, Tile::kThreads, 0, stream_>>>(
         view_, by_query.tiles, by_query.chunks, statistics, sums, raw.mutable_data_ptr<scalar_t>());
     C10_CUDA_KERNEL_LAUNCH_CHECK();

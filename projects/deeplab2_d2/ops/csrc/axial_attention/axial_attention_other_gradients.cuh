@@ -27,8 +27,8 @@ struct RetrievedSums {
 template <typename x_t, typename y_t, typename z_t, typename T, bool kOfRelative, int kParts>
 __device__ __forceinline__ void retrieve_of_queries(const Retrieved<x_t, y_t, z_t, T>& of,
                                                     const Rows<T, kOfRelative>& rows, int32_t chunk,
-                                                    T shift, const T* log_totals, const T* means,
-                                                    SharedTile<T>& shared,
+                                                    T shift, const Statistics<T>& statistics,
+                                                    int64_t first_query, SharedTile<T>& shared,
                                                     RetrievedSums<T, kParts>& sums) {
   const Lane lane{};
   const int32_t length = rows.visible.length;
@@ -43,11 +43,7 @@ __device__ __forceinline__ void retrieve_of_queries(const Retrieved<x_t, y_t, z_
     add_similarities(of.gradients, corner, is_active, shared, gradients);
     if (is_active) {
       T log_total[kLane], mean[kLane];
-      for (int y = 0; y < kLane; ++y) {
-        const int32_t query = column + lane.column + y;
-        log_total[y] = query < length ? log_totals[query] : T(0);
-        mean[y] = query < length ? means[query] : T(0);
-      }
+      statistics.read(first_query, column + lane.column, length, log_total, mean);
       differentiate<false>(rows, corner, log_total, mean, weights, gradients);
       store_weights(gradients, shared);
     }
@@ -106,9 +102,8 @@ __global__ void __launch_bounds__(SharedTile<Accumulated<scalar_t>>::kThreads, k
        T(1)}};
   RetrievedSums<T, kParts> found;
   const int64_t first_query = (sequence * view.heads + head) * view.length;
-  retrieve_of_queries(of, rows, place.chunk, view.logit_shift[head],
-                      statistics.log_total + first_query, statistics.mean + first_query, shared,
-                      found);
+  retrieve_of_queries(of, rows, place.chunk, view.logit_shift[head], statistics, first_query,
+                      shared, found);
   __syncthreads();
   store_results(found.by_gradients, shared.results[0]);
   store_results(found.by_diagonal_gradients, shared.results[1]);
@@ -186,9 +181,8 @@ __global__ void __launch_bounds__(SharedTile<Accumulated<scalar_t>>::kThreads, k
          view.values(sequence, head),
          T(1)}};
     const int64_t first_query = (sequence * view.heads + head) * view.length;
-    retrieve_of_queries(of, rows, place.chunk, view.logit_shift[head],
-                        statistics.log_total + first_query, statistics.mean + first_query, shared,
-                        found);
+    retrieve_of_queries(of, rows, place.chunk, view.logit_shift[head], statistics, first_query,
+                        shared, found);
   }
   const int32_t num_rows = rows.visible.num_rows(), channel = place.chunk * kChannels;
   T* out = tables + (place.sequence * view.heads + head) * (2 * view.key_depth + view.value_depth) *

@@ -1,5 +1,5 @@
-// Gradients of axial attention. Weights are computed anew in each kernel, from a query's statistics
-// that the first one writes.
+// Gradients of axial attention, and those of queries. Weights are computed anew in each kernel,
+// from a query's statistics that the first one writes.
 #pragma once
 
 #include <cstdint>
@@ -14,6 +14,17 @@ template <typename T>
 struct Statistics {
   T* log_total;  // logarithm of the sum of the logits' exponentials
   T* mean;       // of the weights' gradients, by the weights
+
+  // Of a lane's queries, zeros beyond the last; first: of a sequence and head.
+  __device__ void read(int64_t first, int32_t query, int32_t num_queries, T (&log_totals)[kLane],
+                       T (&means)[kLane]) const {
+#pragma unroll
+    for (int i = 0; i < kLane; ++i) {
+      const bool exists = query + i < num_queries;
+      log_totals[i] = exists ? log_total[first + query + i] : T(0);
+      means[i] = exists ? mean[first + query + i] : T(0);
+    }
+  }
 };
 
 // Sums over a block's rows, or a warp's, of which the host makes those over all.
@@ -106,8 +117,71 @@ __device__ __forceinline__ void write_products(const PartialSums<T>& sums, const
   }
 }
 
-// A block has kRows queries of a sequence and head, and kChannels of their channels. Keys go by
-// twice: for the statistics, which the first channels' block writes, and for the gradients.
+// Gradients of what queries (rows) retrieve, by their weights of keys (columns).
+template <typename scalar_t, typename T = Accumulated<scalar_t>>
+__device__ __forceinline__ Similarity<scalar_t, scalar_t, T, T> weight_gradients(
+    const AttentionView<scalar_t>& view, int64_t sequence, int32_t head) {
+  return {view.value_depth,
+          view.content_gradients(sequence, head),
+          view.values(sequence, head),
+          T(1),
+          view.encoding_gradients(sequence, head),
+          view.encodings(view.by_value, false),
+          T(1),
+          {},
+          {},
+          T(0)};
+}
+
+// A block has kRows queries of a sequence and head.
+template <typename scalar_t>
+__global__ void __launch_bounds__(SharedTile<Accumulated<scalar_t>>::kThreads, kBlocksAtOnce)
+    statistics_kernel(AttentionView<scalar_t> view, int32_t num_tiles,
+                      Statistics<Accumulated<scalar_t>> statistics) {
+  using T = Accumulated<scalar_t>;
+  __shared__ SharedTile<T> shared;
+  const Lane lane{};
+  const BlockPlace place(num_tiles, 1, view.heads);
+  const Rows<T, false> rows{{view.length, view.reach}, place.tile * SharedTile<T>::kRows};
+  const auto logits_of = query_logits(view, place.sequence, place.head);
+  const auto gradients_of = weight_gradients(view, place.sequence, place.head);
+  const T shift = view.logit_shift[place.head];
+  RunningSoftmax<T> softmax;
+  T mean[kLane] = {};
+  for (int32_t column = rows.first_column(); column < rows.end_column(); column += kColumns) {
+    const Corner corner = rows.corner(column);
+    const bool is_active = rows.is_active(column);
+    Pairs<T> weights, gradients;
+    fill(shift, weights);
+    fill(T(0), gradients);
+    add_similarities(logits_of, corner, is_active, shared, weights);
+    add_similarities(gradients_of, corner, is_active, shared, gradients);
+    if (!is_active) {
+      continue;
+    }
+    hide(rows, corner, weights);
+    softmax.add(weights, [&](int x, T factor) { mean[x] *= factor; });
+#pragma unroll
+    for (int x = 0; x < kLane; ++x) {
+#pragma unroll
+      for (int y = 0; y < kLane; ++y) {
+        mean[x] = fma(weights[x][y], gradients[x][y], mean[x]);
+      }
+    }
+  }
+  softmax.finish();
+  for (int x = 0; x < kLane; ++x) {
+    const int32_t query = rows.first + lane.row + x;
+    mean[x] = sum_across(mean[x]);
+    if (lane.column == 0 && query < view.length) {
+      const int64_t index = (place.sequence * view.heads + place.head) * view.length + query;
+      statistics.log_total[index] = softmax.largest[x] + log(softmax.total[x]);
+      statistics.mean[index] = mean[x] / softmax.total[x];
+    }
+  }
+}
+
+// A block has kRows queries of a sequence and head, and kChannels of their channels.
 template <typename scalar_t>
 __global__ void __launch_bounds__(SharedTile<Accumulated<scalar_t>>::kThreads, kBlocksAtOnce)
     query_gradient_kernel(AttentionView<scalar_t> view, int32_t num_tiles, int32_t num_chunks,
@@ -115,64 +189,25 @@ __global__ void __launch_bounds__(SharedTile<Accumulated<scalar_t>>::kThreads, k
                           PartialSums<Accumulated<scalar_t>> sums, scalar_t* raw_gradient) {
   using T = Accumulated<scalar_t>;
   __shared__ SharedTile<T> shared;
-  const Lane lane{};
   const BlockPlace place(num_tiles, num_chunks, view.heads);
   const int64_t sequence = place.sequence;
   const Rows<T, false> rows{{view.length, view.reach}, place.tile * SharedTile<T>::kRows};
   const auto logits_of = query_logits(view, sequence, place.head);
-  const Similarity<scalar_t, scalar_t, T, T> gradients_of = {
-      view.value_depth,
-      view.content_gradients(sequence, place.head),
-      view.values(sequence, place.head),
-      T(1),
-      view.encoding_gradients(sequence, place.head),
-      view.encodings(view.by_value, false),
-      T(1),
-      {},
-      {},
-      T(0)};
+  const auto gradients_of = weight_gradients(view, sequence, place.head);
   const T shift = view.logit_shift[place.head];
-  const auto find = [&](const Corner& corner, bool is_active, Pairs<T>& logits,
-                        Pairs<T>& gradients) {
-    fill(shift, logits);
-    fill(T(0), gradients);
-    add_similarities(logits_of, corner, is_active, shared, logits);
-    add_similarities(gradients_of, corner, is_active, shared, gradients);
-  };
-  RunningSoftmax<T> softmax;
-  T mean[kLane] = {}, log_total[kLane];
-  for (int32_t column = rows.first_column(); column < rows.end_column(); column += kColumns) {
-    const bool is_active = rows.is_active(column);
-    Pairs<T> weights, gradients;
-    find(rows.corner(column), is_active, weights, gradients);
-    if (is_active) {
-      hide(rows, rows.corner(column), weights);
-      softmax.add(weights, [&](int x, T factor) { mean[x] *= factor; });
-      for (int x = 0; x < kLane; ++x) {
-        for (int y = 0; y < kLane; ++y) {
-          mean[x] = fma(weights[x][y], gradients[x][y], mean[x]);
-        }
-      }
-    }
-  }
-  softmax.finish();
-  const int64_t first_query = (sequence * view.heads + place.head) * view.length;
-  for (int x = 0; x < kLane; ++x) {
-    const int32_t query = rows.first + lane.row + x;
-    mean[x] = sum_across(mean[x]) / softmax.total[x];
-    log_total[x] = softmax.largest[x] + log(softmax.total[x]);
-    if (place.chunk == 0 && lane.column == 0 && query < view.length) {
-      statistics.log_total[first_query + query] = log_total[x];
-      statistics.mean[first_query + query] = mean[x];
-    }
-  }
+  T log_total[kLane], mean[kLane];
+  statistics.read((sequence * view.heads + place.head) * view.length, rows.first + Lane{}.row,
+                  view.length, log_total, mean);
   Pairs<T> content = {}, encoding = {};
   const int32_t channel = place.chunk * kChannels;
   for (int32_t column = rows.first_column(); column < rows.end_column(); column += kColumns) {
     const Corner corner = rows.corner(column);
     const bool is_active = rows.is_active(column);
     Pairs<T> weights, gradients;
-    find(corner, is_active, weights, gradients);
+    fill(shift, weights);
+    fill(T(0), gradients);
+    add_similarities(logits_of, corner, is_active, shared, weights);
+    add_similarities(gradients_of, corner, is_active, shared, gradients);
     if (is_active) {
       differentiate<true>(rows, corner, log_total, mean, weights, gradients);
       store_weights(gradients, shared);

@@ -27,7 +27,7 @@ template <typename T>
 __device__ __forceinline__ void multiply(const T* rows, const T* columns, int num_channels,
                                          T factor, Pairs<T>& sums) {
   Pairs<T> products = {};
-#pragma unroll 4
+#pragma unroll 2
   for (int c = 0; c < num_channels; ++c) {
     const Four<T> a = load_four(rows + c * SharedTile<T>::kRows);
     const Four<T> b = load_four(columns + c * kColumns);
@@ -48,7 +48,7 @@ __device__ __forceinline__ void multiply_diagonals(const T* lines, const T* diag
                                                    int num_channels, T factor, Pairs<T>& sums) {
   constexpr int kLineStride = kIsOfRows ? SharedTile<T>::kRows : kColumns;
   Pairs<T> products = {};
-#pragma unroll 4
+#pragma unroll 2
   for (int c = 0; c < num_channels; ++c) {
     const Four<T> a = load_four(lines + c * kLineStride);
     const Four<T> low = load_four(diagonals + c * SharedTile<T>::kWindow);
@@ -165,6 +165,7 @@ __device__ __forceinline__ void retrieve(const Source<y_t, T>& y_source,
     stage_columns<Tile::kWindow>(z_source, first_channel, depth, corner.z, shared.retrieved.z);
   }
   __syncthreads();
+#pragma unroll 1
   for (int first = 0; is_active && first < num_columns; first += kLane) {
     Four<T> weights[kLane];
 #pragma unroll

@@ -97,18 +97,25 @@ struct Source {
 
   __device__ bool exists() const { return values != nullptr; }
 
-  // A position, null where there is none.
-  __device__ const value_t* at(int32_t position) const {
+  // A channel on, at a position from anywhere.
+  struct Reader {
+    const value_t* next;
+    int64_t step;
+    bool is_inside;
+  };
+  __device__ Reader reader(int32_t position, int32_t channel, int32_t channels_apart) const {
     position = is_reversed ? count - 1 - position : position;
-    return position >= 0 && position < count ? values + position : nullptr;
+    const int32_t nearest = min(max(position, 0), count - 1);
+    return {values + channel * stride + nearest, channels_apart * stride, position == nearest};
   }
 
-  __device__ T read(const value_t* place, int32_t channel) const {
-    if (place == nullptr) {
-      return T(0);
+  __device__ T read(Reader& at, int32_t channel) const {
+    T value = static_cast<T>(__ldg(at.next));
+    at.next += at.step;
+    if (scale != nullptr) {
+      value = fma(value, __ldg(scale + channel), __ldg(shift + channel));
     }
-    const T value = static_cast<T>(place[channel * stride]);
-    return scale == nullptr ? value : fma(value, scale[channel], shift[channel]);
+    return at.is_inside ? value : T(0);
   }
 };
 
@@ -123,10 +130,10 @@ __device__ __forceinline__ void stage_rows(const Source<value_t, T>& source, int
                                            int num_channels, int32_t first, T* rows) {
 #pragma unroll 1
   for (int i = lane_of_thread(); i < kCount; i += kWarp) {
-    const value_t* place = source.at(first + i);
+    auto reader = source.reader(first + i, first_channel + Lane{}.warp, SharedTile<T>::kWarps);
 #pragma unroll 4
     for (int c = Lane{}.warp; c < num_channels; c += SharedTile<T>::kWarps) {
-      rows[c * kCount + i] = source.read(place, first_channel + c);
+      rows[c * kCount + i] = source.read(reader, first_channel + c);
     }
   }
 }
@@ -138,14 +145,14 @@ __device__ __forceinline__ void stage_columns(const Source<value_t, T>& source,
                                               T* columns) {
 #pragma unroll 1
   for (int i = lane_of_thread(); i < kCount; i += kWarp) {
-    const value_t* place = source.at(first + i);
 #pragma unroll 1
     for (int c = kLane * Lane{}.warp; c < kChannels; c += kLane * SharedTile<T>::kWarps) {
+      auto reader = source.reader(first + i, first_channel + c, 1);
       Four<T> values;
 #pragma unroll
       for (int k = 0; k < kLane; ++k) {
         const int32_t channel = first_channel + c + k;
-        values.of[k] = channel < depth ? source.read(place, channel) : T(0);
+        values.of[k] = channel < depth ? source.read(reader, channel) : T(0);
       }
       store_four(values, columns + i * kStride + c);
     }
