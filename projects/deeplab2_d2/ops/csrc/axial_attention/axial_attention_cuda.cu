@@ -178,13 +178,15 @@ class AttentionPass {
     encoding_gradient_kernel<scalar_t, kParts><<<by.blocks, Tile::kThreads, 0, stream_>>>(
         view_, by.tiles, by.chunks, parts, sequences(), statistics, partial.mutable_data_ptr<T>());
     C10_CUDA_KERNEL_LAUNCH_CHECK();
-    const auto channels =
-        partial.sum(0).split_with_sizes({view_.key_depth, view_.key_depth, view_.value_depth});
+    const at::Tensor sums = partial.sum(0);
     const at::Tensor* tables[] = {&by_query_, &by_key_, &by_value_};
+    int64_t first = 0;
     for (size_t i = 0; i < found.size(); ++i) {
+      const int64_t depth = i < 2 ? view_.key_depth : view_.value_depth;
       if (tables[i]->defined()) {
-        found[i] = channels[i].t().clone(at::MemoryFormat::Contiguous);
+        found[i] = sums.narrow(0, first, depth).t().clone(at::MemoryFormat::Contiguous);
       }
+      first += depth;
     }
     return found;
   }
