@@ -37,12 +37,13 @@ sanitize() {
     echo "check_gpu: $tool"
     "$sanitizer" --tool "$tool" --error-exitcode 9 \
       "$PYTHON" -m pytest -m gpu -k "not graph" -p no:cacheprovider tests/ops/test_cuda_kernels.py tests/ops/test_slots_cuda.py \
-      tests/ops/test_slots.py tests/ops/test_assignment.py
+      tests/ops/test_slots.py tests/ops/test_assignment.py tests/ops/test_axial_attention_cuda.py
   done
 }
 
 bench() {
   "$PYTHON" tests/benchmarks/run.py gpu postprocessing loss max_loss networks backbones max_training \
+    axial axial_gpu \
     --device cuda --repeats 50
 }
 

@@ -23,11 +23,12 @@ if __name__ == "__main__":
 
 # It makes Detectron2 importable, which comes next.
 import deeplab2_d2  # noqa: F401  isort: skip
+import bench_axial_gpu
 import bench_postprocessing
 import bench_slots
 
 from deeplab2_d2.losses import average_top_k
-from deeplab2_d2.ops import upsampled_cross_entropy
+from deeplab2_d2.ops import axial_attention, upsampled_cross_entropy
 from deeplab2_d2.postprocessing import Frames, panoptic_from_centers
 
 # Bytes a second: what an H100 and an H200 reach of their memory's 3.35 and 4.8 TB/s.
@@ -92,6 +93,18 @@ def calls() -> List[Tuple[str, Callable[[], Any]]]:
                 ),
             )
         )
+    sequences = bench_axial_gpu.make_inputs(
+        1, 65, 129, 8, (16, 32), dtype=torch.float32, device="cpu"
+    )
+    table = torch.randn(257, 32)
+
+    def attend() -> Any:
+        raw, *parameters = sequences
+        leaves = [tensor.requires_grad_() for tensor in (raw, *parameters, table)]
+        retrieved = axial_attention(*leaves, value_depth=256, retrieve_content=True, span=None)
+        return torch.autograd.grad(retrieved.sum(), leaves)
+
+    found.append(("axial attention of stage 3 and gradient, 129 x 65", attend))
     return found
 
 

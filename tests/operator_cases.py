@@ -187,7 +187,7 @@ def _dense_crf(logits: Tensor, image: Tensor) -> Sequence[Tensor]:
 def _sequences(seed: int) -> List[Tensor]:
     generator = _generator(seed)
     sizes = [(2, 32, 3, 11), (32,), (32,), (3, 2), (2,), (21, 4), (21, 4), (21, 8)]
-    return [torch.randn(size, generator=generator) for size in sizes]
+    return [0.5 * torch.randn(size, generator=generator) for size in sizes]
 
 
 def _attention_moments(raw: Tensor, scale: Tensor, shift: Tensor, *_: Tensor) -> Sequence[Tensor]:
@@ -210,6 +210,16 @@ def _depthwise_convolution(*tensors: Tensor) -> Sequence[Tensor]:
     return [ops.depthwise_convolution(*tensors, **options)]
 
 
+def _sequences_with_gradient(seed: int) -> List[Tensor]:
+    grad = torch.randn(2, 32, 3, 11, generator=_generator(seed + 1))
+    return [grad, *_sequences(seed)]
+
+
+def _axial_attention_gradient(grad: Tensor, *tensors: Tensor) -> Sequence[Tensor]:
+    backward = torch.ops.deeplab2_d2.axial_attention_backward
+    return backward(grad, *tensors, value_depth=16, retrieve_content=True, reach=4)
+
+
 CASES: Dict[str, OperatorCase] = {
     "find_centers": OperatorCase(["find_centers"], _heatmap, _find_centers),
     "resampling": OperatorCase(["resample_aligned", "resample_argmax"], _semantic, _resample),
@@ -230,8 +240,9 @@ CASES: Dict[str, OperatorCase] = {
     "attention_moments": OperatorCase(
         ["attention_moments"], _sequences, _attention_moments, has_cuda=False
     ),
-    "axial_attention": OperatorCase(
-        ["axial_attention"], _sequences, _axial_attention, has_cuda=False
+    "axial_attention": OperatorCase(["axial_attention"], _sequences, _axial_attention),
+    "axial_attention_gradient": OperatorCase(
+        ["axial_attention_backward"], _sequences_with_gradient, _axial_attention_gradient
     ),
     "depthwise_convolution": OperatorCase(
         ["depthwise_convolution"], _feature_maps, _depthwise_convolution, has_cuda=False

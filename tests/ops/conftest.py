@@ -1,6 +1,7 @@
 """Where the CUDA kernels run: on a GPU, or in emulation on the CPU."""
 
 import contextlib
+import importlib
 
 import emulated_cuda
 import pytest
@@ -8,7 +9,12 @@ import torch
 
 import deeplab2_d2  # noqa: F401  # isort: skip
 from deeplab2_d2 import ops
-from deeplab2_d2.ops import cross_entropy
+
+# Operator to the module of its gradient.
+_DIFFERENTIABLE = {
+    "upsampled_cross_entropy": importlib.import_module("deeplab2_d2.ops.cross_entropy"),
+    "axial_attention": importlib.import_module("deeplab2_d2.ops.axial_attention"),
+}
 
 
 @pytest.fixture(params=["kernels", "reference"])
@@ -22,11 +28,12 @@ def both_ways(request):
 def emulated_operators():
     """The namespace of `torch.ops` whose CPU kernels are the CUDA kernels, in emulation."""
     torch.ops.load_library(str(emulated_cuda.build()))
-    torch.library.register_autograd(
-        f"{emulated_cuda.NAMESPACE}::upsampled_cross_entropy",
-        cross_entropy._backward,
-        setup_context=cross_entropy._save_inputs,
-    )
+    for name, module in _DIFFERENTIABLE.items():
+        torch.library.register_autograd(
+            f"{emulated_cuda.NAMESPACE}::{name}",
+            module._backward,
+            setup_context=module._save_inputs,
+        )
     return getattr(torch.ops, emulated_cuda.NAMESPACE)
 
 

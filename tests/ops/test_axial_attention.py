@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from attention_inputs import TOLERANCES, arguments
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,25 +13,6 @@ from deeplab2_d2 import ops
 needs_extension = pytest.mark.skipif(
     not ops.has_extension("axial_attention"), reason="the compiled operators are not built"
 )
-
-
-def arguments(seed, *, images=1, others=2, length=5, heads=2, depths=(3, 4), dtype=torch.float64):
-    """The tensors in their order, and the depth of all values."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def noise(*size):
-        return torch.randn(*size, generator=generator, dtype=torch.float64)
-
-    exact = torch.float64 if dtype == torch.float64 else torch.float32
-    key_depth, value_depth = depths
-    channels = heads * (2 * key_depth + value_depth)
-    raw = noise(images, channels, length, others).to(dtype).transpose(2, 3)
-    others = (
-        *(1 + 0.3 * noise(channels), 0.3 * noise(channels)),
-        *(0.5 * noise(3, heads), noise(heads)),
-        *(noise(2 * length - 1, depth) for depth in (key_depth, key_depth, value_depth)),
-    )
-    return [raw, *(values.to(exact) for values in others)], heads * value_depth
 
 
 @pytest.mark.usefixtures("both_ways")
@@ -54,16 +36,6 @@ def test_two_positions_by_hand():
     encodings = [(4 + 6) / 2, 3 * 2 / 3 + 4 / 3]
     expected = torch.tensor([[[values], [encodings]]], dtype=torch.float64)
     torch.testing.assert_close(found, expected)
-
-
-TOLERANCES = {
-    # Sums of some hundred terms of size 1 to 10.
-    torch.float64: {"rtol": 1e-10, "atol": 1e-10},
-    torch.float32: {"rtol": 1e-4, "atol": 1e-4},
-    # Half a unit of the last place of 8 and of 11 bits, of what is written.
-    torch.bfloat16: {"rtol": 2**-8, "atol": 1e-3},
-    torch.float16: {"rtol": 2**-11, "atol": 1e-3},
-}
 
 
 @needs_extension
@@ -136,6 +108,20 @@ def test_registration():
     torch.library.opcheck(operator, [t.requires_grad_() for t in tensors], options)
     without = [*tensors[:5], None, None, None]
     torch.library.opcheck(operator, without, options)
+
+
+@needs_extension
+@pytest.mark.parametrize("num_tables", [0, 3])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_registration_of_the_gradient(num_tables, dtype):
+    tensors, value_depth = arguments(0, dtype=dtype)
+    tensors[5 + num_tables :] = [None] * (3 - num_tables)
+    options = {"value_depth": value_depth, "retrieve_content": True, "reach": 2}
+    grad = torch.ones(1, (2 if num_tables else 1) * value_depth, 2, 5, dtype=dtype)
+    operator = torch.ops.deeplab2_d2.axial_attention_backward.default
+    torch.library.opcheck(
+        operator, [grad, *tensors], options, test_utils=["test_schema", "test_faketensor"]
+    )
 
 
 @needs_extension

@@ -173,6 +173,36 @@ def test_loss_needs_a_fifth_of_the_memory_of_pytorch():
     assert 5 * peak(ops.upsampled_cross_entropy) <= peak(reference)
 
 
+def attention_inputs(others, length, heads=8, depths=(16, 32), dtype=torch.float32):
+    key_depth, value_depth = depths
+    channels = heads * (2 * key_depth + value_depth)
+    raw = torch.randn(1, channels, others, length, dtype=dtype, device="cuda")
+    sizes = [(channels,), (channels,), (3, heads), (heads,)]
+    sizes += [(2 * length - 1, depth) for depth in (key_depth, key_depth, value_depth)]
+    parameters = [0.3 * torch.randn(size, device="cuda") for size in sizes]
+    options = {"value_depth": heads * value_depth, "retrieve_content": True, "span": None}
+    return [raw, *parameters], options
+
+
+def test_attention_keeps_no_maps_of_all_pairs():
+    # Each would be of 2.1 GB.
+    tensors, options = attention_inputs(64, 1025)
+    leaves = [tensor.requires_grad_() for tensor in tensors]
+    output = ops.axial_attention(*leaves, **options)
+    grad = torch.randn_like(output)
+
+    def peak(function):
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        function()
+        return torch.cuda.max_memory_allocated() - before
+
+    assert peak(lambda: ops.axial_attention(*tensors, **options)) <= output.nbytes + 16 * MEBIBYTE
+    backward = peak(lambda: torch.autograd.grad(output, leaves, grad))
+    assert backward <= tensors[0].nbytes + 48 * MEBIBYTE
+
+
 def need_memory(gibibytes):
     free, _ = torch.cuda.mem_get_info()
     if free < gibibytes * 2**30:
@@ -249,3 +279,13 @@ def test_label_out_of_range_stops_the_program():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode != 0 and "labels must be in" in result.stderr
+
+
+def test_attention_of_more_than_2_to_the_31_values():
+    need_memory(30)
+    tensors, options = attention_inputs(32800, 129, dtype=torch.float16)
+    raw, *parameters = tensors
+    assert raw.numel() > 2**31
+    found = ops.axial_attention(raw, *parameters, **options)
+    last = ops.axial_attention(raw[:, :, -3:], *parameters, **options)
+    assert torch.equal(found[:, :, -3:], last)

@@ -6,6 +6,7 @@ import emulated_cuda
 import kernel_races
 import pytest
 import torch
+from attention_inputs import arguments
 from operator_cases import CASES
 from operator_inputs import make_prediction, make_slots
 
@@ -73,6 +74,17 @@ def _assignment(*shape):
     return lambda: ops.linear_assignment(_rand(*shape))
 
 
+def _attention(length, depths, dtype, span):
+    def run():
+        sizes = {"others": 2, "length": length, "heads": 1, "depths": depths}
+        tensors, value_depth = arguments(0, dtype=dtype, **sizes)
+        options = {"value_depth": value_depth, "retrieve_content": True, "span": span}
+        leaves = [tensor.requires_grad_() for tensor in tensors]
+        ops.axial_attention(*leaves, **options).sum().backward()
+
+    return run
+
+
 def _case(name):
     return lambda: CASES[name].run(*CASES[name].make(0))
 
@@ -93,6 +105,10 @@ CALLS = {
     "slots_refused": _slots_of_which_half_is_refused,
     "cross_entropy": _case("cross_entropy"),
     "cross_entropy_gradient": _case("cross_entropy_gradient"),
+    "attention": _attention(11, (2, 3), torch.float64, None),
+    # Several tiles, channels in several parts; warps that have nothing to do in a tile.
+    "attention_tiles": _attention(70, (33, 40), torch.float32, None),
+    "attention_half": _attention(41, (3, 33), torch.bfloat16, 9),
     "label_overlap": _case("label_overlap"),
     "label_overlap_full": _more_pairs_than_are_allowed,
     "linear_assignment": _case("linear_assignment"),

@@ -4,8 +4,7 @@ Operators: one public function each, and their plain PyTorch reference.
 The public functions check their arguments, then call the compiled kernels if the extension is
 there, else the reference (see `has_extension` and `use_reference`). Both give the same integers.
 `dense_crf` has no kernel for a GPU, and refuses its tensors; `attention_moments`,
-`axial_attention`, `depthwise_convolution` and `resize_window` have none, either, and run their
-references there.
+`depthwise_convolution` and `resize_window` have none, either, and run their references there.
 """
 
 from .assignment import linear_assignment

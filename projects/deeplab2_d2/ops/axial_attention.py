@@ -35,8 +35,9 @@ def axial_attention(
         retrieved[l] = sum_m softmax(logit[l])[m] * v_m, and the same of c_r
 
     No map of L x L is kept, and no (L, L, D) of encodings is made: memory beyond inputs and outputs
-    is that of one sequence and head for each thread. The backward pass computes the weights anew;
-    it is deterministic, whatever the number of threads.
+    is on a CPU that of one sequence and head for each thread, on a GPU some numbers a query and
+    head, a few percent of the inputs for long sequences. The backward pass computes the weights
+    anew; it is deterministic, whatever the number of threads.
 
     Letters: N images, S sequences of an image, L positions, H heads, K and V channels of all heads'
     keys and values. Heads share the encodings.
@@ -89,13 +90,13 @@ def _fake(
 
 @register_fake("axial_attention_backward")
 def _fake_backward(
-    grad: Tensor, raw: Tensor, *parameters: Optional[Tensor], **options: Any
+    grad: Tensor, raw: Tensor, scale: Tensor, *parameters: Optional[Tensor], **options: Any
 ) -> Tuple[Tensor, ...]:
     return (
         raw.new_empty(raw.shape),
         *(
-            grad.new_empty(0) if tensor is None else tensor.new_empty(tensor.shape)
-            for tensor in parameters
+            scale.new_empty(0) if tensor is None else tensor.new_empty(tensor.shape)
+            for tensor in (scale, *parameters)
         ),
     )
 

@@ -7,10 +7,15 @@
 #include <c10/util/Exception.h>
 
 #include <optional>
+#include <type_traits>
 
 namespace deeplab2_d2 {
 
-// The inputs of both passes, checked.
+// The type that sums over values of raw are of, and the parameters.
+template <typename scalar_t>
+using Accumulated = std::conditional_t<std::is_same_v<scalar_t, double>, double, float>;
+
+// The inputs of both passes.
 struct AttentionInputs {
   at::Tensor raw;                               // (N, 2 K + V, S, L)
   at::Tensor scale, shift;                      // (2 K + V)
@@ -67,31 +72,33 @@ inline void check_attention(const AttentionInputs& inputs) {
   }
 }
 
-// The inputs in one piece.
-inline AttentionInputs make_inputs(const at::Tensor& raw, const at::Tensor& scale,
-                                   const at::Tensor& shift, const at::Tensor& logit_scale,
-                                   const at::Tensor& logit_shift,
-                                   const std::optional<at::Tensor>& query,
-                                   const std::optional<at::Tensor>& key,
-                                   const std::optional<at::Tensor>& value, int64_t value_depth,
-                                   bool retrieve_content, int64_t reach) {
+// The gradient of what is retrieved.
+inline void check_gradient(const at::Tensor& grad, const AttentionInputs& inputs) {
+  const at::Tensor& raw = inputs.raw;
+  TORCH_CHECK(grad.dim() == 4 && grad.scalar_type() == raw.scalar_type() &&
+                  grad.device() == raw.device() && grad.size(0) == raw.size(0) &&
+                  grad.size(1) == inputs.num_retrieved() * inputs.value_depth &&
+                  grad.size(2) == raw.size(2) && grad.size(3) == raw.size(3),
+              "axial_attention_backward: grad must be as what is retrieved, got ", grad.sizes(),
+              " of ", grad.dtype(), " on ", grad.device());
+}
+
+// The same in one piece.
+inline AttentionInputs in_one_piece(const AttentionInputs& inputs) {
   const auto contiguous = [](const std::optional<at::Tensor>& table) {
     return table.has_value() ? std::optional<at::Tensor>(table->contiguous()) : std::nullopt;
   };
-  AttentionInputs inputs{raw, scale, shift,       logit_scale,      logit_shift, query,
-                         key, value, value_depth, retrieve_content, reach};
-  check_attention(inputs);
-  return {raw.contiguous(),
-          scale.contiguous(),
-          shift.contiguous(),
-          logit_scale.contiguous(),
-          logit_shift.contiguous(),
-          contiguous(query),
-          contiguous(key),
-          contiguous(value),
-          value_depth,
-          retrieve_content,
-          reach};
+  return {inputs.raw.contiguous(),
+          inputs.scale.contiguous(),
+          inputs.shift.contiguous(),
+          inputs.logit_scale.contiguous(),
+          inputs.logit_shift.contiguous(),
+          contiguous(inputs.query),
+          contiguous(inputs.key),
+          contiguous(inputs.value),
+          inputs.value_depth,
+          inputs.retrieve_content,
+          inputs.reach};
 }
 
 }  // namespace deeplab2_d2

@@ -74,9 +74,11 @@ at::Tensor axial_attention_cpu(const at::Tensor& raw, const at::Tensor& scale,
                                const std::optional<at::Tensor>& key_encoding,
                                const std::optional<at::Tensor>& value_encoding, int64_t value_depth,
                                bool retrieve_content, int64_t reach) {
-  const AttentionInputs inputs =
-      make_inputs(raw, scale, shift, logit_scale, logit_shift, query_encoding, key_encoding,
-                  value_encoding, value_depth, retrieve_content, reach);
+  const AttentionInputs given{
+      raw,          scale,          shift,       logit_scale,      logit_shift, query_encoding,
+      key_encoding, value_encoding, value_depth, retrieve_content, reach};
+  check_attention(given);
+  const AttentionInputs inputs = in_one_piece(given);
   at::Tensor out = at::empty(
       {raw.size(0), inputs.num_retrieved() * value_depth, raw.size(2), raw.size(3)}, raw.options());
   AT_DISPATCH_FLOATING_TYPES_AND2(
@@ -252,15 +254,13 @@ Gradients axial_attention_backward_cpu(const at::Tensor& grad, const at::Tensor&
                                        const std::optional<at::Tensor>& key_encoding,
                                        const std::optional<at::Tensor>& value_encoding,
                                        int64_t value_depth, bool retrieve_content, int64_t reach) {
-  const AttentionInputs inputs =
-      make_inputs(raw, scale, shift, logit_scale, logit_shift, query_encoding, key_encoding,
-                  value_encoding, value_depth, retrieve_content, reach);
+  const AttentionInputs given{
+      raw,          scale,          shift,       logit_scale,      logit_shift, query_encoding,
+      key_encoding, value_encoding, value_depth, retrieve_content, reach};
+  check_attention(given);
+  check_gradient(grad, given);
+  const AttentionInputs inputs = in_one_piece(given);
   const at::Tensor gradient = grad.contiguous();
-  TORCH_CHECK(gradient.dim() == 4 && gradient.scalar_type() == raw.scalar_type() &&
-                  gradient.size(1) == inputs.num_retrieved() * value_depth &&
-                  gradient.numel() / gradient.size(1) == raw.numel() / raw.size(1),
-              "axial_attention_backward: grad must be as what is retrieved, got ", grad.sizes(),
-              " of ", grad.dtype());
   const auto zeros = [&](const std::optional<at::Tensor>& like) {
     return like.has_value() ? at::zeros_like(*like) : at::empty({0}, inputs.scale.options());
   };

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <optional>
-#include <type_traits>
 #include <vector>
 
 #include "axial_attention.h"
@@ -16,9 +15,6 @@ namespace deeplab2_d2 {
 // Parts into which the sequences of a head are divided for threads; sums over sequences are made
 // part by part, so that they do not hang on how many threads there are.
 constexpr int64_t kSequenceParts = 8;
-
-template <typename scalar_t>
-using Accumulated = std::conditional_t<std::is_same_v<scalar_t, double>, double, float>;
 
 inline AttentionSize size_of(const AttentionInputs& inputs) {
   AttentionSize size{};
