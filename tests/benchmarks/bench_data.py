@@ -18,7 +18,6 @@ from deeplab2_d2.data.augmentation import (
     ResizeToRange,
 )
 from deeplab2_d2.data.panoptic_writer import PanopticWriter, Segment
-from deeplab2_d2.data.scale_and_crop import RandomScaleAndCrop
 from deeplab2_d2.data.segment_map import build_segment_map
 from deeplab2_d2.data.targets import PanopticTargetGenerator
 
@@ -50,11 +49,7 @@ def _mapper_row(
 ) -> Dict[str, Any]:
     mapper = PanopticDatasetMapper(
         is_train=True,
-        augmentations=[
-            *augmentations[:-1],
-            RandomScaleAndCrop(augmentations[-1], RandomCropOrPad(crop_size)),
-            RandomHorizontalFlip(),
-        ],
+        augmentations=[*augmentations, RandomCropOrPad(crop_size), RandomHorizontalFlip()],
         target_generator=PanopticTargetGenerator(ignore_label=255),
         num_classes=2,
         thing_ids=[0],

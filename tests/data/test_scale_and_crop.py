@@ -2,19 +2,16 @@
 
 import numpy as np
 import pytest
-from detectron2.config import get_cfg
 from fvcore.transforms.transform import TransformList
 
-import deeplab2_d2
+from deeplab2_d2.data import PanopticDatasetMapper, PanopticTargetGenerator
 from deeplab2_d2.data.augmentation import (
     PanopticAugInput,
     RandomCropOrPad,
     RandomHorizontalFlip,
     RandomScale,
 )
-from deeplab2_d2.data.autoaugment import AutoAugment
-from deeplab2_d2.data.scale_and_crop import RandomScaleAndCrop
-from deeplab2_d2.data.train_augmentations import build_train_augmentations
+from deeplab2_d2.data.scale_and_crop import RandomScaleAndCrop, join_scales_and_crops
 
 
 def _inputs(height, width):
@@ -68,12 +65,24 @@ def test_without_scale_pixels_are_as_they_were():
     assert np.array_equal(image[:, left : left + 60], original[top : top + 8])
 
 
-def test_a_config_gets_one_transform_unless_something_lies_between():
-    cfg = get_cfg()
-    deeplab2_d2.add_deeplab2_config(cfg)
-    cfg.INPUT.CROP.SIZE = [33, 65]
-    kinds = [type(augmentation) for augmentation in build_train_augmentations(cfg)]
-    assert kinds == [RandomScaleAndCrop, RandomHorizontalFlip]
-    cfg.INPUT.DEEPLAB2.AUTOAUGMENT = ["simple_classification_policy", 0.2]
-    kinds = [type(augmentation) for augmentation in build_train_augmentations(cfg)]
-    assert kinds == [RandomScale, AutoAugment, RandomCropOrPad, RandomHorizontalFlip]
+def test_a_mapper_joins_the_two_unless_something_lies_between():
+    scale, crop, flip = RandomScale(0.5, 2.0), RandomCropOrPad((33, 65)), RandomHorizontalFlip()
+    joined = join_scales_and_crops([scale, crop, flip])
+    assert [type(part) for part in joined] == [RandomScaleAndCrop, RandomHorizontalFlip]
+    assert joined[0].scale is scale and joined[0].crop is crop
+    for others in ([scale, flip, crop], [crop, scale], [scale, scale], []):
+        assert join_scales_and_crops(others) == others
+
+    class Other(RandomCropOrPad):
+        """Who knows what it does."""
+
+    others = [scale, Other((33, 65))]
+    assert join_scales_and_crops(others) == others
+    mapper = PanopticDatasetMapper(
+        is_train=True,
+        augmentations=[scale, crop],
+        target_generator=PanopticTargetGenerator(ignore_label=255),
+        paste_augmentations=[scale, crop, flip],
+    )
+    assert [type(part) for part in mapper.augmentations.augs] == [RandomScaleAndCrop]
+    assert len(mapper.paste_augmentations.augs) == 2

@@ -16,6 +16,7 @@ from .layers import Layer
 from .metadata import training_metadata
 from .reading import read_image
 from .resizing import Size
+from .scale_and_crop import join_scales_and_crops
 from .seeding import global_states
 from .segment_map import SegmentTable, read_segments
 from .train_augmentations import build_train_augmentations
@@ -64,7 +65,8 @@ class PanopticDatasetMapper:
     Args:
         is_train: training or test samples.
         augmentations: applied in this order; they may ask for ``image`` and ``rng``. Detectron2's
-            do, too: their transforms see uint8 images, and what they draw follows from ``rng``.
+            do, too: their transforms see uint8 images, and what they draw follows from ``rng``. A
+            random scale and the crop after it are computed as one.
         image_format: "RGB" or "BGR".
         target_generator: from segment map and table to targets, see :class:`TargetGenerator`, or
             from those of two frames, see :class:`FrameTargetGenerator`; None for test samples.
@@ -102,7 +104,7 @@ class PanopticDatasetMapper:
             )
         self.is_train = is_train
         self.layers = tuple(layers)
-        self.augmentations = T.AugmentationList(list(augmentations))
+        self.augmentations = T.AugmentationList(join_scales_and_crops(augmentations))
         self.image_format = image_format
         self.target_generator = target_generator
         self.num_classes = num_classes
@@ -110,7 +112,7 @@ class PanopticDatasetMapper:
         self.label_divisor = label_divisor
         self.ignore_label = ignore_label
         self.copy_paste = copy_paste
-        self.paste_augmentations = T.AugmentationList(list(paste_augmentations))
+        self.paste_augmentations = T.AugmentationList(join_scales_and_crops(paste_augmentations))
 
     @classmethod
     def from_config(

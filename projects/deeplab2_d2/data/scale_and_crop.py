@@ -1,6 +1,6 @@
 """Random scale and crop as one transform: what the crop does not show is not computed."""
 
-from typing import Tuple
+from typing import List, Sequence, Tuple
 
 import numpy as np
 from detectron2.data import transforms as T
@@ -92,3 +92,13 @@ class RandomScaleAndCrop(T.Augmentation):
             pad_value=self.crop.pad_value,
             segment_pad_value=self.crop.segment_pad_value,
         )
+
+
+def join_scales_and_crops(augmentations: Sequence[T.Augmentation]) -> List[T.Augmentation]:
+    """The same augmentations, in which a random crop that follows a random scale is one with it."""
+    joined: List[T.Augmentation] = []
+    for augmentation in augmentations:
+        if joined and type(joined[-1]) is RandomScale and type(augmentation) is RandomCropOrPad:
+            augmentation = RandomScaleAndCrop(joined.pop(), augmentation)
+        joined.append(augmentation)
+    return joined

@@ -7,7 +7,6 @@ from detectron2.data import transforms as T
 
 from .augmentation import RandomCropOrPad, RandomHorizontalFlip, RandomScale, ResizeToRange
 from .autoaugment import AutoAugment
-from .scale_and_crop import RandomScaleAndCrop
 
 
 def build_train_augmentations(
@@ -29,12 +28,11 @@ def build_train_augmentations(
     if any(node.RESIZE_RANGE):
         augmentations.append(ResizeToRange(*node.RESIZE_RANGE))
     min_scale, max_scale, step = node.SCALES
-    scale = RandomScale(min_scale * scale_factor, max_scale * scale_factor, step)
-    crop = RandomCropOrPad(tuple(cfg.INPUT.CROP.SIZE), segment_pad_value=segment_pad_value)
+    augmentations.append(RandomScale(min_scale * scale_factor, max_scale * scale_factor, step))
     if node.AUTOAUGMENT:
-        augmentations += [scale, AutoAugment(*node.AUTOAUGMENT), crop]
-    else:
-        augmentations.append(RandomScaleAndCrop(scale, crop))
+        augmentations.append(AutoAugment(*node.AUTOAUGMENT))
+    crop_size = tuple(cfg.INPUT.CROP.SIZE)
+    augmentations.append(RandomCropOrPad(crop_size, segment_pad_value=segment_pad_value))
     if cfg.INPUT.RANDOM_FLIP not in ("horizontal", "none"):
         raise ValueError(
             f"INPUT.RANDOM_FLIP must be 'horizontal' or 'none', got {cfg.INPUT.RANDOM_FLIP!r}"
