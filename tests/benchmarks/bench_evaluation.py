@@ -1,8 +1,8 @@
 """
 Evaluations from image files to scores, an image at a time: where the time goes, and how much of it
 an evaluation takes that works on several images at once. "As before" is in a process of its own: a
-plain loop whose network is without what :mod:`bench_forms` takes away, and whose semantic scores
-PyTorch resamples.
+plain loop whose network is without what :mod:`bench_forms` takes away and has attention in its lean
+form, and whose semantic scores PyTorch resamples.
 
 Images are generated, of COCO's size and classes. The networks are whole and untrained; what they
 say is replaced by maps as a trained one gives them, so that post-processing and evaluators have
@@ -11,6 +11,7 @@ segments of usual number and size.
 
 import contextlib
 import functools
+import importlib
 import io
 import json
 import sys
@@ -146,7 +147,8 @@ def _rows(args: Any, name: str, folder: str) -> Iterator[Dict[str, Any]]:
 def _measure_before(call: Dict[str, Any]) -> Measurement:
     for step in bench_forms.BEFORE:
         step()
-    resampling.has_kernels = lambda *_: False
+    attention = importlib.import_module("deeplab2_d2.layers.axial_attention")
+    resampling.has_kernels = attention.has_kernels = lambda *_: False
     with tempfile.TemporaryDirectory() as folder, _dataset(Path(folder), call["num_images"]):
         cfg = _load(call["name"], folder, "cpu", "DATALOADER.NUM_WORKERS", "0")
         model = _build(cfg)
