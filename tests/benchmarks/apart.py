@@ -14,8 +14,20 @@ def measure_apart(program: str, call: Dict[str, Any], *, threads: int) -> Measur
     """
     Args:
         program: a file that takes ``call`` as JSON and prints a measurement's values as JSON last.
+        call, threads: see :func:`run_apart`.
+    """
+    return Measurement(**run_apart(program, call, threads=threads))
+
+
+def run_apart(program: str, call: Dict[str, Any], *, threads: int) -> Any:
+    """
+    Args:
+        program: a file that takes ``call`` as JSON and prints JSON last.
         call: what to measure.
         threads: of the process.
+
+    Returns:
+        what it has printed last.
     """
     # The modules that tests and benchmarks share, too.
     paths = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
@@ -26,7 +38,7 @@ def measure_apart(program: str, call: Dict[str, Any], *, threads: int) -> Measur
     }
     command = [sys.executable, program, json.dumps({**call, "threads": threads})]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    return Measurement(**json.loads(done.stdout.splitlines()[-1]))
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def answer(measurement: Measurement) -> None:
