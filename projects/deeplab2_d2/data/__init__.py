@@ -1,6 +1,6 @@
 """Datasets, augmentation, training targets, the dataset mapper and the loaders."""
 
-from .augmentation import ResizeToRange
+from .augmentation import ResizeToRange, build_train_augmentations
 from .builtin import register_all
 from .catalog import check_registered
 from .dataset_mapper import PanopticDatasetMapper, TargetGenerator
@@ -19,7 +19,6 @@ from .mask_targets import MaskTargetGenerator, ThingMaskTargets
 from .registration import panoptic_metadata, register_panoptic_dataset
 from .seeding import GloballySeeded
 from .targets import PanopticTargetGenerator, PanopticTargets
-from .train_augmentations import build_train_augmentations
 
 # As Detectron2 does for its built-in datasets: names and paths; see `builtin.py`.
 register_all()

@@ -8,7 +8,7 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.data import transforms as T
 
-from .augmentation import PanopticAugInput, ResizeToRange
+from .augmentation import PanopticAugInput, ResizeToRange, build_train_augmentations
 from .copy_paste import PADDING, LabeledImage, PanopticCopyPaste
 from .foreign_transforms import apply_to_map
 from .frame_pairs import FrameTargetGenerator, has_other_frame, join_segments
@@ -19,7 +19,6 @@ from .resizing import Size
 from .scale_and_crop import join_scales_and_crops
 from .seeding import global_states
 from .segment_map import SegmentTable, read_segments
-from .train_augmentations import build_train_augmentations
 
 # What says which image a training sample is of.
 _HANDED_THROUGH = ("file_name", "image_id", "sequence", "frame")
