@@ -43,7 +43,7 @@ sanitize() {
 
 bench() {
   "$PYTHON" tests/benchmarks/run.py gpu postprocessing loss max_loss networks backbones max_training \
-    axial axial_gpu \
+    axial axial_gpu inference_gpu \
     --device cuda --repeats 50
 }
 

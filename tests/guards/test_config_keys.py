@@ -31,8 +31,8 @@ def added_keys():
 def test_there_are_no_more_keys_than_a_reader_can_oversee():
     # 120 of images, 10 of videos, 12 of a detector with stuff, 10 of DeepLab v1 to v3+, 15 of four
     # families of backbones, 8 of a CRF after any model, 10 of a transformer of clusters, 7 of other
-    # libraries' networks, 2 of the best checkpoint, 6 of a classifier.
-    assert len(added_keys()) <= 200
+    # libraries' networks, 2 of the best checkpoint, 6 of a classifier, 1 of CUDA graphs.
+    assert len(added_keys()) <= 201
 
 
 def test_every_added_key_is_read():

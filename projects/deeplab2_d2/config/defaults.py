@@ -230,5 +230,8 @@ def _add_test(cfg: CfgNode) -> None:
     # "overlap" by the IoU of masks (the baseline of STEP), "flow" with their masks moved by
     # OpenCV's optical flow first; "none".
     node.TRACKER = "none"
+    # On a GPU, replay inference as a CUDA graph, one for each size that comes again, with the
+    # post-processing of single images in it.
+    node.CUDA_GRAPH = False
     # With TEST.AUG.ENABLED: factors on the image's size, one view each; [] = by TEST.AUG.MIN_SIZES.
     node.SCALES = []

@@ -21,8 +21,9 @@ from .class_map import class_map_from_config
 from .image_batch import ImageBatch
 from .joint import JointCriterion, JointInference
 from .model_metadata import check_classes, metadata_from_config
+from .parts import Criterion, Head, Inference, SlotInference, StagedInference
 from .refinement import crf_from_config, refine_in_evaluation
-from .segmenter import Criterion, Head, Inference, Segmenter, SlotInference
+from .segmenter import Segmenter
 from .semantic_labels import labels_are_enough, with_labels
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "JointInference",
     "Segmenter",
     "SlotInference",
+    "StagedInference",
     "average_views",
     "axial_deeplab",
     "check_classes",

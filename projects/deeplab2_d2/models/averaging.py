@@ -12,7 +12,8 @@ from ..postprocessing import View, restore_view
 from ..postprocessing.maps import resize_map
 from ..records import Averaging
 from ..structures import Prediction
-from .segmenter import Sample, Segmenter
+from .parts import Sample
+from .segmenter import Segmenter
 
 
 class ViewMeans(NamedTuple):

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..structures import ClassMap, Prediction
 from .image_batch import ImageBatch
-from .segmenter import Criterion, Inference, Losses, Sample
+from .parts import Criterion, Inference, Losses, Sample
 from .target_batch import Padding
 
 

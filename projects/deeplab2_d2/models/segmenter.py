@@ -1,130 +1,23 @@
 """What the models share: images in, losses or Detectron2's outputs out."""
 
-from typing import Any, Dict, List, Mapping, Optional, Protocol, Sequence, Tuple, Union
+import logging
+from typing import Any, Dict, List, Optional, Sequence, Union
 
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import Backbone
+from detectron2.utils.logger import log_first_n
 from torch import Tensor, nn
 
 from ..layers import fast_layout
-from ..ops import SlotSegmentation
 from ..postprocessing import CRFOptions
-from ..structures import ClassMap, MapKind, Prediction
+from ..structures import Prediction
+from .captured_inference import CapturedInference
 from .image_batch import ImageBatch, Size, batch_images
+from .parts import Criterion, Inference, Losses, Sample
 from .refinement import crf_from_config, refine_outputs
 from .semantic_labels import are_labels_enough, with_labels
-from .target_batch import Padding, stack_targets
-
-# Detectron2's dict of one image: ``image`` and whatever mapper, loader and caller add to it.
-Sample = Mapping[str, Any]
-Losses = Dict[str, Tensor]
-
-
-class Head(Protocol):
-    """
-    Features of the backbone to raw predictions.
-
-    Attributes:
-        kinds: name of every map of a prediction to its kind.
-    """
-
-    kinds: Dict[str, MapKind]
-
-    def __call__(self, features: Any) -> Prediction: ...
-
-
-class Criterion(Protocol):
-    """Raw predictions and targets to losses."""
-
-    @property
-    def target_padding(self) -> Mapping[str, Padding]:
-        """The targets that are needed, and how each is padded; see :func:`stack_targets`."""
-        ...
-
-    def __call__(
-        self,
-        predictions: Sequence[Prediction],
-        targets: Mapping[str, Tensor],
-        sources: Sequence[str],
-    ) -> Tuple[Losses, Dict[str, Tensor]]:
-        """
-        Args:
-            predictions: the final one, then auxiliary ones.
-            targets: name to (N, ...), maps at the size of the network's input.
-            sources: name of each image, for errors.
-
-        Returns:
-            Losses, and metrics without gradient: scalars by name.
-        """
-        ...
-
-
-class Inference(Protocol):
-    """
-    Raw predictions to Detectron2's outputs.
-
-    Attributes:
-        class_map: classes of the semantic channels.
-        outputs: which keys of an image's dict are made.
-
-    One that makes ``sem_seg_labels`` if that is among the outputs has ``makes_labels = True``.
-    """
-
-    @property
-    def class_map(self) -> ClassMap: ...
-
-    @property
-    def outputs(self) -> Tuple[str, ...]: ...
-
-    def with_outputs(self, *outputs: str) -> "Inference":
-        """The same, making other keys."""
-        ...
-
-    def __call__(
-        self, prediction: Prediction, images: ImageBatch, samples: Sequence[Sample]
-    ) -> List[Dict[str, Any]]:
-        """
-        Args:
-            prediction: raw maps that cover ``images.tensor``.
-            images: the network's input.
-            samples: with ``height`` and ``width`` of the outputs, if they are not the images', and
-                for videos the sequence, the frame and the caller's state.
-
-        Returns:
-            One dict an image, see :meth:`Segmenter.forward`.
-        """
-        ...
-
-
-class SlotInference(Inference, Protocol):
-    """
-    The inference of a model with mask slots.
-
-    Attributes:
-        thing_ids: contiguous ids of the classes that have instances, ascending.
-        label_divisor: panoptic label = class * label_divisor + instance number.
-    """
-
-    @property
-    def thing_ids(self) -> Tuple[int, ...]: ...
-
-    @property
-    def label_divisor(self) -> int: ...
-
-    def segment(
-        self, prediction: Prediction, images: ImageBatch, index: int, output_size: Size
-    ) -> SlotSegmentation:
-        """
-        Args:
-            prediction, images: as in a call.
-            index: of the image.
-            output_size: (height, width) of its outputs.
-
-        Returns:
-            Labels, slots and scores of that one image.
-        """
-        ...
+from .target_batch import stack_targets
 
 
 class Segmenter(nn.Module):
@@ -154,6 +47,7 @@ class Segmenter(nn.Module):
         pixel_std: Sequence[float],
         pad_to: Size = (0, 0),
         crf: Optional[CRFOptions] = None,
+        cuda_graph: bool = False,
     ):
         """
         Args:
@@ -165,6 +59,8 @@ class Segmenter(nn.Module):
             pixel_mean, pixel_std: a value for each channel of the network's input, of any number.
             pad_to: least (height, width) of the network's input in evaluation.
             crf: of a CRF that refines ``sem_seg`` in evaluation; None = none.
+            cuda_graph: whether inference on a GPU is by CUDA graphs, see
+                :class:`CapturedInference`.
         """
         super().__init__()
         self.backbone = backbone
@@ -174,6 +70,9 @@ class Segmenter(nn.Module):
         self.output_stride = output_stride
         self.pad_to = (pad_to[0], pad_to[1])
         self.crf = crf
+        self.captured = CapturedInference() if cuda_graph else None
+        # Loading may put other tensors in the place of parameters.
+        self.register_load_state_dict_post_hook(_forget_graphs)
         self.training_metrics: Dict[str, Tensor] = {}
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
@@ -187,6 +86,7 @@ class Segmenter(nn.Module):
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "pad_to": tuple(cfg.TEST.DEEPLAB2.PAD_TO),
             "crf": crf_from_config(cfg),
+            "cuda_graph": cfg.TEST.DEEPLAB2.CUDA_GRAPH,
         }
 
     @property
@@ -222,6 +122,8 @@ class Segmenter(nn.Module):
             :func:`labels_are_enough`, ``sem_seg_labels``, (height, width) int32, for ``sem_seg``.
         """
         images = self.batch(batched_inputs)
+        if self.captured is not None and self._is_plain_inference():
+            return self.captured(self, images, batched_inputs)
         prediction = self.predict(images.tensor)
         if self.training:
             return self._losses(prediction, batched_inputs, images)
@@ -272,16 +174,32 @@ class Segmenter(nn.Module):
         Returns:
             The outputs of :meth:`forward`.
         """
-        inference = self.inference
+        return self.refine(self.wanted_inference()(prediction, images, samples), samples)
+
+    def wanted_inference(self) -> Inference:
+        """The inference, making labels in place of scores where they are enough."""
         if are_labels_enough() and self.crf is None:
-            inference = with_labels(inference)
-        return self.refine(inference(prediction, images, samples), samples)
+            return with_labels(self.inference)
+        return self.inference
 
     def refine(
         self, outputs: List[Dict[str, Any]], samples: Sequence[Sample]
     ) -> List[Dict[str, Any]]:
         """Outputs with ``sem_seg`` refined by the CRF, if there is one, and nothing else."""
         return outputs if self.crf is None else refine_outputs(outputs, samples, self.crf)
+
+    def _is_plain_inference(self) -> bool:
+        """Whether graphs may be made of what runs now."""
+        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return False
+        if self.device.type != "cuda":
+            log_first_n(
+                logging.WARNING,
+                f"TEST.DEEPLAB2.CUDA_GRAPH has no effect: the model is on {self.device}",
+                key="message",
+            )
+            return False
+        return True
 
     def _losses(
         self, prediction: Prediction, samples: Sequence[Sample], images: ImageBatch
@@ -299,3 +217,9 @@ class Segmenter(nn.Module):
             [str(sample.get("file_name", "no file_name")) for sample in samples],
         )
         return losses
+
+
+def _forget_graphs(model: nn.Module, incompatible_keys: Any) -> None:
+    assert isinstance(model, Segmenter)
+    if model.captured is not None:
+        model.captured.clear()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Iterator
 from ..structures import SEMANTIC_LABELS
 
 if TYPE_CHECKING:
-    from .segmenter import Inference
+    from .parts import Inference
 
 _ARE_ENOUGH: contextvars.ContextVar[bool] = contextvars.ContextVar(
     "deeplab2_d2_labels_are_enough", default=False

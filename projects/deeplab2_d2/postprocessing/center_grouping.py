@@ -125,7 +125,7 @@ def semantic_scores(
         (N, num_classes, H, W) float32.
     """
     scale = frames.geometry(semantic_logits).output_to_map
-    logits = _select_classes(semantic_logits, class_map)
+    logits = semantic_logits if class_map is None else class_map.select(semantic_logits)
     return ops.resample_aligned(logits, frames.output_size, scale)
 
 
@@ -142,16 +142,8 @@ def semantic_labels(
         :func:`panoptic_from_centers` it has no void: as in the scores, those channels do not count.
     """
     scale = frames.geometry(semantic_logits).output_to_map
-    logits = _select_classes(semantic_logits, class_map)
+    logits = semantic_logits if class_map is None else class_map.select(semantic_logits)
     return ops.resample_argmax(logits, frames.output_size, scale)
-
-
-def _select_classes(semantic_logits: Tensor, class_map: Optional[ClassMap]) -> Tensor:
-    """(N, num_classes, h, w): the channels in the order of their classes."""
-    if class_map is None or class_map.is_identity:
-        return semantic_logits
-    channels = [class_map.channel_to_class.index(c) for c in range(class_map.num_classes)]
-    return semantic_logits[:, channels]
 
 
 def _scale_points(points: Tensor, scale: Scale) -> Tensor:

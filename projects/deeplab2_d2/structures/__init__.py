@@ -68,6 +68,7 @@ from .panoptic_png import (
 )
 from .plain_yaml import load_plain_yaml
 from .semantic_output import SEMANTIC_LABELS, has_semantic, semantic_labels_of
+from .tables import cached_table
 
 __all__ = [
     "IMAGE_ENDINGS",
@@ -97,6 +98,7 @@ __all__ = [
     "claim_output",
     "colors_to_ids",
     "decode_panoptic",
+    "cached_table",
     "deeplab2_ade20k_class_map",
     "deeplab2_coco_class_map",
     "depth_units",

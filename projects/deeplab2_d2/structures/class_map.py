@@ -61,6 +61,12 @@ class ClassMap:
             return channels.to(torch.int32)
         return _class_table(self, channels.device)[channels.long()]
 
+    def select(self, maps: Tensor) -> Tensor:
+        """(N, num_channels, ...) to (N, num_classes, ...), in the order of the classes."""
+        if self.is_identity:
+            return maps
+        return maps.index_select(1, _class_channels(self, maps.device))
+
     def to_channels(self, labels: Tensor, ignore_label: int) -> Tensor:
         """
         Replace classes by channel numbers, in ground truth.
@@ -81,6 +87,12 @@ class ClassMap:
 @cached_table
 def _class_table(class_map: ClassMap, device: torch.device) -> Tensor:
     return torch.tensor(class_map.channel_to_class, dtype=torch.int32).to(device)
+
+
+@cached_table
+def _class_channels(class_map: ClassMap, device: torch.device) -> Tensor:
+    channels = [class_map.channel_to_class.index(c) for c in range(class_map.num_classes)]
+    return torch.tensor(channels).to(device)
 
 
 @cached_table

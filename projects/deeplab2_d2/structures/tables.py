@@ -16,7 +16,12 @@ def cached_table(make: Table) -> Table:
     While a graph is traced, where a new tensor is a fake one, nothing is kept nor taken from what
     is kept: a fake tensor would stay after the trace, and a real one would not fit into it.
     """
-    cached = lru_cache(maxsize=64)(make)
+
+    @lru_cache(maxsize=64)
+    def cached(*arguments: Any) -> Tensor:
+        # Whoever asks first may be in inference mode, and the next one not.
+        with torch.inference_mode(False):
+            return make(*arguments)
 
     @wraps(make)
     def find(*arguments: Any) -> Tensor:

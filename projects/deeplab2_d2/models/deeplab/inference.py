@@ -4,13 +4,15 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Dict, List, Sequence, Tuple
 
+import torch
 from detectron2.config import CfgNode
+from torch import Tensor
 
 from ...postprocessing import to_semantic_outputs
-from ...structures import SEMANTIC_LABELS, ClassMap, Prediction, select_images
+from ...structures import SEMANTIC_LABELS, ClassMap, Prediction, cached_table, select_images
 from ..class_map import class_map_from_config
 from ..image_batch import ImageBatch
-from ..segmenter import Sample
+from ..parts import Sample
 from .targets import outputs
 
 
@@ -27,6 +29,7 @@ class SemanticInference:
     outputs: Tuple[str, ...] = ("sem_seg",)
     score_shifts: Tuple[float, ...] = ()
     makes_labels: ClassVar[bool] = True
+    is_capturable: ClassVar[bool] = True
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "SemanticInference":
@@ -52,15 +55,31 @@ class SemanticInference:
         Returns:
             For each image what is wanted of ``sem_seg`` and ``sem_seg_labels``.
         """
+        return self.complete(self.compute(prediction, images, samples))
+
+    def compute(
+        self, prediction: Prediction, images: ImageBatch, samples: Sequence[Sample]
+    ) -> List[Dict[str, Any]]:
+        """See :class:`StagedInference`."""
         if not {"sem_seg", SEMANTIC_LABELS} & set(self.outputs):
             return [{} for _ in samples]
         described = []
         for index, sample in enumerate(samples):
             logits = select_images(prediction, index)["semantic_logits"]
             if self.score_shifts:
-                logits = logits + logits.new_tensor(self.score_shifts).view(-1, 1, 1)
+                logits = logits + _shift_table(self.score_shifts, logits.dtype, logits.device)
             frames = images.frames(sample, index)
             described.append(
                 to_semantic_outputs(logits, frames, self.outputs, class_map=self.class_map)
             )
         return described
+
+    def complete(self, computed: Sequence[Dict[str, Any]]) -> List[Dict[str, Any]]:
+        """See :class:`StagedInference`; there is nothing left to do."""
+        return list(computed)
+
+
+@cached_table
+def _shift_table(shifts: Tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """(C, 1, 1)."""
+    return torch.tensor(shifts, dtype=dtype).view(-1, 1, 1).to(device)

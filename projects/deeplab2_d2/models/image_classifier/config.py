@@ -58,6 +58,7 @@ def check_config(cfg: CfgNode) -> None:
     require_one_of("INPUT.FORMAT", cfg.INPUT.FORMAT, ("RGB", "BGR"))
     require_one_of("INPUT.RANDOM_FLIP", cfg.INPUT.RANDOM_FLIP, ("horizontal", "none"))
     require_one_of("TEST.AUG.ENABLED", cfg.TEST.AUG.ENABLED, (False,))
+    require_one_of("TEST.DEEPLAB2.CUDA_GRAPH", cfg.TEST.DEEPLAB2.CUDA_GRAPH, (False,))
 
 
 def _is_range(values: Any) -> bool:

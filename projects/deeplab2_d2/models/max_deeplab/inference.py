@@ -1,6 +1,7 @@
 """From raw mask slots to Detectron2's outputs, at the size of the original images."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, Dict, List, Sequence, Tuple
 
 from detectron2.config import CfgNode
@@ -18,7 +19,7 @@ from ...structures import SEMANTIC_LABELS, ClassMap, Prediction
 from ..class_map import class_map_from_config
 from ..image_batch import ImageBatch, Size
 from ..model_metadata import metadata_from_config
-from ..segmenter import Sample
+from ..parts import Sample
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class MaXDeepLabInference:
     options: SlotOptions = SlotOptions()
     outputs: Tuple[str, ...] = ("sem_seg", "panoptic_seg", "instances")
     makes_labels: ClassVar[bool] = True
+    is_capturable: ClassVar[bool] = True
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "MaXDeepLabInference":
@@ -75,12 +77,19 @@ class MaXDeepLabInference:
             is 1 for the class of the slot that has the pixel, without thresholds and limits, as
             in DeepLab2, and 0 for the others.
         """
-        return [
-            self._to_output(
-                self.segment(prediction, images, index, images.output_size(sample, index))
-            )
-            for index, sample in enumerate(samples)
-        ]
+        return self.complete(self.compute(prediction, images, samples))
+
+    def compute(
+        self, prediction: Prediction, images: ImageBatch, samples: Sequence[Sample]
+    ) -> List[Dict[str, Any]]:
+        """See :class:`StagedInference`."""
+        sizes = [images.output_size(sample, index) for index, sample in enumerate(samples)]
+        segment = partial(self.segment, prediction, images)
+        return [{"segmentation": segment(index, size)} for index, size in enumerate(sizes)]
+
+    def complete(self, computed: Sequence[Dict[str, Any]]) -> List[Dict[str, Any]]:
+        """See :class:`StagedInference`."""
+        return [self._to_output(parts["segmentation"]) for parts in computed]
 
     def segment(
         self, prediction: Prediction, images: ImageBatch, index: int, output_size: Size

@@ -11,7 +11,7 @@ from ...data.segment_map import SegmentTable
 from ...structures import Prediction
 from ...visualization import draw_semantic, make_class_colors
 from ..image_batch import ImageBatch
-from ..segmenter import Sample
+from ..parts import Sample
 from .network import DeepLab2MaXDeepLab
 
 

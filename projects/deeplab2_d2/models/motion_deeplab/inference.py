@@ -13,7 +13,7 @@ from ...structures import ClassMap, Prediction, select_images
 from ...video import TrackState, continue_tracks, draw_centers, start_tracks
 from ..image_batch import ImageBatch, neighbor_image
 from ..panoptic_deeplab import PanopticDeepLabInference
-from ..segmenter import Sample
+from ..parts import Sample
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from ...heads import HeadSpec
 from ..image_batch import ImageBatch
 from ..joint import JointCriterion
 from ..panoptic_deeplab import DeepLab2PanopticDeepLab, HeadRows, LossTerm, OffsetCriterion
-from ..segmenter import Sample
+from ..parts import Sample
 from .inference import MotionDeepLabInference
 
 # Of the seven channels of the network's input, the heatmap of the frame before.

@@ -72,4 +72,6 @@ def check_config(cfg: CfgNode) -> None:
         "False where there is no ranking module",
         ranking.ALONE,
     )
+    # How many objects there are, only the GPU knows.
+    require_one_of("TEST.DEEPLAB2.CUDA_GRAPH", cfg.TEST.DEEPLAB2.CUDA_GRAPH, (False,))
     require(cfg.MODEL.MASK_ON, "MODEL.MASK_ON", "True for a panoptic model", cfg.MODEL.MASK_ON)

@@ -17,7 +17,10 @@ from ...structures import SEMANTIC_LABELS, ClassMap, Prediction, select_images
 from ..class_map import class_map_from_config
 from ..image_batch import ImageBatch
 from ..model_metadata import metadata_from_config
-from ..segmenter import Sample
+from ..parts import Sample
+
+# Beside the outputs that need no more than a device.
+_SEGMENTATION = "segmentation"
 
 
 @dataclass(frozen=True)
@@ -76,12 +79,33 @@ class PanopticDeepLabInference:
         Returns:
             For each image the dict that :meth:`Segmenter.forward` describes.
         """
-        outputs = []
+        return self.complete(self.compute(prediction, images, samples))
+
+    @property
+    def is_capturable(self) -> bool:
+        """How many centers there are is known by the GPU alone."""
+        return self.top_k_centers > 0
+
+    def compute(
+        self, prediction: Prediction, images: ImageBatch, samples: Sequence[Sample]
+    ) -> List[Dict[str, Any]]:
+        """See :class:`StagedInference`."""
+        computed = []
         for index, sample in enumerate(samples):
             one, frames = select_images(prediction, index), images.frames(sample, index)
-            output = self.scores(one, frames)
+            parts = self.scores(one, frames)
             if "center_heatmap" in one and not set(self.outputs) <= {"sem_seg", SEMANTIC_LABELS}:
-                output.update(self.describe(self.segment(one, frames)))
+                parts[_SEGMENTATION] = self.segment(one, frames)
+            computed.append(parts)
+        return computed
+
+    def complete(self, computed: Sequence[Dict[str, Any]]) -> List[Dict[str, Any]]:
+        """See :class:`StagedInference`."""
+        outputs = []
+        for parts in computed:
+            output = {name: part for name, part in parts.items() if name != _SEGMENTATION}
+            if _SEGMENTATION in parts:
+                output.update(self.describe(parts[_SEGMENTATION]))
             outputs.append(output)
         return outputs
 

@@ -16,7 +16,7 @@ from ...visualization import draw_heatmap, draw_map, draw_offsets
 from ..class_map import class_map_from_config
 from ..image_batch import ImageBatch
 from ..model_metadata import metadata_from_config
-from ..segmenter import Head, Sample
+from ..parts import Head, Sample
 
 
 class CenterPictures:

@@ -11,7 +11,7 @@ from ...structures import ClassMap, Prediction, select_images
 from ...video import continue_stitching
 from ..image_batch import ImageBatch
 from ..panoptic_deeplab import PanopticDeepLabInference
-from ..segmenter import Sample
+from ..parts import Sample
 from .config import has_depth
 
 

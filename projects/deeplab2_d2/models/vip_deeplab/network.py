@@ -15,7 +15,7 @@ from ...structures import Prediction
 from ..image_batch import neighbor_image
 from ..joint import JointCriterion
 from ..panoptic_deeplab import DeepLab2PanopticDeepLab, HeadRows, LossTerm, OffsetCriterion
-from ..segmenter import Sample
+from ..parts import Sample
 from .config import has_depth
 from .criterion import DepthCriterion
 from .inference import ViPDeepLabInference
