@@ -210,6 +210,16 @@ def _depthwise_convolution(*tensors: Tensor) -> Sequence[Tensor]:
     return [ops.depthwise_convolution(*tensors, **options)]
 
 
+def _feature_maps_and_kernels(seed: int) -> List[Tensor]:
+    generator = _generator(seed)
+    sizes = [(2, 20, 9, 13), (24, 20, 3, 3), (24,)]
+    return [torch.randn(size, generator=generator) for size in sizes]
+
+
+def _winograd_convolution(*tensors: Tensor) -> Sequence[Tensor]:
+    return [ops.winograd_convolution(*tensors, dilation=2, activation="hard_swish")]
+
+
 def _sequences_with_gradient(seed: int) -> List[Tensor]:
     grad = torch.randn(2, 32, 3, 11, generator=_generator(seed + 1))
     return [grad, *_sequences(seed)]
@@ -246,5 +256,8 @@ CASES: Dict[str, OperatorCase] = {
     ),
     "depthwise_convolution": OperatorCase(
         ["depthwise_convolution"], _feature_maps, _depthwise_convolution, has_cuda=False
+    ),
+    "winograd_convolution": OperatorCase(
+        ["winograd_convolution"], _feature_maps_and_kernels, _winograd_convolution, has_cuda=False
     ),
 }

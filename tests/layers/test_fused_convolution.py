@@ -88,6 +88,52 @@ def test_a_depthwise_convolution_is_our_operator_or_onednns(activation, monkeypa
     np.testing.assert_allclose(output, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.skipif(
+    not ops.has_extension("winograd_convolution"), reason="the compiled operators are not built"
+)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@torch.no_grad()
+def test_a_large_3x3_convolution_is_our_operator_or_onednns(activation, monkeypatch):
+    options = {"atrous_rate": 2, "norm": Norm("BN"), "activation": activation}
+    layer = _randomised(ConvNormAct(40, 33, 3, **options))
+    features = fast_layout(torch.randn(1, 40, 33, 41))
+    expected, calls = _plain(layer, features), []
+    operator = ops.winograd_convolution
+    monkeypatch.setattr(
+        ops, "winograd_convolution", lambda *args, **kw: calls.append(1) or operator(*args, **kw)
+    )
+    np.testing.assert_allclose(layer(features), expected, rtol=1e-4, atol=1e-4)
+    assert len(calls) == (activation != "swish")
+    with ops.use_reference():
+        output = layer(features)
+    assert len(calls) == (activation != "swish")
+    np.testing.assert_allclose(output, expected, rtol=1e-4, atol=1e-4)
+    # A small map, whose kernels would take longer to transform than it takes: with the same kernel.
+    few = features[:, :, :9, :9].contiguous(memory_format=torch.channels_last)
+    np.testing.assert_allclose(layer(few), _plain(layer, few), rtol=1e-4, atol=1e-4)
+    assert len(calls) == (activation != "swish")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"in_channels": 16}, {"out_channels": 24}, {"kernel_size": 1}, {"kernel_size": 5},
+        {"stride": 2},
+    ],
+)  # fmt: skip
+@torch.no_grad()
+def test_other_convolutions_are_not_the_operator_of_3x3(arguments, monkeypatch):
+    monkeypatch.delattr(ops, "winograd_convolution")
+    options = {"in_channels": 64, "out_channels": 64, "kernel_size": 3, "norm": Norm("BN")}
+    layer = _randomised(ConvNormAct(**{**options, **arguments}))
+    features = fast_layout(torch.randn(1, layer.conv.in_channels, 65, 65))
+    np.testing.assert_allclose(layer(features), _plain(layer, features), rtol=1e-4, atol=2e-4)
+    # Nor in bfloat16.
+    layer = _randomised(ConvNormAct(**options))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(fast_layout(torch.randn(1, 64, 65, 65))).dtype == torch.bfloat16
+
+
 @pytest.fixture
 def layer():
     return _randomised(ConvNormAct(16, 24, 3, norm=Norm("BN"), activation="relu"))

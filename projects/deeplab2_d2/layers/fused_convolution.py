@@ -3,9 +3,9 @@ Convolution, batch norm and activation as one operation, in evaluation on a CPU.
 
 The kernel is scaled by the norm once, not at every call, and oneDNN adds the bias and activates
 while a pixel is in its registers. Of features with their channels first it would make a copy with
-the channels last, and back, which costs more than that spares. Depthwise convolutions of stride 1
-in float32 are our own operator. Training, autograd, compilers, tracers and counters of operations
-see the plain operations.
+the channels last, and back, which costs more than that spares. Of those of stride 1 in float32,
+depthwise convolutions and large enough 3x3 convolutions are our own operators. Training, autograd,
+compilers, tracers and counters of operations see the plain operations.
 """
 
 from typing import Any, Callable, List, Optional, Sequence, Tuple
@@ -30,6 +30,11 @@ _ACTIVATIONS = {
     "silu": ("swish", []),
 }
 _DTYPES = (torch.float32, torch.bfloat16)
+
+# Winograd's filtering transforms each kernel, which takes the time of so many pixels, and each tile
+# that of a few; below so many channels there is little to spare.
+_LEAST_WINOGRAD_CHANNELS = 32
+_KERNEL_PIXELS, _TILE_PIXELS = 128, 7
 
 
 def may_fuse(conv: nn.Conv2d, norm: Optional[nn.Module], features: Tensor) -> bool:
@@ -171,13 +176,17 @@ def fused_convolution(
     if norm is not None:
         sources += [norm.weight, norm.bias, norm.running_mean, norm.running_var]  # type: ignore
     weight, bias = kernel.get(sources, dtype, lambda: _fold(conv, norm, dtype))
-    if _is_own_operator(conv, activation, dtype):
+    if _is_depthwise_operator(conv, activation, dtype):
         return ops.depthwise_convolution(
             *(features, weight[:, 0], bias),
             stride=conv.stride,
             padding=conv.padding,
             dilation=conv.dilation,
             activation=activation,
+        )
+    if _is_winograd_operator(conv, activation, features):
+        return ops.winograd_convolution(
+            features, weight, bias, dilation=conv.dilation[0], activation=activation
         )
     name, numbers = _ACTIVATIONS[activation]
     return _fused_operator()(
@@ -239,8 +248,8 @@ def _fold(
         bias = shift if bias is None else shift + bias * scale
         weight = weight * scale.view(-1, 1, 1, 1)
     weight = weight.to(dtype).contiguous(memory_format=torch.channels_last)
-    if dtype == torch.float32 and _is_dense_depthwise(conv):
-        # As our operator reads it.
+    if dtype == torch.float32 and (_is_dense_depthwise(conv) or _is_for_winograd(conv)):
+        # As our operators read it.
         weight = weight.permute(2, 3, 1, 0).contiguous().permute(3, 2, 0, 1)
     return weight.detach(), None if bias is None else bias.to(dtype).detach()
 
@@ -251,8 +260,33 @@ def _is_dense_depthwise(conv: nn.Conv2d) -> bool:
     return is_depthwise and tuple(conv.stride) == (1, 1)
 
 
-def _is_own_operator(conv: nn.Conv2d, activation: str, dtype: torch.dtype) -> bool:
-    """Whether a convolution is our own operator, where that is faster than oneDNN's."""
+def _is_for_winograd(conv: nn.Conv2d) -> bool:
+    """Whether a convolution is 3x3 of stride 1, keeps the size, and has many channels."""
+    shape = (*conv.kernel_size, *conv.stride, conv.groups)
+    return (
+        shape == (3, 3, 1, 1, 1)
+        and conv.padding == conv.dilation
+        and conv.dilation[0] == conv.dilation[1]
+        and min(conv.in_channels, conv.out_channels) >= _LEAST_WINOGRAD_CHANNELS
+    )
+
+
+def _is_winograd_operator(conv: nn.Conv2d, activation: str, features: Tensor) -> bool:
+    """Whether a convolution is Winograd's, where that is faster than oneDNN's direct sum."""
+    if not _is_for_winograd(conv) or features.dtype != torch.float32:
+        return False
+    num_images, _, height, width = features.shape
+    rate = conv.dilation[0]
+    tiles = ops.num_winograd_tiles(height, rate) * ops.num_winograd_tiles(width, rate)
+    return (
+        _KERNEL_PIXELS + _TILE_PIXELS * tiles * num_images <= height * width * num_images
+        and activation in ops.WINOGRAD_ACTIVATIONS
+        and has_kernels("winograd_convolution", "cpu")
+    )
+
+
+def _is_depthwise_operator(conv: nn.Conv2d, activation: str, dtype: torch.dtype) -> bool:
+    """Whether a convolution is our depthwise operator, where that is faster than oneDNN's."""
     return (
         _is_dense_depthwise(conv)
         and dtype == torch.float32

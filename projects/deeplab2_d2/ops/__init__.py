@@ -4,7 +4,8 @@ Operators: one public function each, and their plain PyTorch reference.
 The public functions check their arguments, then call the compiled kernels if the extension is
 there, else the reference (see `has_extension` and `use_reference`). Both give the same integers.
 `dense_crf` has no kernel for a GPU, and refuses its tensors; `attention_moments`,
-`depthwise_convolution` and `resize_window` have none, either, and run their references there.
+`depthwise_convolution`, `resize_window` and `winograd_convolution` have none, either, and run their
+references there.
 """
 
 from .assignment import linear_assignment
@@ -30,10 +31,16 @@ from .results import (
 )
 from .slots import panoptic_from_slots
 from .targets import panoptic_targets
+from .winograd_convolution import (
+    WINOGRAD_ACTIVATIONS,
+    num_winograd_tiles,
+    winograd_convolution,
+)
 
 __all__ = [
     "DEPTHWISE_ACTIVATIONS",
     "VOID_PANOPTIC_LABEL",
+    "WINOGRAD_ACTIVATIONS",
     "AttentionMoments",
     "PanopticSegmentation",
     "SegmentTable",
@@ -49,6 +56,7 @@ __all__ = [
     "label_overlap",
     "linear_assignment",
     "merge_panoptic",
+    "num_winograd_tiles",
     "panoptic_from_logits",
     "panoptic_from_slots",
     "panoptic_targets",
@@ -57,4 +65,5 @@ __all__ = [
     "resize_window",
     "upsampled_cross_entropy",
     "use_reference",
+    "winograd_convolution",
 ]

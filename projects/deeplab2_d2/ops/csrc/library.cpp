@@ -74,6 +74,9 @@ TORCH_LIBRARY(deeplab2_d2, m) {
       "depthwise_convolution(Tensor features, Tensor weight, Tensor? bias, *, int[2] stride, "
       "int[2] padding, int[2] dilation, str activation) -> Tensor");
   m.def(
+      "winograd_convolution(Tensor features, Tensor weight, Tensor? bias, *, int dilation, "
+      "str activation) -> Tensor");
+  m.def(
       "attention_moments(Tensor raw, Tensor scale, Tensor shift, *, int num_heads, "
       "int key_depth) -> (Tensor content, Tensor sums, Tensor products)");
   m.def(

@@ -22,6 +22,7 @@ from .resampling import resample_aligned, resample_argmax
 from .resize_window import resize_window
 from .slots import panoptic_from_slots
 from .targets import panoptic_targets
+from .winograd_convolution import winograd_convolution
 
 __all__ = [
     "attention_moments",
@@ -41,4 +42,5 @@ __all__ = [
     "resample_argmax",
     "resize_window",
     "upsampled_cross_entropy",
+    "winograd_convolution",
 ]

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_ACTIVATIONS = {
+ACTIVATIONS = {
     "none": lambda values: values,
     "relu": F.relu,
     "relu6": F.relu6,
@@ -31,5 +31,5 @@ def depthwise_convolution(
         bias,
         *(tuple(stride), tuple(padding), tuple(dilation), features.shape[1]),
     )
-    output = _ACTIVATIONS[activation](output).to(features.dtype)
+    output = ACTIVATIONS[activation](output).to(features.dtype)
     return output.contiguous(memory_format=torch.channels_last)

@@ -1,17 +1,8 @@
 #include "moment_loops.h"
 
-#include <cstring>
-
 #include "../dispatch.h"
-
-// No integer hangs on these sums: multiplications and additions may be joined.
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC optimize("fp-contract=fast")
-#elif defined(__clang__)
-#pragma clang fp contract(fast)
-#endif
-
-#define DEEPLAB2_D2_INLINE inline __attribute__((always_inline))
+// Last.
+#include "../vectors.h"
 
 namespace deeplab2_d2 {
 namespace {
@@ -20,22 +11,10 @@ namespace {
 constexpr int kTogether = 4;
 
 template <typename T>
-struct Lanes {
-  typedef T type __attribute__((vector_size(kMomentLanes * sizeof(T))));
-};
+using VectorOf = typename Lanes<T, kMomentLanes>::type;
 
 template <typename T>
-DEEPLAB2_D2_INLINE void load(const T* from, typename Lanes<T>::type& values) {
-  std::memcpy(&values, from, sizeof(values));
-}
-
-template <typename T>
-DEEPLAB2_D2_INLINE void store(const typename Lanes<T>::type& values, T* to) {
-  std::memcpy(to, &values, sizeof(values));
-}
-
-template <typename T>
-DEEPLAB2_D2_INLINE T sum_of(const typename Lanes<T>::type& values) {
+DEEPLAB2_D2_INLINE T sum_of(const VectorOf<T>& values) {
   T sum = 0;
   for (int64_t i = 0; i < kMomentLanes; ++i) {
     sum += values[i];
@@ -65,7 +44,7 @@ DEEPLAB2_D2_INLINE void add_products_of(const T* rows, int64_t depth, int64_t po
 template <typename T, int kCount>
 DEEPLAB2_D2_INLINE void gram_of(const T* rows, int64_t i, int64_t j, int64_t depth,
                                 int64_t positions, T* gram) {
-  using Vector = typename Lanes<T>::type;
+  using Vector = VectorOf<T>;
   Vector sums[kCount];
   for (int k = 0; k < kCount; ++k) {
     sums[k] = Vector{};
@@ -87,7 +66,7 @@ DEEPLAB2_D2_INLINE void gram_of(const T* rows, int64_t i, int64_t j, int64_t dep
 template <typename T>
 DEEPLAB2_D2_INLINE void sum_products_of(const T* rows, int64_t depth, int64_t positions, T* totals,
                                         T* gram) {
-  using Vector = typename Lanes<T>::type;
+  using Vector = VectorOf<T>;
   for (int64_t i = 0; i < depth; ++i) {
     Vector sum{}, values;
     for (int64_t l = 0; l < positions; l += kMomentLanes) {
@@ -109,7 +88,7 @@ template <typename T>
 DEEPLAB2_D2_INLINE void weighted_rows_of(const T* rows, int64_t depth, int64_t positions,
                                          const T* constant, const T* sums, const T* products,
                                          const T* gram, T* out) {
-  using Vector = typename Lanes<T>::type;
+  using Vector = VectorOf<T>;
   for (int64_t i = 0; i < depth; ++i) {
     for (int64_t l = 0; l < positions; l += kMomentLanes) {
       Vector total, other{}, values, weight;
@@ -124,7 +103,7 @@ DEEPLAB2_D2_INLINE void weighted_rows_of(const T* rows, int64_t depth, int64_t p
         sum = sum + (weight + gram[i * depth + j]) * values;
         product += (j < i ? 1 : j + 1) * positions;
       }
-      store<T>(total + other, out + i * positions + l);
+      store(total + other, out + i * positions + l);
     }
   }
 }

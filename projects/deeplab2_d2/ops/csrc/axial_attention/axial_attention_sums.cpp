@@ -1,40 +1,20 @@
 #include "axial_attention_sums.h"
 
 #include <algorithm>
-#include <cstring>
 #include <limits>
 #include <type_traits>
 
 #include "../dispatch.h"
 #include "../exponential.h"
 #include "axial_attention_loops.h"
-
-// No integer hangs on these sums: multiplications and additions may be joined.
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC optimize("fp-contract=fast")
-#elif defined(__clang__)
-#pragma clang fp contract(fast)
-#endif
-
-#define DEEPLAB2_D2_INLINE inline __attribute__((always_inline))
+// Last.
+#include "../vectors.h"
 
 namespace deeplab2_d2 {
 namespace {
 
 template <typename T>
-struct Lanes {
-  typedef T type __attribute__((vector_size(kVectorLanes * sizeof(T))));
-};
-
-template <typename T>
-DEEPLAB2_D2_INLINE void load(const T* from, typename Lanes<T>::type& values) {
-  std::memcpy(&values, from, sizeof(values));
-}
-
-template <typename T>
-DEEPLAB2_D2_INLINE void store(const typename Lanes<T>::type& values, T* to) {
-  std::memcpy(to, &values, sizeof(values));
-}
+using VectorOf = typename Lanes<T, kVectorLanes>::type;
 
 // Of a few queries and kVectors x kVectorLanes keys:
 //   out[m] = bias + sum_d x[d][m] * (a[d] + table[d][m]) + b[d] * other[d][m]
@@ -46,7 +26,7 @@ DEEPLAB2_D2_INLINE void bilinear_block(int64_t depth, T bias, const T* a, const 
                                        int64_t stride, const T* x, int64_t x_stride, const T* table,
                                        const T* other, int64_t table_stride, T* out,
                                        int64_t out_stride) {
-  using Vector = typename Lanes<T>::type;
+  using Vector = VectorOf<T>;
   Vector sums[kQueries][kVectors], others[kQueries][kVectors];
   for (int query = 0; query < kQueries; ++query) {
     for (int i = 0; i < kVectors; ++i) {
@@ -75,7 +55,7 @@ DEEPLAB2_D2_INLINE void bilinear_block(int64_t depth, T bias, const T* a, const 
   }
   for (int query = 0; query < kQueries; ++query) {
     for (int i = 0; i < kVectors; ++i) {
-      store<T>(sums[query][i] + others[query][i], out + query * out_stride + i * kVectorLanes);
+      store(sums[query][i] + others[query][i], out + query * out_stride + i * kVectorLanes);
     }
   }
 }
@@ -104,7 +84,7 @@ DEEPLAB2_D2_INLINE void bilinear(int64_t first, int64_t end, int64_t depth, T bi
 template <typename T, int kRows, int kVectors, int kChains>
 DEEPLAB2_D2_INLINE void weighted_block(const T* weights, int64_t row_step, int64_t step, const T* x,
                                        int64_t x_step, int64_t count, T* out, int64_t out_step) {
-  using Vector = typename Lanes<T>::type;
+  using Vector = VectorOf<T>;
   Vector sums[kChains][kRows][kVectors]{};
   const auto add = [&](int64_t i, int chain) __attribute__((always_inline)) {
     Vector values[kVectors];
@@ -132,7 +112,7 @@ DEEPLAB2_D2_INLINE void weighted_block(const T* weights, int64_t row_step, int64
       for (int chain = 1; chain < kChains; ++chain) {
         sums[0][row][c] = sums[0][row][c] + sums[chain][row][c];
       }
-      store<T>(sums[0][row][c], out + row * out_step + c * kVectorLanes);
+      store(sums[0][row][c], out + row * out_step + c * kVectorLanes);
     }
   }
 }
@@ -155,7 +135,7 @@ DEEPLAB2_D2_INLINE void weighted(const T* weights, int64_t row_step, int64_t ste
 }
 
 template <typename T>
-DEEPLAB2_D2_INLINE T sum_of(const typename Lanes<T>::type& values) {
+DEEPLAB2_D2_INLINE T sum_of(const VectorOf<T>& values) {
   T sum = 0;
   for (int64_t i = 0; i < kVectorLanes; ++i) {
     sum += values[i];
@@ -165,7 +145,7 @@ DEEPLAB2_D2_INLINE T sum_of(const typename Lanes<T>::type& values) {
 
 template <typename T>
 DEEPLAB2_D2_INLINE void softmax(int64_t first, int64_t end, int64_t positions, T* row) {
-  using Vector = typename Lanes<T>::type;
+  using Vector = VectorOf<T>;
   const int64_t start = first / kVectorLanes * kVectorLanes, stop = padded(end);
   std::fill(row + start, row + first, std::numeric_limits<T>::lowest());
   std::fill(row + end, row + stop, std::numeric_limits<T>::lowest());
@@ -197,7 +177,7 @@ DEEPLAB2_D2_INLINE void softmax(int64_t first, int64_t end, int64_t positions, T
 
 template <typename T>
 DEEPLAB2_D2_INLINE T total(const T* row, int64_t count) {
-  typename Lanes<T>::type values, sum{};
+  VectorOf<T> values, sum{};
   for (int64_t i = 0; i < count; i += kVectorLanes) {
     load(row + i, values);
     sum = sum + values;
@@ -208,7 +188,7 @@ DEEPLAB2_D2_INLINE T total(const T* row, int64_t count) {
 // Of two rows of whole vectors.
 template <typename T>
 DEEPLAB2_D2_INLINE T dot(const T* a, const T* b, int64_t count) {
-  typename Lanes<T>::type left, right, sum{};
+  VectorOf<T> left, right, sum{};
   for (int64_t i = 0; i < count; i += kVectorLanes) {
     load(a + i, left);
     load(b + i, right);

@@ -59,25 +59,8 @@ std::vector<Span> make_spans(const Axis& axis, int64_t most_pixels) {
   return spans;
 }
 
-DepthwiseActivation activation_of(c10::string_view name) {
-  if (name == "none") {
-    return DepthwiseActivation::kNone;
-  }
-  if (name == "relu") {
-    return DepthwiseActivation::kRelu;
-  }
-  if (name == "relu6") {
-    return DepthwiseActivation::kRelu6;
-  }
-  TORCH_CHECK(name == "hard_swish",
-              "depthwise_convolution: activation must be none, relu, relu6 or hard_swish, got ",
-              name);
-  return DepthwiseActivation::kHardSwish;
-}
-
 // What all pixels share.
-DepthwiseRun make_run(const Axis& y, const Axis& x, int64_t channels,
-                      DepthwiseActivation activation) {
+DepthwiseRun make_run(const Axis& y, const Axis& x, int64_t channels, Activation activation) {
   DepthwiseRun run{};
   run.row_step = y.dilation * x.size * channels;
   run.column_step = x.dilation * channels;
@@ -112,7 +95,7 @@ void convolve_rows(const Axis& y, const Axis& x, const std::vector<Span>& spans,
 }
 
 template <typename T>
-void convolve_images(const Axis& y, const Axis& x, DepthwiseActivation activation,
+void convolve_images(const Axis& y, const Axis& x, Activation activation,
                      const at::Tensor& features, const at::Tensor& weight, const at::Tensor& bias,
                      const at::Tensor& output) {
   const int64_t channels = features.size(1);
@@ -142,7 +125,7 @@ at::Tensor depthwise_convolution_cpu(const at::Tensor& features, const at::Tenso
                                      at::IntArrayRef padding, at::IntArrayRef dilation,
                                      c10::string_view activation) {
   check_depthwise(features, weight, bias, stride, padding, dilation);
-  const DepthwiseActivation function = activation_of(activation);
+  const Activation function = activation_of("depthwise_convolution", activation);
   const auto make_axis = [&](int i) {
     const int64_t size = features.size(2 + i), kernel_size = weight.size(1 + i);
     const int64_t reach = dilation[i] * (kernel_size - 1) + 1;

@@ -1,18 +1,8 @@
 #include "depthwise_convolution_loops.h"
 
-#include <cstring>
-#include <type_traits>
-
 #include "../dispatch.h"
-
-// No integer hangs on these sums: multiplications and additions may be joined.
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC optimize("fp-contract=fast")
-#elif defined(__clang__)
-#pragma clang fp contract(fast)
-#endif
-
-#define DEEPLAB2_D2_INLINE inline __attribute__((always_inline))
+// Last.
+#include "../activate.h"
 
 namespace deeplab2_d2 {
 namespace {
@@ -23,71 +13,36 @@ constexpr int kVectors = 2;
 constexpr int kLanes = 8;
 
 template <int num_lanes>
-struct Vectors {
-  typedef float floats __attribute__((vector_size(num_lanes * 4)));
-  typedef uint32_t words __attribute__((vector_size(num_lanes * 4)));
-  typedef uint16_t halves __attribute__((vector_size(num_lanes * 2)));
-};
+using Floats = typename Lanes<float, num_lanes>::type;
 
 template <int num_lanes>
-DEEPLAB2_D2_INLINE void load(const float* from, typename Vectors<num_lanes>::floats& values) {
-  std::memcpy(&values, from, sizeof(values));
+DEEPLAB2_D2_INLINE void read(const float* from, Floats<num_lanes>& values) {
+  load(from, values);
 }
 
 template <int num_lanes>
-DEEPLAB2_D2_INLINE void load(const uint16_t* from, typename Vectors<num_lanes>::floats& values) {
-  typename Vectors<num_lanes>::halves halves;
-  std::memcpy(&halves, from, sizeof(halves));
-  const auto words = __builtin_convertvector(halves, typename Vectors<num_lanes>::words) << 16;
+DEEPLAB2_D2_INLINE void read(const uint16_t* from, Floats<num_lanes>& values) {
+  typename Lanes<uint16_t, num_lanes>::type halves;
+  load(from, halves);
+  const auto words = __builtin_convertvector(halves, typename Lanes<uint32_t, num_lanes>::type)
+                     << 16;
   std::memcpy(&values, &words, sizeof(values));
 }
 
 template <int num_lanes>
-DEEPLAB2_D2_INLINE void store(const typename Vectors<num_lanes>::floats& values, float* to) {
-  std::memcpy(to, &values, sizeof(values));
+DEEPLAB2_D2_INLINE void write(const Floats<num_lanes>& values, float* to) {
+  store(values, to);
 }
 
 // To the nearest, of two the even one.
 template <int num_lanes>
-DEEPLAB2_D2_INLINE void store(const typename Vectors<num_lanes>::floats& values, uint16_t* to) {
-  using Words = typename Vectors<num_lanes>::words;
+DEEPLAB2_D2_INLINE void write(const Floats<num_lanes>& values, uint16_t* to) {
+  using Words = typename Lanes<uint32_t, num_lanes>::type;
   Words words;
   std::memcpy(&words, &values, sizeof(words));
   const Words rounded = (words + 0x7fff + ((words >> 16) & 1)) >> 16;
   const Words chosen = (words & 0x7fffffff) > 0x7f800000 ? Words{} + 0x7fc0 : rounded;
-  const auto halves = __builtin_convertvector(chosen, typename Vectors<num_lanes>::halves);
-  std::memcpy(to, &halves, sizeof(halves));
-}
-
-// NaN stays NaN.
-template <typename Floats>
-DEEPLAB2_D2_INLINE void limit(float lowest, float highest, Floats& values) {
-  const Floats low = Floats{} + lowest, high = Floats{} + highest;
-  values = values < low ? low : values;
-  values = values > high ? high : values;
-}
-
-template <typename Floats>
-DEEPLAB2_D2_INLINE void activate(DepthwiseActivation activation, int count, Floats* values) {
-  // Unrolled, so that they stay in registers.
-  if (activation == DepthwiseActivation::kRelu) {
-#pragma GCC unroll 16
-    for (int i = 0; i < count; ++i) {
-      values[i] = values[i] < Floats{} ? Floats{} : values[i];
-    }
-  } else if (activation == DepthwiseActivation::kRelu6) {
-#pragma GCC unroll 16
-    for (int i = 0; i < count; ++i) {
-      limit(0.0f, 6.0f, values[i]);
-    }
-  } else if (activation == DepthwiseActivation::kHardSwish) {
-#pragma GCC unroll 16
-    for (int i = 0; i < count; ++i) {
-      Floats gate = values[i] + 3.0f;
-      limit(0.0f, 6.0f, gate);
-      values[i] = values[i] * gate * (1.0f / 6.0f);
-    }
-  }
+  store(__builtin_convertvector(chosen, typename Lanes<uint16_t, num_lanes>::type), to);
 }
 
 // num_pixels x num_vectors x num_lanes of the output.
@@ -96,9 +51,9 @@ DEEPLAB2_D2_INLINE void convolve_block(const DepthwiseRun& run, const T* feature
                                        const float* weight, const float* bias, T* output) {
   // Of two pointers half the pixels are read, which takes fewer registers than one would.
   constexpr int kHalf = (num_pixels + 1) / 2;
-  typename Vectors<num_lanes>::floats sums[num_pixels][num_vectors], scales[num_vectors], values;
+  Floats<num_lanes> sums[num_pixels][num_vectors], scales[num_vectors], values;
   for (int v = 0; v < num_vectors; ++v) {
-    load<num_lanes>(bias + v * num_lanes, sums[0][v]);
+    read<num_lanes>(bias + v * num_lanes, sums[0][v]);
     for (int pixel = 1; pixel < num_pixels; ++pixel) {
       sums[pixel][v] = sums[0][v];
     }
@@ -109,13 +64,13 @@ DEEPLAB2_D2_INLINE void convolve_block(const DepthwiseRun& run, const T* feature
     const float* scale = weight + row * run.weight_row_step;
     for (int64_t column = 0; column < run.num_columns; ++column) {
       for (int v = 0; v < num_vectors; ++v) {
-        load<num_lanes>(scale + v * num_lanes, scales[v]);
+        read<num_lanes>(scale + v * num_lanes, scales[v]);
       }
       for (int pixel = 0; pixel < num_pixels; ++pixel) {
         const T* from = pixel < kHalf ? left + pixel * run.input_step
                                       : right + (pixel - kHalf) * run.input_step;
         for (int v = 0; v < num_vectors; ++v) {
-          load<num_lanes>(from + v * num_lanes, values);
+          read<num_lanes>(from + v * num_lanes, values);
           sums[pixel][v] = sums[pixel][v] + values * scales[v];
         }
       }
@@ -129,7 +84,7 @@ DEEPLAB2_D2_INLINE void convolve_block(const DepthwiseRun& run, const T* feature
   for (int pixel = 0; pixel < num_pixels; ++pixel) {
 #pragma GCC unroll 8
     for (int v = 0; v < num_vectors; ++v) {
-      store<num_lanes>(sums[pixel][v], output + pixel * run.output_step + v * num_lanes);
+      write<num_lanes>(sums[pixel][v], output + pixel * run.output_step + v * num_lanes);
     }
   }
 }

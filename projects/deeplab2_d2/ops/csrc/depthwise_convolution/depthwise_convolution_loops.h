@@ -3,9 +3,9 @@
 
 #include <cstdint>
 
-namespace deeplab2_d2 {
+#include "../activation.h"
 
-enum class DepthwiseActivation { kNone, kRelu, kRelu6, kHardSwish };
+namespace deeplab2_d2 {
 
 // Neighboring pixels of a row of the output whose taps in the features are the same ones. Steps
 // count numbers, not bytes.
@@ -19,7 +19,7 @@ struct DepthwiseRun {
   // From a pixel to the next one.
   int64_t input_step, output_step;
   int64_t channels;
-  DepthwiseActivation activation;
+  Activation activation;
 };
 
 // features: at the first pixel's first tap; weight: at that tap; bias: (C); output: at the first
