@@ -16,6 +16,7 @@ from deeplab2_d2.engine import ConfigError
 from deeplab2_d2.engine.exporting import ImageModel, formats
 from deeplab2_d2.engine.exporting.comparison import expected_outputs, run_file, smooth_images
 from deeplab2_d2.engine.exporting.writing import example_images
+from deeplab2_d2.layers import fused_convolution
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -24,6 +25,15 @@ onnxruntime = pytest.importorskip("onnxruntime")
 SHAPES = ((2, 3, 81, 113), (1, 3, 55, 176), (2, 3, 160, 40))
 # Both round to float32, each in its order: as far from float64 as PyTorch, or a few times it.
 TIMES_AS_FAR = 6.0
+
+
+@pytest.fixture(autouse=True)
+def direct_sums(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Graphs sum 3x3 convolutions directly. So does the model here, so that rounding differs the least:
+    random clusters and masks hang on near ties, of which one may decide a whole mask.
+    """
+    monkeypatch.setattr(fused_convolution, "_LEAST_WINOGRAD_CHANNELS", 2**31)
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +155,7 @@ def test_torchscript_runs_in_a_process_without_this_package(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["DeepLab v3+", "MaX-DeepLab", "kMaX-DeepLab"])
+@pytest.mark.parametrize("name", ["DeepLab v3+", "kMaX-DeepLab"])
 def test_an_archive_of_torch_export_runs_in_a_process_without_this_package(
     name: str, models: Dict[str, Any], tmp_path: Path
 ) -> None:

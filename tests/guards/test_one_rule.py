@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Dict, Iterator, List, NamedTuple, Set, Tuple
 
@@ -78,6 +79,7 @@ def nodes_without_docstrings(source: str) -> Iterator[ast.AST]:
     return (node for node in ast.walk(tree) if node not in docstrings)
 
 
+@lru_cache(maxsize=None)
 def spoken_words(source: str) -> Tuple[Set[str], Set[str]]:
     """
     What a source file says outside docstrings.
