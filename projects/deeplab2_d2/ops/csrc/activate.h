@@ -1,4 +1,4 @@
-// Activations of vectors in registers; after vectors.h.
+// Activations of vectors in registers.
 #pragma once
 
 #include "activation.h"

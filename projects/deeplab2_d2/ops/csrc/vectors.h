@@ -5,12 +5,6 @@
 
 #include <cstring>
 
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC optimize("fp-contract=fast")
-#elif defined(__clang__)
-#pragma clang fp contract(fast)
-#endif
-
 #define DEEPLAB2_D2_INLINE inline __attribute__((always_inline))
 
 namespace deeplab2_d2 {

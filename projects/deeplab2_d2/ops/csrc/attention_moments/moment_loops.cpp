@@ -1,8 +1,9 @@
 #include "moment_loops.h"
 
 #include "../dispatch.h"
-// Last.
 #include "../vectors.h"
+// Last.
+#include "../joined_sums.h"
 
 namespace deeplab2_d2 {
 namespace {

@@ -6,9 +6,10 @@
 
 #include "../dispatch.h"
 #include "../exponential.h"
+#include "../vectors.h"
 #include "axial_attention_loops.h"
 // Last.
-#include "../vectors.h"
+#include "../joined_sums.h"
 
 namespace deeplab2_d2 {
 namespace {

@@ -1,9 +1,7 @@
 #include "cross_entropy_loops.h"
 
 #include "../dispatch.h"
-#include "../exponential.h"
-
-#define DEEPLAB2_D2_INLINE inline __attribute__((always_inline))
+#include "../exponential_lanes.h"
 
 namespace deeplab2_d2 {
 namespace {
@@ -30,7 +28,6 @@ DEEPLAB2_D2_INLINE void softmax_sums_of(const scalar_t* values, int64_t stride, 
                                         int64_t count, scalar_t* largest, scalar_t* total) {
   for (int64_t i = 0; i < count; ++i) {
     largest[i] = values[i];
-    total[i] = 0;
   }
   for (int64_t c = 1; c < num_classes; ++c) {
     const scalar_t* row = values + c * stride;
@@ -38,20 +35,13 @@ DEEPLAB2_D2_INLINE void softmax_sums_of(const scalar_t* values, int64_t stride, 
       largest[i] = row[i] > largest[i] ? row[i] : largest[i];
     }
   }
-  for (int64_t c = 0; c < num_classes; ++c) {
-    const scalar_t* row = values + c * stride;
-    for (int64_t i = 0; i < count; ++i) {
-      total[i] += exp_nonpositive(row[i] - largest[i]);
-    }
-  }
+  sum_exponentials_of(values, stride, num_classes, count, largest, total);
 }
 
 template <typename scalar_t>
 DEEPLAB2_D2_INLINE void scale_softmax_of(scalar_t* values, int64_t count, const scalar_t* largest,
                                          const scalar_t* factor) {
-  for (int64_t i = 0; i < count; ++i) {
-    values[i] = exp_nonpositive(values[i] - largest[i]) * factor[i];
-  }
+  scale_exponentials_of(values, count, largest, factor);
 }
 
 template <typename scalar_t>

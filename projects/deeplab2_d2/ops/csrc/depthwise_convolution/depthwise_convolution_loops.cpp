@@ -1,8 +1,9 @@
 #include "depthwise_convolution_loops.h"
 
+#include "../activate.h"
 #include "../dispatch.h"
 // Last.
-#include "../activate.h"
+#include "../joined_sums.h"
 
 namespace deeplab2_d2 {
 namespace {

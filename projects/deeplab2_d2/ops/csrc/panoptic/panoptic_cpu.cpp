@@ -9,7 +9,7 @@
 #include <cstring>
 
 #include "../dispatch.h"
-#include "../exponential.h"
+#include "../exponential_lanes.h"
 #include "../resampling/map_rows.h"
 #include "panoptic.h"
 
@@ -21,15 +21,7 @@ namespace {
 DEEPLAB2_D2_CLONES
 void sum_exponentials(const float* values, int64_t stride, int64_t num_channels, int64_t count,
                       const float* best, float* total) {
-  for (int64_t x = 0; x < count; ++x) {
-    total[x] = 0.0f;
-  }
-  for (int64_t c = 0; c < num_channels; ++c) {
-    const float* row = values + c * stride;
-    for (int64_t x = 0; x < count; ++x) {
-      total[x] += exp_nonpositive(row[x] - best[x]);
-    }
-  }
+  sum_exponentials_of(values, stride, num_channels, count, best, total);
 }
 
 // What one call works on; shared by all threads.

@@ -3,13 +3,73 @@
 #include <limits>
 
 #include "../dispatch.h"
-#include "../exponential.h"
+#include "../exponential_lanes.h"
 #include "../ordering.h"
 
 namespace deeplab2_d2 {
 namespace {
 
 constexpr int64_t kColumnsAtOnce = kPixelsAtOnce / 4;
+
+constexpr int kLanes = 8;
+using Floats = typename Lanes<float, kLanes>::type;
+using Integers = typename Lanes<int32_t, kLanes>::type;
+static_assert(kPixelsAtOnce % (4 * kLanes) == 0, "whole vectors");
+
+// The largest values so far of pixels in registers, and perhaps the second ones: see update().
+template <bool kHasSecond>
+struct Leaders {
+  Floats best = Floats{} - std::numeric_limits<float>::infinity();
+  Floats second = best;
+  Integers slot = Integers{};
+  Integers second_slot = Integers{} - 1;
+
+  DEEPLAB2_D2_INLINE void update(const Floats& value, const Integers& s) {
+    const Integers is_larger = ~(value <= best) & (best == best);
+    if (kHasSecond) {
+      const Integers is_second = value > second;
+      second_slot = is_larger ? slot : (is_second ? s : second_slot);
+      second = is_larger ? best : (is_second ? value : second);
+    }
+    slot = is_larger ? s : slot;
+    best = is_larger ? value : best;
+  }
+
+  DEEPLAB2_D2_INLINE void write(const LargestSlots& largest, int64_t x) const {
+    store(best, largest.best + x);
+    store(slot, largest.slot + x);
+    if (kHasSecond) {
+      store(second, largest.second + x);
+      store(second_slot, largest.second_slot + x);
+    }
+  }
+};
+
+// Of kLanes columns of the map four quarters of a step each.
+template <bool kHasSecond>
+DEEPLAB2_D2_INLINE void upsample_columns_by_4(const SlotRows& rows, int64_t column, float* values,
+                                              const LargestSlots& largest) {
+  constexpr float kSteps[4] = {0.0f, 0.25f, 0.5f, 0.75f};  // NaN at 0 where a step is not finite
+  Leaders<kHasSecond> leaders[4];
+  for (int64_t s = 0; s < rows.num_slots; ++s) {
+    const float* row = rows.values + s * rows.stride + column;
+    const Integers slot = Integers{} + static_cast<int32_t>(s);
+    Floats left, right;
+    load(row, left);
+    load(row + 1, right);
+    const Floats step = right - left;
+#pragma GCC unroll 4
+    for (int quarter = 0; quarter < 4; ++quarter) {
+      const Floats value = left + step * kSteps[quarter];
+      store(value, values + s * kPixelsAtOnce + quarter * kColumnsAtOnce + column);
+      leaders[quarter].update(value, slot);
+    }
+  }
+#pragma GCC unroll 4
+  for (int quarter = 0; quarter < 4; ++quarter) {
+    leaders[quarter].write(largest, quarter * kColumnsAtOnce + column);
+  }
+}
 
 inline __attribute__((always_inline)) void start(const LargestSlots& largest) {
   constexpr float kNothing = -std::numeric_limits<float>::infinity();
@@ -62,19 +122,12 @@ inline __attribute__((always_inline)) void update_largest(const float* value, in
 
 DEEPLAB2_D2_CLONES
 void upsample_by_4(const SlotRows& rows, float* values, const LargestSlots& largest) {
-  start(largest);
-  for (int64_t s = 0; s < rows.num_slots; ++s) {
-    const float* __restrict__ row = rows.values + s * rows.stride;
-    float* __restrict__ value = values + s * kPixelsAtOnce;
-    for (int64_t k = 0; k < kColumnsAtOnce; ++k) {
-      const float left = row[k];
-      const float step = row[k + 1] - left;
-      value[k] = left + step * 0.0f;  // NaN where the step is not finite
-      value[k + kColumnsAtOnce] = left + step * 0.25f;
-      value[k + 2 * kColumnsAtOnce] = left + step * 0.5f;
-      value[k + 3 * kColumnsAtOnce] = left + step * 0.75f;
+  for (int64_t column = 0; column < kColumnsAtOnce; column += kLanes) {
+    if (largest.second == nullptr) {
+      upsample_columns_by_4<false>(rows, column, values, largest);
+    } else {
+      upsample_columns_by_4<true>(rows, column, values, largest);
     }
-    update_largest(value, s, largest);
   }
 }
 
@@ -109,31 +162,58 @@ void copy_columns(const SlotRows& rows, float* values, const LargestSlots& large
 DEEPLAB2_D2_CLONES
 void largest_of_slots(const float* values, const int32_t* slots, int64_t num_slots, float* best,
                       int32_t* slot) {
-  start({best, slot, nullptr, nullptr});
-  for (int64_t i = 0; i < num_slots; ++i) {
-    update(values + slots[i] * kPixelsAtOnce, slots[i], best, slot);
-  }
-}
-
-DEEPLAB2_D2_CLONES
-void sum_exponentials(const float* values, const int32_t* slots, int64_t num_slots,
-                      const float* __restrict__ best, float* __restrict__ total) {
-  for (int64_t x = 0; x < kPixelsAtOnce; ++x) {
-    total[x] = 0.0f;
-  }
-  for (int64_t i = 0; i < num_slots; ++i) {
-    const float* value = values + slots[i] * kPixelsAtOnce;
-    for (int64_t x = 0; x < kPixelsAtOnce; ++x) {
-      total[x] += exp_nonpositive(value[x] - best[x]);
+  for (int64_t x = 0; x < kPixelsAtOnce; x += 2 * kLanes) {
+    Leaders<false> leaders[2];
+    for (int64_t i = 0; i < num_slots; ++i) {
+      const float* from = values + slots[i] * kPixelsAtOnce + x;
+      for (int v = 0; v < 2; ++v) {
+        Floats value;
+        load(from + v * kLanes, value);
+        leaders[v].update(value, Integers{} + slots[i]);
+      }
+    }
+    for (int v = 0; v < 2; ++v) {
+      leaders[v].write({best, slot, nullptr, nullptr}, x + v * kLanes);
     }
   }
 }
 
 DEEPLAB2_D2_CLONES
-void softmax_of(const float* __restrict__ value, const float* __restrict__ best,
-                const float* __restrict__ total, float* __restrict__ ratio) {
-  for (int64_t x = 0; x < kPixelsAtOnce; ++x) {
-    ratio[x] = exp_nonpositive(value[x] - best[x]) / total[x];
+void sum_exponentials(const float* values, const int32_t* slots, int64_t num_slots,
+                      const float* best, float* total) {
+  // Two vectors at a time, so that the processor has something to do while it waits for one.
+  for (int64_t x = 0; x < kPixelsAtOnce; x += 2 * kLanes) {
+    Floats largest[2], sums[2];
+    for (int v = 0; v < 2; ++v) {
+      load(best + x + v * kLanes, largest[v]);
+      sums[v] = Floats{};
+    }
+    for (int64_t i = 0; i < num_slots; ++i) {
+      const float* value = values + slots[i] * kPixelsAtOnce + x;
+      for (int v = 0; v < 2; ++v) {
+        Floats terms;
+        load(value + v * kLanes, terms);
+        terms = terms - largest[v];
+        exp_nonpositive_lanes<kLanes>(terms);
+        sums[v] = sums[v] + terms;
+      }
+    }
+    for (int v = 0; v < 2; ++v) {
+      store(sums[v], total + x + v * kLanes);
+    }
+  }
+}
+
+DEEPLAB2_D2_CLONES
+void softmax_of(const float* value, const float* best, const float* total, float* ratio) {
+  for (int64_t x = 0; x < kPixelsAtOnce; x += kLanes) {
+    Floats terms, largest, sums;
+    load(value + x, terms);
+    load(best + x, largest);
+    load(total + x, sums);
+    terms = terms - largest;
+    exp_nonpositive_lanes<kLanes>(terms);
+    store(terms / sums, ratio + x);
   }
 }
 
