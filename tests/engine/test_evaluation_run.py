@@ -9,10 +9,10 @@ import torch
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators, inference_on_dataset
 
-from deeplab2_d2.engine import DeepLab2Trainer, load_config
+from deeplab2_d2.engine import DeepLab2Trainer, evaluation_run, load_config
 from deeplab2_d2.engine.loaders import build_test_loader
 from deeplab2_d2.engine.testing import load_test_model
-from deeplab2_d2.evaluation import SemanticEvaluator
+from deeplab2_d2.evaluation import BackgroundEvaluator, SemanticEvaluator
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 PANOPTIC = "Shapes-PanopticSegmentation/panoptic_deeplab_tiny_os16_poly_bs8_crop_129_161.yaml"
@@ -106,6 +106,22 @@ def test_every_evaluator_of_a_panoptic_model_does_without_scores(dataset, tmp_pa
     assert list(ours) == list(expected) and "panoptic_seg" in ours and "segm" in ours
     for task, scores in expected.items():
         assert repr(dict(ours[task])) == repr(dict(scores)), task
+
+
+@pytest.mark.parametrize(
+    "device, num_threads, is_beside",
+    [("cpu", 4, False), ("cpu", 6, False), ("cpu", 3, True), ("meta", 4, True)],
+)
+def test_evaluators_work_beside_the_network_where_a_processor_is_idle(
+    device, num_threads, is_beside, monkeypatch
+):
+    monkeypatch.setattr(evaluation_run.os, "sched_getaffinity", lambda pid: set(range(4)))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: num_threads)
+    evaluator = Keys()
+    model = torch.nn.BatchNorm2d(3, device=device)
+    with evaluation_run.evaluators_at_work([evaluator], model) as working:
+        assert isinstance(working[0], BackgroundEvaluator) == is_beside
+        assert is_beside or working == [evaluator]
 
 
 @pytest.mark.parametrize("is_among_ours", [False, True])

@@ -227,9 +227,10 @@ class LazyTrainer(DeepLab2Trainer):
         test, built = _with_names(node.test, names), _with_names(node.evaluator, names)
         evaluator = evaluators or instantiate(built)
         several = list(evaluator) if isinstance(evaluator, Sequence) else [evaluator]
-        with evaluators_at_work([DatasetEvaluators(several)]) as working:
+        runner = SequenceRunner(model)
+        with evaluators_at_work([DatasetEvaluators(several)], runner) as working:
             images = instantiate(test)
-            results = inference_on_dataset(SequenceRunner(model), images, working)
+            results = inference_on_dataset(runner, images, working)
         print_csv_format(results or {})
         return results or {}
 

@@ -278,7 +278,7 @@ class DeepLab2Trainer(DefaultTrainer):
             except NotImplementedError:
                 return super().test(cfg, runner)  # which says that there is none
         several = [evaluators] if isinstance(evaluators, DatasetEvaluator) else evaluators
-        with evaluators_at_work(several) as working:
+        with evaluators_at_work(several, runner) as working:
             return super().test(cfg, runner, working)
 
     @classmethod
