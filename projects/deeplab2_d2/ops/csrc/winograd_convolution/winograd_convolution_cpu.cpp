@@ -33,6 +33,8 @@ struct Tile {
   int64_t image, y, x;
 };
 
+// Of one axis. Pixels that are `dilation` apart belong together: each of so many phases has tiles
+// of its own.
 std::vector<int64_t> tile_starts(int64_t size, int64_t dilation) {
   std::vector<int64_t> starts;
   for (int64_t phase = 0; phase < std::min(dilation, size); ++phase) {
@@ -43,6 +45,7 @@ std::vector<int64_t> tile_starts(int64_t size, int64_t dilation) {
   return starts;
 }
 
+// What all tiles share.
 struct Convolution {
   int64_t height, width, channels, outputs, dilation;
   const float* features;
@@ -59,6 +62,7 @@ struct Slice {
   int64_t panel_plane;
 };
 
+// One thread's part of the tiles. Memory is allocated once for all parts.
 class Worker {
  public:
   explicit Worker(const Convolution& convolution)
@@ -69,6 +73,7 @@ class Worker {
 
   void run(const Slice& slice) {
     const int64_t num_tiles = slice.end - slice.begin;
+    // What the rows behind the last tile hold is multiplied for nothing.
     const int64_t num_rows = round_up(num_tiles, kTilesTogether);
     const int64_t sum_step = round_up(slice.count, kPanel);
     const int64_t sum_plane = padded_plane(num_rows * sum_step);
