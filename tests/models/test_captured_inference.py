@@ -245,6 +245,23 @@ class WaitForbidden(TorchDispatchMode):
         return result
 
 
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda values: torch.tensor([1, 2], device="cuda"),
+        lambda values: values.cpu(),
+        lambda values: values[[0, 1]],
+        lambda values: values.sum().item(),
+    ],
+    ids=["constant", "read", "list of indices", "value"],
+)
+def test_a_copy_between_the_devices_is_seen(wait):
+    with FakeTensorMode():
+        values = torch.empty(4, device="cuda")
+        with pytest.raises((AssertionError, RuntimeError)), WaitForbidden():
+            wait(values)
+
+
 _CITYSCAPES = "Cityscapes-PanopticSegmentation/"
 PUBLISHED = [
     _CITYSCAPES + "panoptic_deeplab_R_50_os32_poly_60k_bs8_crop_1025_2049",

@@ -26,9 +26,9 @@ def winograd_convolution(
 
     Tiles of 4x4 outputs take 36 multiplications a pair of channels in place of 144. Reference:
     Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (arXiv:1509.09308), Sec. 4;
-    the points are 0, +-2/3, +-3/2 and infinity, whose rounding errors are some 4 times those of the
-    direct sum for few channels, 1.7 times for hundreds. Atrous convolutions are tiled over the
-    pixels that belong together. A value that is not finite makes its whole tile NaN.
+    the points are 0, +-2/3, +-3/2 and infinity, whose rounding errors are a few times those of the
+    direct sum. Atrous convolutions are tiled over the pixels that belong together. A value that is
+    not finite makes its whole tile NaN.
 
     The result is the same for any number of threads. With a gradient wanted, and of tensors that
     are not on the CPU, the reference runs.
